@@ -1,0 +1,124 @@
+"""What is sent: content once, an email a recipient, and the leases of the workers."""
+
+from datetime import datetime
+
+from sqlalchemy import Index, LargeBinary, SmallInteger, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from mailer.models.columns import Json, choice
+from mailer.models.tenancy import Opens
+from mailer.status import CLAIMABLE, Status
+from suppression.rules import Stream
+
+_CLAIMABLE = text("status IN ({})".format(", ".join(f"'{status}'" for status in CLAIMABLE)))
+_SENDING = text(f"status = '{Status.SENDING}'")
+
+
+class Content(SQLModel, table=True):
+    """A version of a template, or a literal body kept once. Rows never change, so what is compiled is cached by id."""
+
+    __table_args__ = (UniqueConstraint("tenant_id", "digest"), UniqueConstraint("tenant_id", "name", "version"))
+
+    id: int | None = Field(default=None, primary_key=True)
+    tenant_id: int = Field(foreign_key="tenant.id")
+    digest: str = Field(max_length=64)
+    #: Template and version; None for a literal body.
+    name: str | None = Field(default=None, max_length=80)
+    version: int | None = None
+    #: True for a template that travels with the program.
+    shipped: bool = False
+    data: dict[str, object] = Field(sa_type=Json)  # type: ignore[call-overload]
+    created_at: datetime
+    retired_at: datetime | None = None
+
+
+class Attachment(SQLModel, table=True):
+    """The bytes of a file, kept once a tenant."""
+
+    __table_args__ = (UniqueConstraint("tenant_id", "digest"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    tenant_id: int = Field(foreign_key="tenant.id")
+    digest: str = Field(max_length=64)
+    data: bytes = Field(sa_type=LargeBinary)
+
+
+class Email(SQLModel, table=True):
+    """One mail to one recipient: one row, one envelope, one decision, one status."""
+
+    __table_args__ = (
+        # The queue: what a claim walks through, in the order in which it goes out.
+        Index(
+            "email_work",
+            "stream",
+            "captured",
+            "urgency",
+            "due_at",
+            sqlite_where=_CLAIMABLE,
+            postgresql_where=_CLAIMABLE,
+        ),
+        Index("email_lease", "lease", sqlite_where=_SENDING, postgresql_where=_SENDING),
+        Index("email_person", "tenant_id", "fingerprint"),
+    )
+
+    id: str = Field(primary_key=True, max_length=40)
+    tenant_id: int = Field(foreign_key="tenant.id")
+    stream: Stream = Field(sa_type=choice(Stream))  # type: ignore[call-overload]
+    status: Status = Field(sa_type=choice(Status))  # type: ignore[call-overload]
+    urgency: int = Field(sa_type=SmallInteger)
+    #: Goes to the inbox whatever the relay is.
+    captured: bool = False
+    due_at: datetime
+    created_at: datetime
+    scheduled_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    content_id: int = Field(foreign_key="content.id")
+    template: str | None = None
+    locale: str = Field(max_length=10)
+    variables: dict[str, object] | None = Field(default=None, sa_type=Json)  # type: ignore[call-overload]
+    campaign_id: str | None = None
+    topic: str | None = Field(default=None, max_length=40)
+    #: Whether the person may leave the topic (always true of promotional mail).
+    leavable: bool = False
+
+    #: Null after erasure.
+    address: str | None = None
+    name: str | None = None
+    fingerprint: bytes | None = Field(default=None, sa_type=LargeBinary(16))  # type: ignore[call-overload]
+    provider: str = Field(default="other", max_length=20)
+    from_address: str
+    from_name: str = ""
+    #: What few emails have: to, cc, reply_to, headers, attachments, message_key.
+    details: dict[str, object] | None = Field(default=None, sa_type=Json)  # type: ignore[call-overload]
+    tags: dict[str, str] | None = Field(default=None, sa_type=Json)  # type: ignore[call-overload]
+    meta: dict[str, object] | None = Field(default=None, sa_type=Json, sa_column_kwargs={"name": "metadata"})  # type: ignore[call-overload]
+    #: How opens are measured, at most; the person's choice may still lower it.
+    opens: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))  # type: ignore[call-overload]
+
+    attempts: int = 0
+    #: The worker that has it (`Lease.id`); an outcome or intent under another lease changes nothing.
+    lease: str | None = Field(default=None, max_length=40)
+    #: Date of the mail: that of its first attempt, the same in every further one.
+    dated_at: datetime | None = None
+    #: The durable intent to send (RFC 5321 section 6.1): without it nothing was sent.
+    intent_at: datetime | None = None
+    sent_at: datetime | None = None
+    settled_at: datetime | None = None
+    #: True where the mail carried a pixel.
+    tracked: bool = False
+    maybe_duplicate: bool = False
+    #: The relay's last words, without addresses.
+    reply: str | None = None
+    suppression_id: str | None = None
+    suppression_reason: str | None = Field(default=None, max_length=20)
+
+
+class Lease(SQLModel, table=True):
+    """A worker that may hold emails, alive while it beats."""
+
+    id: str = Field(primary_key=True, max_length=40)
+    stream: Stream = Field(sa_type=choice(Stream))  # type: ignore[call-overload]
+    #: Names the process, so that a restarted `serve` can void what its predecessor held.
+    holder: str
+    beat_at: datetime

@@ -1,0 +1,115 @@
+"""Who sends: tenants, their identities, topics and keys."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from mailer.models.columns import Json, choice
+from suppression.rules import Stream
+
+
+class Opens(StrEnum):
+    """How opens are measured; the order is from least to most."""
+
+    OFF = "off"
+    AGGREGATE = "aggregate"
+    INDIVIDUAL = "individual"
+
+
+class ConsentRule(StrEnum):
+    """When a person may be measured individually."""
+
+    REQUIRED = "required"
+    NOT_REFUSED = "not_refused"
+
+
+class OptOutScope(StrEnum):
+    """What a click on the unsubscribe link leaves."""
+
+    STREAM = "stream"
+    TOPIC = "topic"
+
+
+class LeaveRule(StrEnum):
+    """Whether people may leave a topic."""
+
+    ALLOWED = "allowed"
+    NEVER = "never"
+
+
+class Scope(StrEnum):
+    """What an API key may do."""
+
+    SEND_TRANSACTIONAL = "send:transactional"
+    SEND_PROMOTIONAL = "send:promotional"
+    READ = "read"
+    SUPPRESSIONS = "suppressions"
+    PEOPLE = "people"
+    CAMPAIGNS = "campaigns"
+    WEBHOOKS = "webhooks"
+    ADMIN = "admin"
+
+
+class Tenant(SQLModel, table=True):
+    """A sender with its own keys, identities, topics, people and suppression list."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    key: str = Field(unique=True, max_length=40)
+    name: str
+    postal_address: str = ""
+    opt_out_scope: OptOutScope = Field(default=OptOutScope.STREAM, sa_type=choice(OptOutScope))  # type: ignore[call-overload]
+    opt_out_in_every_mail: bool = False
+    transactional_opens: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))  # type: ignore[call-overload]
+    promotional_opens: Opens = Field(default=Opens.AGGREGATE, sa_type=choice(Opens))  # type: ignore[call-overload]
+    consent: ConsentRule = Field(default=ConsentRule.REQUIRED, sa_type=choice(ConsentRule))  # type: ignore[call-overload]
+    locale: str = Field(default="en", max_length=10)
+    created_at: datetime
+
+
+class Identity(SQLModel, table=True):
+    """An address that a tenant may send from."""
+
+    __table_args__ = (UniqueConstraint("tenant_id", "address", "stream"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    tenant_id: int = Field(foreign_key="tenant.id")
+    address: str
+    name: str = ""
+    #: The stream whose default it is.
+    stream: Stream = Field(sa_type=choice(Stream))  # type: ignore[call-overload]
+
+
+class Topic(SQLModel, table=True):
+    """What a person can leave."""
+
+    __table_args__ = (UniqueConstraint("tenant_id", "key"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    tenant_id: int = Field(foreign_key="tenant.id")
+    key: str = Field(max_length=40)
+    stream: Stream = Field(sa_type=choice(Stream))  # type: ignore[call-overload]
+    opt_out: LeaveRule = Field(default=LeaveRule.ALLOWED, sa_type=choice(LeaveRule))  # type: ignore[call-overload]
+    names: dict[str, str] = Field(default_factory=dict, sa_type=Json)  # type: ignore[call-overload]
+    descriptions: dict[str, str] = Field(default_factory=dict, sa_type=Json)  # type: ignore[call-overload]
+
+    def name_in(self, locale: str) -> str:
+        """Return the topic's name in a language, else in English, else its key."""
+        return self.names.get(locale) or self.names.get("en") or self.key
+
+
+class ApiKey(SQLModel, table=True):
+    """A key of product code. Only its SHA-256 is kept."""
+
+    __tablename__ = "api_key"
+
+    id: str = Field(primary_key=True)
+    tenant_id: int = Field(foreign_key="tenant.id", index=True)
+    name: str
+    digest: str = Field(unique=True, max_length=64)
+    scopes: list[str] = Field(sa_type=Json)  # type: ignore[call-overload]
+    #: Mail sent with this key is captured, never sent.
+    captures: bool = False
+    created_at: datetime
+    revoked_at: datetime | None = None

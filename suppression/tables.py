@@ -1,0 +1,71 @@
+"""The tables: entries that forbid mail, and the proofs of the keys that made their fingerprints."""
+
+import secrets
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import JSON, Enum, Index, LargeBinary, text
+from sqlmodel import Field, SQLModel
+
+from suppression.rules import Origin, Reason
+
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
+_ID_LENGTH = 26
+_RANDOM_BITS = 80
+
+LIVE_COLUMNS = ("tenant_id", "fingerprint", "reason", "scope")
+NOT_LIFTED = text("lifted_at IS NULL")
+
+
+def new_id(now: datetime) -> str:
+    """Return a new id for an entry; ids sort by their time, to the millisecond."""
+    number = int(now.timestamp() * 1000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    return "su_" + "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(_ID_LENGTH)))
+
+
+def _values(enum: type[StrEnum]) -> list[str]:
+    return [member.value for member in enum]
+
+
+class Entry(SQLModel, table=True):
+    """What forbids mail to a mailbox, and the evidence; lifted, never deleted."""
+
+    __tablename__ = "suppression"
+    __table_args__ = (
+        Index("suppression_mailbox", "tenant_id", "fingerprint"),
+        Index("suppression_listed", "tenant_id", "id"),
+        # At most one live entry a reason and scope, so that adding twice at the same moment is adding once.
+        Index("suppression_live", *LIVE_COLUMNS, unique=True, sqlite_where=NOT_LIFTED, postgresql_where=NOT_LIFTED),
+    )
+
+    id: str = Field(primary_key=True, max_length=29)
+    tenant_id: int
+    fingerprint: bytes = Field(sa_type=LargeBinary(16))
+    key_id: str = Field(max_length=8)
+    #: The address as it was written, until erasure.
+    address: str | None = None
+    reason: Reason = Field(sa_type=Enum(Reason, native_enum=False, length=20, values_callable=_values))
+    scope: str = Field(max_length=50)
+    origin: Origin = Field(sa_type=Enum(Origin, native_enum=False, length=20, values_callable=_values))
+    created_at: datetime
+    expires_at: datetime | None = None
+    lifted_at: datetime | None = None
+    lifted_by: str | None = None
+    lift_note: str | None = None
+    note: str | None = None
+    #: What shows that it happened: ids, the token, the address it came from.
+    evidence: dict[str, object] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+
+    def live(self, now: datetime) -> bool:
+        """Return whether the entry is in force: neither lifted nor expired."""
+        return self.lifted_at is None and (self.expires_at is None or self.expires_at > now)
+
+
+class KeyProof(SQLModel, table=True):
+    """A key that made fingerprints of this database, known by its proof."""
+
+    __tablename__ = "suppression_key"
+
+    key_id: str = Field(primary_key=True, max_length=8)
+    proof: str = Field(max_length=64)
+    created_at: datetime

@@ -1,0 +1,248 @@
+"""Signed tokens for links in sent mail: they need no row and never expire."""
+
+import hmac
+from enum import StrEnum
+from typing import NamedTuple
+
+from suppression import keys
+from suppression.rules import Stream, valid_topic_key
+
+_FULL, _SHORT = b"\x01", b"\x02"
+_MAC_LENGTH = 16
+_LONGEST_TOKEN = 1024
+_FINGERPRINT_LENGTH = 16
+_EMAIL_LENGTH = 16
+_PROMOTIONAL, _WITH_EMAIL, _WITH_TOPIC = 1, 2, 4
+_MAILTO_PREFIX = "u-"
+#: Larger tenant ids would push a mailto local part over 64 octets (RFC 5321 section 4.5.3.1.1).
+_MAILTO_TENANTS = 1 << 34
+
+_ALPHABET = b"abcdefghijklmnopqrstuvwxyz234567"
+# int() in base 32 is one pass in C, but counts 0-9a-v (RFC 4648 section 7); what is no digit of ours becomes "!".
+_COUNTED = dict(zip(_ALPHABET, b"0123456789abcdefghijklmnopqrstuv", strict=True))
+_TO_INT = bytes(_COUNTED.get(code, ord("!")) for code in range(256))
+_TO_TEXT = bytes.maketrans(bytes(range(32)), _ALPHABET)
+# Writing base 32 has no such pass. Groups of five bits are spread to one a byte by halves: first the upper half of all
+# groups moves to its place, then that of each half, and so on; ten steps for the longest token.
+_SPREADS = tuple(
+    (3 * half, sum(((1 << 5 * half) - 1) << 16 * half * block for block in range(_LONGEST_TOKEN // (2 * half))))
+    for half in (_LONGEST_TOKEN >> step for step in range(1, _LONGEST_TOKEN.bit_length()))
+)
+
+
+class Purpose(StrEnum):
+    """What a token is for; a token of one purpose never verifies as another."""
+
+    OPT_OUT = "opt_out"
+    PREFERENCES = "preferences"
+    OPEN = "open"
+    VIEW = "view"
+    CLICK = "click"
+    CONFIRM = "confirm"
+    RETURN_PATH = "return_path"
+
+
+class Ring:
+    """Signs with the first key of a ring and verifies with all of them."""
+
+    def __init__(self, ring: str) -> None:
+        """Read "id:secret,id2:secret2", or raise KeyRingError."""
+        secrets = keys.parse_ring(ring)
+        self.primary_id = next(iter(secrets))
+        self._head = _FULL + bytes([len(self.primary_id)]) + self.primary_id.encode()
+        self._full = {
+            (key_id.encode(), purpose): hmac.digest(secret, f"mailer token v1 {purpose}".encode(), "sha256")
+            for key_id, secret in secrets.items()
+            for purpose in Purpose
+        }
+        self._short = {
+            purpose: tuple(
+                hmac.digest(secret, f"mailer short token v1 {purpose}".encode(), "sha256")
+                for secret in secrets.values()
+            )
+            for purpose in Purpose
+        }
+        self._signing = {purpose: self._full[self.primary_id.encode(), purpose] for purpose in Purpose}
+
+    def sign(self, purpose: Purpose, payload: bytes) -> str:
+        """Return the token that carries this payload for this purpose."""
+        body = self._head + payload
+        return _encode(body + hmac.digest(self._signing[purpose], body, "sha256")[:_MAC_LENGTH])
+
+    def verify(self, purpose: Purpose, token: str) -> bytes | None:
+        """Return the payload of a token written exactly as it was signed, else None."""
+        return self._payload(purpose, _decode(token, fold=False))
+
+    def verify_folded(self, purpose: Purpose, token: str) -> bytes | None:
+        """Return the payload of a token from a mailto local part, where case means nothing, else None."""
+        return self._payload(purpose, _decode(token, fold=True))
+
+    def sign_short(self, purpose: Purpose, payload: bytes) -> str:
+        """Return a token without key id, for local parts of 64 octets; it verifies by `verify_short` only."""
+        body = _SHORT + payload
+        return _encode(body + hmac.digest(self._short[purpose][0], body, "sha256")[:_MAC_LENGTH])
+
+    def verify_short(self, purpose: Purpose, token: str) -> bytes | None:
+        """Return the payload of a short token, ignoring case and trying every key, else None."""
+        raw = _decode(token, fold=True)
+        if raw is None or len(raw) < 1 + _MAC_LENGTH or raw[:1] != _SHORT:
+            return None
+        body, mac = raw[:-_MAC_LENGTH], raw[-_MAC_LENGTH:]
+        for key in self._short[purpose]:
+            if hmac.compare_digest(hmac.digest(key, body, "sha256")[:_MAC_LENGTH], mac):
+                return body[1:]
+        return None
+
+    def _payload(self, purpose: Purpose, raw: bytes | None) -> bytes | None:
+        if raw is None or len(raw) < 2 + _MAC_LENGTH or raw[:1] != _FULL:
+            return None
+        body, mac = raw[:-_MAC_LENGTH], raw[-_MAC_LENGTH:]
+        start = 2 + body[1]
+        key = self._full.get((body[2:start], purpose))
+        if key is None or not hmac.compare_digest(hmac.digest(key, body, "sha256")[:_MAC_LENGTH], mac):
+            return None
+        return body[start:]
+
+
+class OptOut(NamedTuple):
+    """What an opt-out link says: who leaves what, and by which email."""
+
+    tenant_id: int
+    fingerprint: bytes
+    stream: Stream
+    topic: str | None = None
+    email: bytes | None = None
+
+    def pack(self) -> bytes:
+        """Return the compact form that a token carries."""
+        flags = _PROMOTIONAL if self.stream is Stream.PROMOTIONAL else 0
+        if self.email is not None:
+            flags |= _WITH_EMAIL
+        if self.topic is not None:
+            flags |= _WITH_TOPIC
+        self._check()
+        email, topic = self.email or b"", (self.topic or "").encode()
+        return bytes([flags]) + _varint(self.tenant_id) + self.fingerprint + email + topic
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "OptOut":
+        """Read the compact form, or raise ValueError where `pack` cannot have written it."""
+        if not data or data[0] > _PROMOTIONAL | _WITH_EMAIL | _WITH_TOPIC:
+            raise ValueError("the opt-out has unknown flags")
+        flags = data[0]
+        tenant_id, start = _read_varint(data, 1)
+        middle = start + _FINGERPRINT_LENGTH
+        end = middle + (_EMAIL_LENGTH if flags & _WITH_EMAIL else 0)
+        if len(data) < end or (len(data) > end) != bool(flags & _WITH_TOPIC):
+            raise ValueError("the opt-out has the wrong length")
+        found = cls(
+            tenant_id=tenant_id,
+            fingerprint=data[start:middle],
+            stream=Stream.PROMOTIONAL if flags & _PROMOTIONAL else Stream.TRANSACTIONAL,
+            topic=data[end:].decode() if flags & _WITH_TOPIC else None,
+            email=data[middle:end] if flags & _WITH_EMAIL else None,
+        )
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        if len(self.fingerprint) != _FINGERPRINT_LENGTH:
+            raise ValueError("a fingerprint has 16 bytes")
+        if self.email is not None and len(self.email) != _EMAIL_LENGTH:
+            raise ValueError("the id of an email has 16 bytes")
+        if self.topic is not None and not valid_topic_key(self.topic):
+            raise ValueError("the topic key is not valid")
+
+
+def sign_opt_out(ring: Ring, opt_out: OptOut) -> str:
+    """Return the token of an opt-out link."""
+    return ring.sign(Purpose.OPT_OUT, opt_out.pack())
+
+
+def verify_opt_out(ring: Ring, token: str) -> OptOut | None:
+    """Return what the link says, or None when it is not a link we signed."""
+    payload = ring.verify(Purpose.OPT_OUT, token)
+    if payload is None:
+        return None
+    try:
+        return OptOut.unpack(payload)
+    except ValueError:
+        return None
+
+
+def sign_mailto(ring: Ring, opt_out: OptOut) -> str:
+    """Return the whole local part of an opt-out mailto, at most 64 octets; email and topic are left out."""
+    if not 0 <= opt_out.tenant_id < _MAILTO_TENANTS:
+        raise ValueError("the tenant id is too large for a mailto link")
+    promotional = 1 if opt_out.stream is Stream.PROMOTIONAL else 0
+    opt_out._check()
+    payload = _varint(opt_out.tenant_id << 1 | promotional) + opt_out.fingerprint
+    return _MAILTO_PREFIX + ring.sign_short(Purpose.OPT_OUT, payload)
+
+
+def verify_mailto(ring: Ring, local: str) -> OptOut | None:
+    """Return what the local part of a mailto says, ignoring case, or None when it is not one we signed."""
+    if local[: len(_MAILTO_PREFIX)].lower() != _MAILTO_PREFIX:
+        return None
+    payload = ring.verify_short(Purpose.OPT_OUT, local[len(_MAILTO_PREFIX) :])
+    if payload is None:
+        return None
+    try:
+        number, start = _read_varint(payload, 0)
+    except ValueError:
+        return None
+    if len(payload) != start + _FINGERPRINT_LENGTH:
+        return None
+    stream = Stream.PROMOTIONAL if number & 1 else Stream.TRANSACTIONAL
+    return OptOut(number >> 1, payload[start:], stream)
+
+
+def _encode(raw: bytes) -> str:
+    length, rest = divmod(len(raw) * 8, 5)
+    groups = int.from_bytes(raw, "big")
+    if rest:
+        length, groups = length + 1, groups << 5 - rest
+    if length > _LONGEST_TOKEN:
+        raise ValueError("the payload is too long for a token")
+    for shift, low_halves in _SPREADS[-(length - 1).bit_length() :]:
+        low = groups & low_halves
+        groups = low | (groups ^ low) << shift
+    return groups.to_bytes(length, "big").translate(_TO_TEXT).decode()
+
+
+def _decode(token: str, *, fold: bool) -> bytes | None:
+    if not token or len(token) > _LONGEST_TOKEN or not token.isascii():
+        return None
+    text = token.encode()
+    length, spare = divmod(len(text) * 5, 8)
+    if spare >= 5:
+        return None  # a last character that holds no bit of the message
+    try:
+        number = int((text.lower() if fold else text).translate(_TO_INT), 32)
+    except ValueError:
+        return None
+    if number & ((1 << spare) - 1):
+        return None  # spare bits must be zero, or several texts would be one token
+    return (number >> spare).to_bytes(length, "big")
+
+
+def _varint(number: int) -> bytes:
+    if number < 0:
+        raise ValueError("a tenant id is not negative")
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
+def _read_varint(data: bytes, start: int) -> tuple[int, int]:
+    number = 0
+    for place, byte in enumerate(data[start : start + 10]):
+        number |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            if place and not byte:
+                raise ValueError("the number is not in its shortest form")
+            return number, start + place + 1
+    raise ValueError("the number does not end")
