@@ -39,7 +39,15 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.SCHEDULED: frozenset({Status.QUEUED, Status.SENDING, Status.SUPPRESSED, Status.CANCELLED, Status.EXPIRED}),
     Status.HELD: frozenset({Status.QUEUED, Status.SUPPRESSED, Status.CANCELLED, Status.EXPIRED}),
     Status.QUEUED: frozenset(
-        {Status.HELD, Status.SCHEDULED, Status.SENDING, Status.SUPPRESSED, Status.CANCELLED, Status.EXPIRED}
+        {
+            Status.HELD,
+            Status.SCHEDULED,
+            Status.SENDING,
+            Status.SUPPRESSED,
+            Status.CANCELLED,
+            Status.EXPIRED,
+            Status.FAILED,
+        }
     ),
     Status.DEFERRED: frozenset(
         {Status.SENDING, Status.SUPPRESSED, Status.CANCELLED, Status.EXPIRED, Status.BOUNCED, Status.FAILED}

@@ -33,7 +33,7 @@ _TYPE = re.compile(r"[a-z0-9][a-z0-9.+-]*/[a-z0-9][a-z0-9.+-]*")
 _HTTP_URL = re.compile(r"<(https?://[^<>]+)>", re.IGNORECASE)
 # Codecs of Python that are no charset of mail: slow, or with rules of their own.
 _NO_CHARSET = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
-_LONGEST_LINE = 998
+_LONG_LINE = re.compile(rb"[^\r\n]{999}")
 
 
 class Defect(StrEnum):
@@ -68,6 +68,8 @@ class Attachment:
     type: str
     content: bytes = field(repr=False)
     content_id: str = ""
+    #: Whether the HTML shows it.
+    inline: bool = False
 
     @property
     def size(self) -> int:
@@ -196,9 +198,15 @@ def _attachment(part: _Part, number: int) -> Attachment:
     return Attachment(name or f"part-{number}{suffix}", kind, _content(part), content_id)
 
 
+def _shown(html: str, attachments: Sequence[Attachment]) -> Sequence[Attachment]:
+    """Return the same files, those marked that are pictures within the HTML."""
+    shown = {spelt for name in _CID.findall(html) for spelt in (name, unquote(name))}
+    return [replace(a, inline=a.content_id in shown and a.type.startswith("image/")) for a in attachments]
+
+
 def _pictures(html: str, attachments: Sequence[Attachment]) -> str:
     """Return the HTML with the pictures that came with it, so that it needs nothing else."""
-    pictures = {file.content_id: file for file in attachments if file.content_id and file.type.startswith("image/")}
+    pictures = {file.content_id: file for file in attachments if file.inline}
 
     def place(match: re.Match[str]) -> str:
         picture = pictures.get(unquote(match[1])) or pictures.get(match[1])
@@ -211,7 +219,7 @@ def _flaws(raw: bytes, headers: Sequence[Header]) -> Iterator[Defect]:
     for name, flaw in (("From", Defect.NO_FROM), ("Date", Defect.NO_DATE), ("Message-ID", Defect.NO_MESSAGE_ID)):
         if not first(headers, name):
             yield flaw
-    if any(len(line) > _LONGEST_LINE for line in raw.split(b"\r\n")):
+    if _LONG_LINE.search(raw):
         yield Defect.LONG_LINE
     if raw.count(b"\r") != raw.count(b"\r\n") or raw.count(b"\n") != raw.count(b"\r\n"):
         yield Defect.BARE_NEWLINE
@@ -221,17 +229,18 @@ def _bodies(reading: Reading, raw: bytes) -> Reading:
     """Return the reading with the parts of the mail: its first HTML, its first text, all else as files."""
     message = email.message_from_bytes(raw)
     bodies: dict[str, str] = {}
-    files: list[Attachment] = []
+    found: list[Attachment] = []
     broken = bool(message.defects)
     for number, part in enumerate(_leaves(message), start=1):
         kind = part.get_content_type()
         if kind in {"text/html", "text/plain"} and kind not in bodies and not _is_file(part):
             bodies[kind] = _text(part)
         else:
-            files.append(_attachment(part, number))
+            found.append(_attachment(part, number))
         # The standard library finds some defects only when the part is decoded.
         broken = broken or bool(part.defects)
     html = bodies.get("text/html")
+    files = _shown(html or "", found)
     return replace(
         reading,
         html=None if html is None else _pictures(html, files),

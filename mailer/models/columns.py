@@ -3,13 +3,12 @@
 from enum import StrEnum
 
 from sqlalchemy import JSON, Enum
-from sqlalchemy.types import TypeEngine
 
 #: JSON that is only stored and read back whole; `jsonb` would parse and reorder it for nothing.
 Json = JSON(none_as_null=True)
 
 
-def choice(kind: type[StrEnum]) -> TypeEngine[StrEnum]:
+def choice(kind: type[StrEnum]) -> Enum:
     """Return a column type that stores an enum's value (not its name) as plain text."""
     return Enum(kind, native_enum=False, length=20, create_constraint=False, values_callable=_values)
 

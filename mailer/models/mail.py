@@ -27,7 +27,7 @@ class Content(SQLModel, table=True):
     version: int | None = None
     #: True for a template that travels with the program.
     shipped: bool = False
-    data: dict[str, object] = Field(sa_type=Json)  # type: ignore[call-overload]
+    data: dict[str, object] = Field(sa_type=Json)
     created_at: datetime
     retired_at: datetime | None = None
 
@@ -63,8 +63,8 @@ class Email(SQLModel, table=True):
 
     id: str = Field(primary_key=True, max_length=40)
     tenant_id: int = Field(foreign_key="tenant.id")
-    stream: Stream = Field(sa_type=choice(Stream))  # type: ignore[call-overload]
-    status: Status = Field(sa_type=choice(Status))  # type: ignore[call-overload]
+    stream: Stream = Field(sa_type=choice(Stream))
+    status: Status = Field(sa_type=choice(Status))
     urgency: int = Field(sa_type=SmallInteger)
     #: Goes to the inbox whatever the relay is.
     captured: bool = False
@@ -76,7 +76,7 @@ class Email(SQLModel, table=True):
     content_id: int = Field(foreign_key="content.id")
     template: str | None = None
     locale: str = Field(max_length=10)
-    variables: dict[str, object] | None = Field(default=None, sa_type=Json)  # type: ignore[call-overload]
+    variables: dict[str, object] | None = Field(default=None, sa_type=Json)
     campaign_id: str | None = None
     topic: str | None = Field(default=None, max_length=40)
     #: Whether the person may leave the topic (always true of promotional mail).
@@ -85,16 +85,16 @@ class Email(SQLModel, table=True):
     #: Null after erasure.
     address: str | None = None
     name: str | None = None
-    fingerprint: bytes | None = Field(default=None, sa_type=LargeBinary(16))  # type: ignore[call-overload]
+    fingerprint: bytes | None = Field(default=None, sa_type=LargeBinary(16))
     provider: str = Field(default="other", max_length=20)
     from_address: str
     from_name: str = ""
     #: What few emails have: to, cc, reply_to, headers, attachments, message_key.
-    details: dict[str, object] | None = Field(default=None, sa_type=Json)  # type: ignore[call-overload]
-    tags: dict[str, str] | None = Field(default=None, sa_type=Json)  # type: ignore[call-overload]
-    meta: dict[str, object] | None = Field(default=None, sa_type=Json, sa_column_kwargs={"name": "metadata"})  # type: ignore[call-overload]
+    details: dict[str, object] | None = Field(default=None, sa_type=Json)
+    tags: dict[str, str] | None = Field(default=None, sa_type=Json)
+    meta: dict[str, object] | None = Field(default=None, sa_type=Json, sa_column_kwargs={"name": "metadata"})
     #: How opens are measured, at most; the person's choice may still lower it.
-    opens: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))  # type: ignore[call-overload]
+    opens: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))
 
     attempts: int = 0
     #: The worker that has it (`Lease.id`); an outcome or intent under another lease changes nothing.
@@ -118,7 +118,7 @@ class Lease(SQLModel, table=True):
     """A worker that may hold emails, alive while it beats."""
 
     id: str = Field(primary_key=True, max_length=40)
-    stream: Stream = Field(sa_type=choice(Stream))  # type: ignore[call-overload]
+    stream: Stream = Field(sa_type=choice(Stream))
     #: Names the process, so that a restarted `serve` can void what its predecessor held.
     holder: str
     beat_at: datetime

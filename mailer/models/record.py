@@ -19,7 +19,7 @@ class Event(SQLModel, table=True):
     #: Such as `email.deferred`, `email.opened`, `email.unsubscribed`.
     kind: str = Field(max_length=40)
     at: datetime
-    data: dict[str, object] | None = Field(default=None, sa_type=Json)  # type: ignore[call-overload]
+    data: dict[str, object] | None = Field(default=None, sa_type=Json)
 
 
 class Counter(SQLModel, table=True):
@@ -44,7 +44,7 @@ class Consent(SQLModel, table=True):
 
     id: str = Field(primary_key=True, max_length=40)
     tenant_id: int = Field(foreign_key="tenant.id")
-    fingerprint: bytes = Field(sa_type=LargeBinary(16))  # type: ignore[call-overload]
+    fingerprint: bytes = Field(sa_type=LargeBinary(16))
     #: `tracking`, or `topic:<key>`.
     purpose: str = Field(max_length=60)
     granted: bool
@@ -58,7 +58,7 @@ class SeenHit(SQLModel, table=True):
     __tablename__ = "seen_hit"
 
     tenant_id: int = Field(foreign_key="tenant.id", primary_key=True)
-    mark: bytes = Field(sa_type=LargeBinary(16), primary_key=True)  # type: ignore[call-overload]
+    mark: bytes = Field(sa_type=LargeBinary(16), primary_key=True)
     day: date = Field(index=True)
 
 

@@ -59,11 +59,11 @@ class Tenant(SQLModel, table=True):
     key: str = Field(unique=True, max_length=40)
     name: str
     postal_address: str = ""
-    opt_out_scope: OptOutScope = Field(default=OptOutScope.STREAM, sa_type=choice(OptOutScope))  # type: ignore[call-overload]
+    opt_out_scope: OptOutScope = Field(default=OptOutScope.STREAM, sa_type=choice(OptOutScope))
     opt_out_in_every_mail: bool = False
-    transactional_opens: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))  # type: ignore[call-overload]
-    promotional_opens: Opens = Field(default=Opens.AGGREGATE, sa_type=choice(Opens))  # type: ignore[call-overload]
-    consent: ConsentRule = Field(default=ConsentRule.REQUIRED, sa_type=choice(ConsentRule))  # type: ignore[call-overload]
+    transactional_opens: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))
+    promotional_opens: Opens = Field(default=Opens.AGGREGATE, sa_type=choice(Opens))
+    consent: ConsentRule = Field(default=ConsentRule.REQUIRED, sa_type=choice(ConsentRule))
     locale: str = Field(default="en", max_length=10)
     created_at: datetime
 
@@ -78,7 +78,7 @@ class Identity(SQLModel, table=True):
     address: str
     name: str = ""
     #: The stream whose default it is.
-    stream: Stream = Field(sa_type=choice(Stream))  # type: ignore[call-overload]
+    stream: Stream = Field(sa_type=choice(Stream))
 
 
 class Topic(SQLModel, table=True):
@@ -89,10 +89,10 @@ class Topic(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     tenant_id: int = Field(foreign_key="tenant.id")
     key: str = Field(max_length=40)
-    stream: Stream = Field(sa_type=choice(Stream))  # type: ignore[call-overload]
-    opt_out: LeaveRule = Field(default=LeaveRule.ALLOWED, sa_type=choice(LeaveRule))  # type: ignore[call-overload]
-    names: dict[str, str] = Field(default_factory=dict, sa_type=Json)  # type: ignore[call-overload]
-    descriptions: dict[str, str] = Field(default_factory=dict, sa_type=Json)  # type: ignore[call-overload]
+    stream: Stream = Field(sa_type=choice(Stream))
+    opt_out: LeaveRule = Field(default=LeaveRule.ALLOWED, sa_type=choice(LeaveRule))
+    names: dict[str, str] = Field(default_factory=dict, sa_type=Json)
+    descriptions: dict[str, str] = Field(default_factory=dict, sa_type=Json)
 
     def name_in(self, locale: str) -> str:
         """Return the topic's name in a language, else in English, else its key."""
@@ -108,7 +108,7 @@ class ApiKey(SQLModel, table=True):
     tenant_id: int = Field(foreign_key="tenant.id", index=True)
     name: str
     digest: str = Field(unique=True, max_length=64)
-    scopes: list[str] = Field(sa_type=Json)  # type: ignore[call-overload]
+    scopes: list[str] = Field(sa_type=Json)
     #: Mail sent with this key is captured, never sent.
     captures: bool = False
     created_at: datetime

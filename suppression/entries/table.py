@@ -1,10 +1,13 @@
 """The tables: entries that forbid mail, and the proofs of the keys that made their fingerprints."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import JSON, Enum, Index, LargeBinary, text
+from sqlalchemy import JSON, Enum, Index, LargeBinary, TextClause, literal, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
 from sqlmodel import Field, SQLModel
 
 from suppression.rules import Origin, Reason
@@ -69,3 +72,31 @@ class KeyProof(SQLModel, table=True):
     key_id: str = Field(primary_key=True, max_length=8)
     proof: str = Field(max_length=64)
     created_at: datetime
+
+
+def insert_new(
+    session: Session,
+    table: type[SQLModel],
+    rows: Sequence[dict[str, object]],
+    unique: Sequence[str],
+    where: TextClause | None = None,
+) -> int:
+    """Insert the rows that meet no other row on these unique columns, and return how many they are."""
+    # The two dialects spell it alike, but each has a class of its own.
+    if session.connection().dialect.name == "postgresql":
+        return len(
+            session.execute(
+                postgresql.insert(table)
+                .values(rows)
+                .on_conflict_do_nothing(index_elements=unique, index_where=where)
+                .returning(literal(1))
+            ).all()
+        )
+    return len(
+        session.execute(
+            sqlite.insert(table)
+            .values(rows)
+            .on_conflict_do_nothing(index_elements=unique, index_where=where)
+            .returning(literal(1))
+        ).all()
+    )

@@ -1,0 +1,114 @@
+"""Text to lines of a mail: quoted-printable or base64, in pieces that can be joined (R3.2)."""
+
+import binascii
+import re
+from collections.abc import Sequence
+
+_LONGEST = 76
+#: Words that are the same in text, in HTML and in quoted-printable.
+_PLAIN = re.compile(
+    r"[A-Za-z0-9,;:!?@/_+\-()*#%$~|\[\]{}^`\\](?:[A-Za-z0-9,;:!?@/_+\-()*#%$~|\[\]{}^`\\.]| (?! ))*(?<! )"
+)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+_LINE_TO_GUARD = re.compile(rb"(?m)^(?:\.|From )")
+_MOST_ESCAPES = 0.18
+
+
+def is_plain(value: str) -> bool:
+    """Return whether a value is one short run of words that no encoding changes."""
+    return len(value) <= 72 and _PLAIN.fullmatch(value) is not None and not value.startswith("From ")
+
+
+def clean(text: str) -> str:
+    """Return the text with line ends as \\n and without control characters (RFC 5321 section 2.3.8)."""
+    if not _CONTROL.search(text):
+        return text
+    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def quoted(text: str) -> bytes:
+    """Return quoted-printable lines that end with a line end, soft where the text has none."""
+    if not text:
+        return b""
+    data = binascii.b2a_qp(text.encode("utf-8"), istext=True)
+    if b"\n." in data or b"\nFrom " in data or data[:1] == b"." or data[:5] == b"From ":
+        data = b"\n".join(_guarded(line) for line in data.split(b"\n"))
+    if not data.endswith(b"\n"):
+        # White space before a soft line break is content (RFC 2045 section 6.7, rule 3).
+        data = _softly_ended(data)
+    return data.replace(b"\n", b"\r\n")
+
+
+def _softly_ended(data: bytes) -> bytes:
+    start = data.rfind(b"\n") + 1
+    line = data[start:]
+    if len(line) < _LONGEST:
+        return data + b"=\n"
+    end = _whole(line, _LONGEST - 3)
+    return data[:start] + line[:end] + b"=\n" + line[end:] + b"=\n"
+
+
+def _guarded(line: bytes) -> bytes:
+    """Hide a leading dot and a leading From, which relays and mailboxes rewrite."""
+    if not _LINE_TO_GUARD.match(line):
+        return line
+    line = b"=%02X" % line[0] + line[1:]
+    if len(line) <= _LONGEST:
+        return line
+    end = _whole(line, _LONGEST - 1)
+    return line[:end] + b"=\n" + _guarded(line[end:])
+
+
+def _whole(line: bytes, end: int) -> int:
+    """Return where to cut at the latest without tearing an escape apart."""
+    for back in (1, 2):
+        if line[end - back : end - back + 1] == b"=":
+            return end - back
+    return end
+
+
+def base64_lines(text: str) -> bytes:
+    """Return base64 in lines of 76."""
+    return wrapped(text.encode("utf-8"))
+
+
+def wrapped(data: bytes) -> bytes:
+    """Return bytes as base64 in lines of 76."""
+    encoded = binascii.b2a_base64(data, newline=False)
+    lines = [encoded[start : start + _LONGEST] for start in range(0, len(encoded), _LONGEST)]
+    return b"\r\n".join([*lines, b""])
+
+
+class Body:
+    """The fixed pieces of one text, encoded once, and the places where values stand between them."""
+
+    __slots__ = ("_places", "_ready", "_size", "encoding", "pieces")
+
+    def __init__(self, pieces: Sequence[str | int]) -> None:
+        """Take fixed pieces and, between them, the numbers of slots."""
+        fixed = "".join(piece for piece in pieces if isinstance(piece, str))
+        size = len(fixed.encode("utf-8"))
+        beyond = size - sum(character < "\x80" for character in fixed)
+        #: Mostly Latin text stays readable and small in quoted-printable, other text in base64.
+        self.encoding = "base64" if beyond > size * _MOST_ESCAPES else "quoted-printable"
+        self.pieces = tuple(pieces)
+        self._size = size
+        self._places = tuple((index, piece) for index, piece in enumerate(pieces) if isinstance(piece, int))
+        self._ready = [quoted(piece) if isinstance(piece, str) else b"" for piece in pieces]
+
+    def text(self, values: Sequence[str]) -> str:
+        """Return the whole text with these values in its slots."""
+        return "".join([piece if isinstance(piece, str) else values[piece] for piece in self.pieces])
+
+    def lines(self, values: Sequence[str], written: Sequence[bytes]) -> bytes:
+        """Return the encoded text; `written` holds the same values in quoted-printable."""
+        if self.encoding == "base64":
+            return base64_lines(self.text(values))
+        ready = self._ready.copy()
+        for index, slot in self._places:
+            ready[index] = written[slot]
+        return b"".join(ready)
+
+    def size(self, values: Sequence[str]) -> int:
+        """Return the octets of the text before it is encoded."""
+        return self._size + sum(len(values[slot].encode("utf-8")) for _, slot in self._places)

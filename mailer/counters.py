@@ -1,0 +1,66 @@
+"""Sums kept as events arrive, so that no report counts a big table."""
+
+from collections import Counter as Sums
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import NamedTuple
+
+from sqlmodel import Session, SQLModel
+
+from mailer import database
+from mailer.models import Counter
+
+#: The dimension that every email belongs to.
+ALL = ("all", "")
+
+
+class Key(NamedTuple):
+    """What one sum is about."""
+
+    tenant_id: int
+    day: date
+    stream: str
+    dimension: str
+    value: str
+    metric: str
+
+
+def dimensions(*, tags: Mapping[str, str] | None, topic: str | None, template: str | None) -> list[tuple[str, str]]:
+    """Return every dimension that an email counts in."""
+    found = [ALL]
+    if topic:
+        found.append(("topic", topic))
+    if template:
+        found.append(("template", template))
+    found += [("tag", f"{name}={value}"[:160]) for name, value in (tags or {}).items()]
+    return found
+
+
+class Tally:
+    """Counts in memory what one transaction will add to the sums."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.sums: Sums[Key] = Sums()
+
+    def add(self, tenant_id: int, day: date, stream: str, metric: str, dims: Iterable[tuple[str, str]]) -> None:
+        """Count one fact in each of its dimensions."""
+        for dimension, value in dims:
+            self.sums[Key(tenant_id, day, stream, dimension, value, metric)] += 1
+
+    def write(self, session: Session, slot: int = 0) -> None:
+        """Add everything to the database; slots keep concurrent commits from waiting for each other."""
+        if not self.sums:
+            return
+        table = SQLModel.metadata.tables[str(Counter.__tablename__)]
+        # One order for all writers: two transactions that lock the same rows in different orders would deadlock.
+        rows = [{**key._asdict(), "slot": slot, "amount": amount} for key, amount in sorted(self.sums.items())]
+        statement = database.insert(session, table)
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=[*Key._fields, "slot"],
+                set_={"amount": table.c.amount + statement.excluded.amount},
+            ),
+            rows,
+        )
+        self.sums.clear()

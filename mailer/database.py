@@ -1,0 +1,225 @@
+"""Transactions on SQLite and PostgreSQL; the few statements that differ.
+
+Verbs are plain functions over a synchronous `Session`. On PostgreSQL an async edge runs them by `run_sync`; on SQLite one thread
+writes, transactional work first, and whoever waits together commits together (one fsync for all).
+"""
+
+import asyncio
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar, cast
+
+import orjson
+from sqlalchemy import ColumnElement, Engine, Table, any_, bindparam, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlmodel import Session
+
+T = TypeVar("T")
+Verb = Callable[[Session], T]
+
+#: How many waiting verbs share one commit on SQLite; a write transaction stays under 20 ms.
+_SHARED = 64
+_STOP = 1 << 30
+
+
+def _dumps(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def asyncpg_url(url: str) -> str:
+    """Return a PostgreSQL address with the driver that is ours."""
+    return "postgresql+asyncpg://" + url.split("://", 1)[1]
+
+
+def sqlite_engine(path: Path, *, begin: str) -> Engine:
+    """Return an engine whose every transaction opens with `begin`; a deferred one that reads, then writes, fails at once."""
+    engine = create_engine(f"sqlite:///{path}", json_serializer=_dumps, json_deserializer=orjson.loads)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: object, _record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=10000",
+            "foreign_keys=ON",
+            "cache_size=-32000",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def open_transaction(connection: object) -> None:
+        connection.exec_driver_sql(begin)  # type: ignore[attr-defined]
+
+    return engine
+
+
+@dataclass(order=True)
+class _Job:
+    urgency: int
+    number: int
+    verb: Callable[[Session], object] = field(compare=False)
+    done: Future[object] = field(compare=False)
+
+
+class _Writer:
+    """The one thread that writes to SQLite."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._jobs: queue.PriorityQueue[_Job] = queue.PriorityQueue()
+        self._numbers = itertools.count()
+        self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, verb: Callable[[Session], object], *, urgency: int) -> Future[object]:
+        done: Future[object] = Future()
+        self._jobs.put(_Job(urgency, next(self._numbers), verb, done))
+        return done
+
+    def stop(self) -> None:
+        self.submit(lambda _session: None, urgency=_STOP)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            jobs = [self._jobs.get()]
+            while len(jobs) < _SHARED:
+                try:
+                    jobs.append(self._jobs.get_nowait())
+                except queue.Empty:
+                    break
+            self._commit([job for job in jobs if job.urgency != _STOP])
+            if any(job.urgency == _STOP for job in jobs):
+                return
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        """Run every job in its savepoint, then commit once; nobody hears of success before the commit."""
+        results: list[tuple[_Job, object, Exception | None]] = []
+        try:
+            with Session(self._engine, expire_on_commit=False) as session:
+                for job in jobs:
+                    results.append(self._attempt(session, job))
+                session.commit()
+        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of a full disk or a lost file
+            for job in jobs:
+                job.done.set_exception(error)
+            return
+        for job, result, failure in results:
+            if failure is None:
+                job.done.set_result(result)
+            else:
+                job.done.set_exception(failure)
+
+    @staticmethod
+    def _attempt(session: Session, job: _Job) -> tuple[_Job, object, Exception | None]:
+        try:
+            with session.begin_nested():
+                return job, job.verb(session), None
+        except Exception as error:  # noqa: BLE001 - handed to whoever asked
+            return job, None, error
+
+
+class Database:
+    """Where emails wait. `run` is one transaction that may write, `read` one that does not."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        """Open nothing yet; `url` is `sqlite:///path` or `postgresql://…`."""
+        self.on_postgresql = not url.startswith("sqlite:///")
+        self._async: AsyncEngine | None = None
+        self._writer: _Writer | None = None
+        if self.on_postgresql:
+            self._async = create_async_engine(
+                asyncpg_url(url),
+                pool_size=pool_size,
+                max_overflow=pool_size,
+                pool_pre_ping=True,
+                json_serializer=_dumps,
+                json_deserializer=orjson.loads,
+            )
+            return
+        self.path = Path(url.removeprefix("sqlite:///"))
+        self._write_engine = sqlite_engine(self.path, begin="BEGIN IMMEDIATE")
+        self._read_engine = sqlite_engine(self.path, begin="BEGIN")
+        self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
+        self._starting = threading.Lock()
+
+    async def run(self, verb: Verb[T], *, urgency: int = 1) -> T:
+        """Run a verb in a transaction of its own and commit it; lower urgency numbers go first on SQLite."""
+        if self._async is not None:
+            async with (
+                AsyncSession(self._async, expire_on_commit=False, sync_session_class=Session) as session,
+                session.begin(),
+            ):
+                return await session.run_sync(verb)  # type: ignore[arg-type]
+        return cast(T, await asyncio.wrap_future(self._writing().submit(verb, urgency=urgency)))
+
+    async def read(self, verb: Verb[T]) -> T:
+        """Run a verb that only reads."""
+        if self._async is not None:
+            return await self.run(verb)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, verb)
+
+    def _read(self, verb: Verb[T]) -> T:
+        with Session(self._read_engine, expire_on_commit=False) as session:
+            return verb(session)
+
+    def _writing(self) -> _Writer:
+        with self._starting:
+            if self._writer is None:
+                self._writer = _Writer(self._write_engine)
+            return self._writer
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Session]:
+        """Open a SQLite transaction in this thread, for migrations and start-up checks."""
+        with Session(self._write_engine, expire_on_commit=False) as session:
+            yield session
+            session.commit()
+
+    async def close(self) -> None:
+        """Finish what waits and close every connection."""
+        if self._async is not None:
+            await self._async.dispose()
+            return
+        if self._writer is not None:
+            await asyncio.to_thread(self._writer.stop)
+        self._readers.shutdown()
+        self._write_engine.dispose()
+        self._read_engine.dispose()
+
+
+def on_postgresql(session: Session) -> bool:
+    """Return whether a session talks to PostgreSQL."""
+    return session.get_bind().dialect.name == "postgresql"
+
+
+def among(session: Session, column: ColumnElement[str], ids: list[str]) -> ColumnElement[bool]:
+    """Return `column is one of ids` as one statement text whatever their number."""
+    if on_postgresql(session):
+        return column == any_(bindparam(None, ids, type_=ARRAY(column.type), unique=True))
+    return column.in_(ids)
+
+
+def insert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """Return the dialect's INSERT, which knows ON CONFLICT."""
+    return postgresql.insert(table) if on_postgresql(session) else sqlite.insert(table)
+
+
+def unreachable(error: BaseException) -> bool:
+    """Return whether an error means that the database is away (and may come back)."""
+    return isinstance(error, (OperationalError, ConnectionError, TimeoutError, OSError))
+
+
+__all__ = ["Database", "among", "asyncpg_url", "insert", "on_postgresql", "sqlite_engine", "unreachable"]

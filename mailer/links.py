@@ -1,0 +1,102 @@
+"""The shape of every URL, pixel and return path in sent mail."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple
+
+import orjson
+
+from mailer import ids
+from mailer.settings import Settings
+from suppression.rules import Stream
+from suppression.token import OptOut, Purpose, Ring, sign_mailto, sign_opt_out
+
+UNSUBSCRIBE = "/u/{token}"
+PREFERENCES = "/p/{token}"
+OPEN = "/o/{token}.gif"
+VIEW = "/v/{token}"
+
+
+class Audience(NamedTuple):
+    """What an aggregate pixel names: nothing that leads to a person (spec section 9)."""
+
+    tenant_id: int
+    stream: Stream
+    campaign: str
+    topic: str
+    template: str
+    day: date
+
+
+class Hit(NamedTuple):
+    """What a pixel's token says: one email, or an audience with a random number kept nowhere else."""
+
+    email_id: str | None
+    audience: Audience | None
+    mark: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Makes and reads the signed links of sent mail."""
+
+    settings: Settings
+    ring: Ring
+    #: The address of this very process, for links while no public URL is set (the inbox accepts http).
+    local_url: str = "http://127.0.0.1:8000"
+
+    def base(self, stream: Stream) -> str:
+        """Return the address under which a stream's links live."""
+        return self.settings.base_url(stream) or self.local_url
+
+    def unsubscribe(self, opt_out: OptOut) -> str:
+        """Return the one-click link (RFC 8058): POST opts out, GET shows a page."""
+        return self.base(opt_out.stream) + UNSUBSCRIBE.format(token=sign_opt_out(self.ring, opt_out))
+
+    def mailto(self, opt_out: OptOut) -> str | None:
+        """Return the opt-out by mail (its token stands in the local part), None where nobody would receive it."""
+        domain = self.settings.return_path_domain
+        return f"mailto:{sign_mailto(self.ring, opt_out)}@{domain}" if domain else None
+
+    def preferences(self, opt_out: OptOut) -> str:
+        """Return the link to the person's preference page."""
+        token = self.ring.sign(Purpose.PREFERENCES, opt_out.pack())
+        return self.base(opt_out.stream) + PREFERENCES.format(token=token)
+
+    def read_preferences(self, token: str) -> OptOut | None:
+        """Return whom and what a preference link is about, None where it does not verify."""
+        payload = self.ring.verify(Purpose.PREFERENCES, token)
+        return None if payload is None else OptOut.unpack(payload)
+
+    def view(self, email_id: str, stream: Stream) -> str:
+        """Return the link that shows an email in the browser."""
+        token = self.ring.sign(Purpose.VIEW, ids.to_bytes(email_id))
+        return self.base(stream) + VIEW.format(token=token)
+
+    def read_view(self, token: str) -> str | None:
+        """Return the email that a view link shows."""
+        payload = self.ring.verify(Purpose.VIEW, token)
+        return None if payload is None or len(payload) != 16 else ids.from_bytes("em", payload)
+
+    def individual_pixel(self, email_id: str, stream: Stream) -> str:
+        """Return a pixel that names one email."""
+        token = self.ring.sign(Purpose.OPEN, b"i" + ids.to_bytes(email_id))
+        return self.base(stream) + OPEN.format(token=token)
+
+    def aggregate_pixel(self, audience: Audience) -> str:
+        """Return a pixel that names an audience and a fresh random number."""
+        group = orjson.dumps([*audience[:-1], audience.day.isoformat()])
+        token = self.ring.sign(Purpose.OPEN, b"a" + secrets.token_bytes(8) + group)
+        return self.base(audience.stream) + OPEN.format(token=token)
+
+    def read_open(self, token: str) -> Hit | None:
+        """Return what a pixel's token says, None where it does not verify."""
+        payload = self.ring.verify(Purpose.OPEN, token)
+        if payload is None:
+            return None
+        if payload[:1] == b"i" and len(payload) == 17:
+            return Hit(ids.from_bytes("em", payload[1:]), None, b"")
+        tenant_id, stream, campaign, topic, template, day = orjson.loads(payload[9:])
+        audience = Audience(tenant_id, Stream(stream), campaign, topic, template, date.fromisoformat(day))
+        return Hit(None, audience, payload[1:9])

@@ -1,0 +1,41 @@
+"""The list of what forbids mail: ask it, add to it, lift from it, forget a person in it."""
+
+from suppression.entries.decision import Consulted, Explanation, Question, check, check_many, explain, forbids, in_force
+from suppression.entries.keeping import (
+    EntryError,
+    LiftError,
+    NewEntry,
+    UnknownEntry,
+    add,
+    add_many,
+    forget,
+    lift,
+    list_entries,
+)
+from suppression.entries.key_check import WrongKey, check_keys
+from suppression.entries.table import Entry, KeyProof, new_id
+
+__all__ = [
+    "Consulted",
+    "Entry",
+    "EntryError",
+    "Explanation",
+    "KeyProof",
+    "LiftError",
+    "NewEntry",
+    "Question",
+    "UnknownEntry",
+    "WrongKey",
+    "add",
+    "add_many",
+    "check",
+    "check_keys",
+    "check_many",
+    "explain",
+    "forbids",
+    "forget",
+    "in_force",
+    "lift",
+    "list_entries",
+    "new_id",
+]
