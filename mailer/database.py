@@ -1,7 +1,7 @@
 """Transactions on SQLite and PostgreSQL; the few statements that differ.
 
-Verbs are plain functions over a synchronous `Session`. On PostgreSQL an async edge runs them by `run_sync`; on SQLite one thread
-writes, transactional work first, and whoever waits together commits together (one fsync for all).
+Verbs are plain functions over a synchronous `Session`. On PostgreSQL an async edge runs them by `run_sync`; on SQLite
+one thread writes, transactional work first, and whoever waits together commits together (one fsync for all).
 """
 
 import asyncio
@@ -41,7 +41,7 @@ def asyncpg_url(url: str) -> str:
 
 
 def sqlite_engine(path: Path, *, begin: str) -> Engine:
-    """Return an engine whose every transaction opens with `begin`; a deferred one that reads, then writes, fails at once."""
+    """Return an engine whose transactions open with `begin`; a deferred one that reads, then writes, fails at once."""
     engine = create_engine(f"sqlite:///{path}", json_serializer=_dumps, json_deserializer=orjson.loads)
 
     @event.listens_for(engine, "connect")
@@ -109,8 +109,7 @@ class _Writer:
         results: list[tuple[_Job, object, Exception | None]] = []
         try:
             with Session(self._engine, expire_on_commit=False) as session:
-                for job in jobs:
-                    results.append(self._attempt(session, job))
+                results += [self._attempt(session, job) for job in jobs]
                 session.commit()
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of a full disk or a lost file
             for job in jobs:
@@ -163,7 +162,7 @@ class Database:
                 session.begin(),
             ):
                 return await session.run_sync(verb)  # type: ignore[arg-type]
-        return cast(T, await asyncio.wrap_future(self._writing().submit(verb, urgency=urgency)))
+        return cast("T", await asyncio.wrap_future(self._writing().submit(verb, urgency=urgency)))
 
     async def read(self, verb: Verb[T]) -> T:
         """Run a verb that only reads."""

@@ -82,7 +82,7 @@ def wrapped(data: bytes) -> bytes:
 class Body:
     """The fixed pieces of one text, encoded once, and the places where values stand between them."""
 
-    __slots__ = ("_places", "_ready", "_size", "encoding", "pieces")
+    __slots__ = ("_places", "_ready", "_size", "encoding", "pieces", "slots")
 
     def __init__(self, pieces: Sequence[str | int]) -> None:
         """Take fixed pieces and, between them, the numbers of slots."""
@@ -94,6 +94,8 @@ class Body:
         self.pieces = tuple(pieces)
         self._size = size
         self._places = tuple((index, piece) for index, piece in enumerate(pieces) if isinstance(piece, int))
+        #: The numbers of the slots that stand in this text.
+        self.slots = frozenset(slot for _, slot in self._places)
         self._ready = [quoted(piece) if isinstance(piece, str) else b"" for piece in pieces]
 
     def text(self, values: Sequence[str]) -> str:

@@ -45,7 +45,7 @@ class Marker:
         return self._truths[self._path]
 
     #: Whatever works on the value depends on it.
-    __str__ = __html__ = __format__ = __iter__ = __len__ = __index__ = __hash__ = __eq__ = _needed  # type: ignore[assignment]
+    __str__ = __html__ = __format__ = __iter__ = __len__ = __index__ = __hash__ = __eq__ = _needed
     __lt__ = __le__ = __gt__ = __ge__ = __ne__ = __contains__ = __call__ = _needed
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __mod__ = __rmod__ = _needed
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __pow__ = __rpow__ = _needed

@@ -51,27 +51,23 @@ def pixel(url: str) -> str:
     return f'<img src="{escape(url)}" width="1" height="1" alt="" style="border:0;width:1px;height:1px">'
 
 
-def places(html: str, prefix: str) -> tuple[set[str], set[str]]:
-    """Return the sentinels in styles, and the rest of those whose attributes a selector asks for."""
-    tree = LexborHTMLParser(html)
-    found: set[str] = set()
+def decisive(html: str, prefix: str) -> set[str]:
+    """Return the sentinels on which styles and structure depend: what stands there must be known first."""
     sentinel = re.compile(prefix + r"\d+z")
+    tree = LexborHTMLParser(html)
     styles = "".join(node.text() for node in tree.css("style, script"))
-    found.update(sentinel.findall(styles))
     watched = {"class", "id", "style"} | {name.lower() for name in _ATTRIBUTE_SELECTOR.findall(styles)}
-    comments: set[str] = set()
-    for comment in re.findall(r"<!--.*?-->", html, re.DOTALL):
-        comments.update(sentinel.findall(comment))
+    found = set(sentinel.findall(styles))
     for node in tree.css("*"):
+        found.update(sentinel.findall(node.tag or ""))
         for name, value in node.attributes.items():
-            if prefix in name or (value and name in watched and prefix in value):
-                found.update(sentinel.findall(f"{name} {value or ''}"))
-        if prefix in (node.tag or ""):
-            found.update(sentinel.findall(node.tag or ""))
+            found.update(sentinel.findall(name))
+            if value and name in watched:
+                found.update(sentinel.findall(value))
     # Without quotes a value with a space would end the attribute.
     for bare in re.findall(rf"""\s[\w:-]+=[^"'\s>]*{prefix}\d+z""", html):
         found.update(sentinel.findall(bare))
-    return found, comments
+    return found
 
 
 @dataclass(frozen=True, slots=True)

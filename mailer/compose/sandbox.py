@@ -232,7 +232,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if isinstance(obj, Marker):
             return self._below(obj, argument)
         need(argument)
-        return super().getitem(obj, argument)  # type: ignore[arg-type]  # any key is answered with undefined
+        return super().getitem(obj, argument)
 
     def _below(self, marker: Marker, name: object) -> Marker:
         printer = _budget.get().printer

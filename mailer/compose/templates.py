@@ -76,7 +76,8 @@ class Content:
 
     def locale_of(self, asked: str | None) -> str:
         """Return the locale that is rendered where this one is asked for: itself, its language, the default, any."""
-        for candidate in (asked, (asked or "").partition("-")[0], self.default_locale):
+        wanted = asked or ""
+        for candidate in (wanted, wanted.partition("-")[0], self.default_locale):
             if candidate in self.parts:
                 return candidate
         return min(self.parts)
@@ -138,7 +139,7 @@ def literal(stream: Stream, parts: Parts, *, topic: str | None = None, locale: s
 
 
 def load_folder(path: Path) -> Content:
-    """Read `template.toml`, `<locale>/subject.txt`, `<locale>/body.html`, `<locale>/body.txt`, and the bases they use."""
+    """Read `template.toml`, each locale's `subject.txt`, `body.html`, `body.txt`, and the bases that these reach."""
     if not _NAME.fullmatch(path.name):
         raise ContentError(f"A template's name is lower-case letters, digits and hyphens, unlike {path.name!r}.")
     settings = _settings(path)
@@ -227,7 +228,7 @@ def _bases(root: Path, parts: Mapping[str, Parts]) -> dict[str, str]:
 _CHILD = "import sys; sys.path[:0] = sys.argv[1:]; from mailer.compose import trial; trial.main()"
 
 
-def try_in_child(content: Content, *, timeout: float = 2.0, memory: int = 64 * 1024 * 1024) -> None:  # noqa: ASYNC109
+def try_in_child(content: Content, *, timeout: float = 2.0, memory: int = 64 * 1024 * 1024) -> None:
     """Render every locale with the example values in a child process, bounded in time and memory (R10.4)."""
     asked = json.dumps({"content": content.to_dict(), "seconds": timeout, "memory": memory})
     root = str(Path(__file__).resolve().parents[2])

@@ -12,7 +12,7 @@ _MANY_LINES = re.compile(r"\n{3,}")
 SHOWN_SCHEMES = ("http://", "https://", "mailto:", "tel:")
 
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
-_UNSEEN = str.maketrans(dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f", "")) | {0xA0: " ", 0x202F: " "}
+UNSEEN = str.maketrans(dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f", "")) | {0xA0: " ", 0x202F: " "}
 
 _SKIPPED = frozenset({"script", "style", "head", "title", "template", "noscript", "object", "iframe", "svg", "map"})
 #: How many line ends stand before and after: one makes a line, two a paragraph.
@@ -93,7 +93,7 @@ def walk(html: str, slot: str) -> Walked:
     root = LexborHTMLParser(html).root
     if root is not None:
         _children(root, writer)
-    text = "".join(writer.parts).translate(_UNSEEN)
+    text = "".join(writer.parts).translate(UNSEEN)
     text = _MANY_LINES.sub("\n\n", _LINE_END.sub("", text)).strip("\n ")
     return Walked(text + "\n" if text else "", writer.open_links)
 

@@ -11,7 +11,7 @@ from sqlmodel import Session, SQLModel, col
 from mailer import counters, ids
 from mailer.counters import Tally
 from mailer.database import among, on_postgresql
-from mailer.models import Email, Event, Lease
+from mailer.models import Lease
 from mailer.status import CLAIMABLE, Status
 from suppression import entries
 from suppression.entries import NewEntry, Question

@@ -142,6 +142,13 @@ class _Connection(SMTP):
         super().connection_lost(error)
         self._connections.discard(self)
 
+    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
+        """Return an address and what follows it, or None twice: the standard library's parser may raise instead."""
+        try:
+            return super()._getaddr(arg)
+        except (IndexError, ValueError):
+            return None, None
+
     async def end(self) -> None:
         """Close the connection and return when nothing runs for it any more."""
         if self.transport:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import JSON, Enum, Index, LargeBinary, TextClause, literal, text
+from sqlalchemy import JSON, Enum, Executable, Index, LargeBinary, TextClause, literal, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlmodel import Field, SQLModel
@@ -74,6 +74,30 @@ class KeyProof(SQLModel, table=True):
     created_at: datetime
 
 
+def insertion(
+    dialect: str,
+    table: type[SQLModel],
+    rows: Sequence[dict[str, object]],
+    unique: Sequence[str],
+    where: TextClause | None,
+) -> Executable:
+    """Return the INSERT of the rows that meet no other row on these unique columns, answering one row for each."""
+    # The two dialects spell it alike, but each has a class of its own.
+    if dialect == "postgresql":
+        return (
+            postgresql.insert(table)
+            .values(rows)
+            .on_conflict_do_nothing(index_elements=unique, index_where=where)
+            .returning(literal(1))
+        )
+    return (
+        sqlite.insert(table)
+        .values(rows)
+        .on_conflict_do_nothing(index_elements=unique, index_where=where)
+        .returning(literal(1))
+    )
+
+
 def insert_new(
     session: Session,
     table: type[SQLModel],
@@ -82,21 +106,4 @@ def insert_new(
     where: TextClause | None = None,
 ) -> int:
     """Insert the rows that meet no other row on these unique columns, and return how many they are."""
-    # The two dialects spell it alike, but each has a class of its own.
-    if session.connection().dialect.name == "postgresql":
-        return len(
-            session.execute(
-                postgresql.insert(table)
-                .values(rows)
-                .on_conflict_do_nothing(index_elements=unique, index_where=where)
-                .returning(literal(1))
-            ).all()
-        )
-    return len(
-        session.execute(
-            sqlite.insert(table)
-            .values(rows)
-            .on_conflict_do_nothing(index_elements=unique, index_where=where)
-            .returning(literal(1))
-        ).all()
-    )
+    return len(session.execute(insertion(session.connection().dialect.name, table, rows, unique, where)).all())

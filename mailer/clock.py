@@ -1,0 +1,58 @@
+"""What must happen without anybody asking: dead workers' mail comes back, old things expire."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import or_, select
+from sqlmodel import Session, SQLModel, col
+
+from mailer import database
+from mailer.database import Database
+from mailer.delivery import claims
+from mailer.models import SeenHit, StoredAnswer
+
+logger = logging.getLogger(__name__)
+
+TICK = timedelta(seconds=5)
+#: Of two clocks the one that holds this role ticks; it lapses, so that the other takes over.
+_HELD = timedelta(seconds=15)
+#: How long answers to repeated requests are kept (spec section 6), and marks of aggregate pixels (spec section 9).
+_ANSWERS = timedelta(hours=24)
+_MARKS = timedelta(days=30)
+
+
+def take_role(session: Session, name: str, holder: str, now: datetime) -> bool:
+    """Return whether `holder` has the role from now on; two at once get one yes."""
+    table = SQLModel.metadata.tables["role"]
+    statement = database.insert(session, table).values(name=name, holder=holder, until=now + _HELD)
+    mine = statement.on_conflict_do_update(
+        index_elements=["name"],
+        set_={"holder": holder, "until": now + _HELD},
+        where=or_(table.c.holder == holder, table.c.until < now),
+    ).returning(table.c.name)
+    return session.execute(mine).first() is not None
+
+
+def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> int:
+    """Do what is due, if this clock holds the role; return how many emails came back or ended."""
+    if not take_role(session, "clock", holder, now):
+        return 0
+    changed = claims.recover(session, now) + claims.expire(session, now, give_up)
+    answers, marks = (SQLModel.metadata.tables[str(model.__tablename__)] for model in (StoredAnswer, SeenHit))
+    old = select(answers.c.id).where(col(StoredAnswer.created_at) < now - _ANSWERS).limit(1000)
+    session.execute(answers.delete().where(answers.c.id.in_(old.scalar_subquery())))
+    session.execute(marks.delete().where(marks.c.day < (now - _MARKS).date()))
+    return changed
+
+
+async def run(database: Database, holder: str, give_up: timedelta) -> None:
+    """Tick until cancelled; a database that is away is asked again at the next tick."""
+    while True:
+        try:
+            await database.run(lambda session: tick(session, holder, datetime.now(UTC), give_up))
+        except Exception as error:  # noqa: BLE001 - the clock outlives everything but its own process
+            logger.warning("a tick of the clock failed: %s", type(error).__name__)
+        await asyncio.sleep(TICK.total_seconds())
+
+

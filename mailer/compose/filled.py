@@ -1,0 +1,151 @@
+"""Frames with open slots, and what becomes of them with one recipient's values."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import unescape
+
+from markupsafe import Markup, escape
+
+from mailer.compose import text
+from mailer.compose.encoding import Body, clean, is_plain, quoted
+from mailer.compose.markers import Path
+from mailer.compose.sandbox import Expression, Sandbox
+
+#: What a browser shows as it stands: words with single spaces between them.
+_TAME = re.compile(r"[^ \t\n\r\f]+(?: [^ \t\n\r\f]+)*")
+_TAME_LINES = re.compile(r"[^ \t\n\r\f]+(?:(?: |\n\n?)[^ \t\n\r\f]+)*")
+_TAG = re.compile(r"<(?!br>)")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The slots of one frame: plain paths, and expressions to be worked out."""
+
+    count: int
+    paths: Sequence[tuple[int, Path]]
+    expressions: Sequence[tuple[int, Expression]]
+    sandbox: Sandbox | None
+
+    def values(self, values: Mapping[str, object]) -> list[object]:
+        """Return the value of each slot for one recipient."""
+        found: list[object] = [None] * self.count
+        for index, path in self.paths:
+            value: object = values
+            for name in path:
+                value = value.get(name) if isinstance(value, Mapping) else None
+            found[index] = value
+        if self.expressions and self.sandbox is not None:
+            worked_out = self.sandbox.evaluate([expression for _, expression in self.expressions], values)
+            for (index, _), value in zip(self.expressions, worked_out, strict=True):
+                found[index] = value
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A link whose spelling in the text part depends on its values."""
+
+    label: Sequence[str | int]
+    url: Sequence[str | int]
+    same: bool
+
+    def holds(self, values: Sequence[str]) -> bool:
+        """Return whether the link looks as it did when the frame was made."""
+        label, url = (
+            "".join(values[piece] if isinstance(piece, int) else piece for piece in pieces)
+            for pieces in (self.label, self.url)
+        )
+        return bool(text.link_target(url, "")) and text.same_link(label, url) == self.same
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One part of a mail, ready for the wire."""
+
+    encoding: str
+    lines: bytes
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FramedText:
+    """A frame of plain text: values are printed as they are."""
+
+    frame: Frame
+    body: Body
+
+    def text(self, values: Mapping[str, object]) -> str:
+        """Return the text for one recipient."""
+        return self.body.text([_string(value) for value in self.frame.values(values)])
+
+    def fill(self, values: Mapping[str, object]) -> Encoded:
+        """Return the encoded text for one recipient."""
+        strings = [_string(value) for value in self.frame.values(values)]
+        return Encoded(self.body.encoding, self.body.lines(strings, [quoted(string) for string in strings]))
+
+
+@dataclass(frozen=True, slots=True)
+class FramedHtml:
+    """A frame of HTML with the text that was made from it."""
+
+    frame: Frame
+    html: Body
+    derived: Body
+    openings: Sequence[Opening]
+
+    def fill(self, values: Mapping[str, object]) -> tuple[Encoded, Encoded]:
+        """Return the encoded HTML, and the text made from it, for one recipient."""
+        html, plain = self._printed(values)
+        html_lines: list[bytes] = []
+        for string in html:
+            html_lines.append(string.encode() + b"=\r\n" if is_plain(string) else quoted(string))
+        encoded = Encoded(self.html.encoding, self.html.lines(html, html_lines), self.html.size(html))
+        return encoded, self._text(html, html_lines, plain)
+
+    def _printed(self, values: Mapping[str, object]) -> tuple[list[str], list[str | None]]:
+        """Return each slot as HTML and as text; None where its text depends on what stands around it."""
+        html: list[str] = []
+        plain: list[str | None] = []
+        for value in self.frame.values(values):
+            if type(value) is str and is_plain(value):
+                html.append(value)
+                plain.append(value)
+            elif isinstance(value, Markup):
+                html.append(clean(str(value)))
+                plain.append(_lines(html[-1]))
+            else:
+                string = _string(value)
+                html.append(str(escape(string)))
+                plain.append(_words(string))
+        return html, plain
+
+    def _text(self, html: list[str], html_lines: list[bytes], plain: list[str | None]) -> Encoded:
+        body = self.derived
+        strings = [string if string is not None else "" for string in plain]
+        tame = all(plain[slot] is not None for slot in body.slots)
+        if not tame or not all(opening.holds(strings) for opening in self.openings):
+            whole = Body([text.from_html(self.html.text(html))])
+            return Encoded(whole.encoding, whole.lines((), ()))
+        lines = [html_lines[index] if string == html[index] else quoted(string) for index, string in enumerate(strings)]
+        return Encoded(body.encoding, body.lines(strings, lines))
+
+
+def _string(value: object) -> str:
+    if value is None:
+        return ""
+    return clean(value if type(value) is str else str(value))
+
+
+def _words(string: str) -> str | None:
+    """Return a value as a browser would show it, or None where that depends on what stands around it."""
+    shown = string if string.isascii() else string.translate(text.UNSEEN)
+    return shown if _TAME.fullmatch(shown) else None
+
+
+def _lines(markup: str) -> str | None:
+    """Return the text of escaped markup with <br>, or None where the walk must say it."""
+    if _TAG.search(markup):
+        return None
+    shown = unescape(markup.replace("<br>", "\n")).translate(text.UNSEEN)
+    return shown if _TAME_LINES.fullmatch(shown) else None
