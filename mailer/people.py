@@ -1,7 +1,7 @@
 """What a person has chosen: which topics to get, and whether opens may be measured."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -119,7 +119,7 @@ def preferences(session: Session, tenant_id: int, fingerprint: bytes, now: datet
     choices = [_choice(topic, live, own) for topic in topics(session, tenant_id)]
     return Preferences(
         topics=tuple(choices),
-        all_promotional_left=any(rules.blocks(each.reason, each.scope, Stream.PROMOTIONAL, None) for each in own),
+        all_promotional_left=any(_whole(each) for each in own),
         tracking=tracking_choice(session, tenant_id, fingerprint),
     )
 
@@ -169,27 +169,24 @@ def rejoin(session: Session, leaving: Leaving, back: Collection[str], now: datet
     ended = [
         entry
         for entry in live
-        if rules.may_end(entry.reason, Ender.PERSON) and entry.reason in _OWN and any(_blocks(entry, t) for t in returning)
+        if rules.may_end(entry.reason, Ender.PERSON)
+        and entry.reason in _OWN
+        and any(_blocks(entry, t) for t in returning)
     ]
     stay = [topic for topic in known if topic not in returning and may_leave(topic) and _any_blocks(ended, topic)]
+    scopes = [rules.topic_scope(topic.key) for topic in stay]
+    if any(_whole(entry) for entry in ended) and not any(topic.stream is Stream.PROMOTIONAL for topic in returning):
+        # Only a notification comes back, so promotional mail stays left as a whole, topics of the future included.
+        scopes = [rules.topic_scope(topic.key) for topic in stay if topic.stream is not Stream.PROMOTIONAL]
+        scopes.append(rules.STREAM_PROMOTIONAL)
     # The others are left one by one before the whole is lifted, so that there is no moment between.
-    added = [
-        left.entry
-        for left in (leave(session, _of_topic(leaving, topic), now) for topic in stay)
-        if left.created
-    ]
+    kept = [leave(session, replace(leaving, scope=scope), now) for scope in scopes]
     lifted = [entries.lift(session, leaving.tenant_id, entry.id, Ender.PERSON, None, now) for entry in ended]
-    return Rejoined(tuple(lifted), tuple(added))
+    return Rejoined(tuple(lifted), tuple(each.entry for each in kept if each.created))
 
 
-def _of_topic(leaving: Leaving, topic: Topic) -> Leaving:
-    return Leaving(
-        tenant_id=leaving.tenant_id,
-        fingerprint=leaving.fingerprint,
-        scope=rules.topic_scope(topic.key),
-        address=leaving.address,
-        evidence=leaving.evidence,
-    )
+def _whole(entry: Entry) -> bool:
+    return rules.blocks(entry.reason, entry.scope, Stream.PROMOTIONAL, None)
 
 
 def _live(session: Session, tenant_id: int, fingerprint: bytes, now: datetime) -> list[Entry]:

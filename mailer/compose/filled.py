@@ -94,14 +94,16 @@ class FramedHtml:
     derived: Body
     openings: Sequence[Opening]
 
-    def fill(self, values: Mapping[str, object]) -> tuple[Encoded, Encoded]:
-        """Return the encoded HTML, and the text made from it, for one recipient."""
+    def page(self, values: Mapping[str, object]) -> str:
+        """Return the HTML for one recipient as a string."""
+        return self.html.text(self._printed(values)[0])
+
+    def fill(self, values: Mapping[str, object], *, derive: bool = True) -> tuple[Encoded, Encoded | None]:
+        """Return the encoded HTML and, where it is wanted, the text made from it, for one recipient."""
         html, plain = self._printed(values)
-        html_lines: list[bytes] = []
-        for string in html:
-            html_lines.append(string.encode() + b"=\r\n" if is_plain(string) else quoted(string))
+        html_lines = [string.encode() + b"=\r\n" if is_plain(string) else quoted(string) for string in html]
         encoded = Encoded(self.html.encoding, self.html.lines(html, html_lines), self.html.size(html))
-        return encoded, self._text(html, html_lines, plain)
+        return encoded, self._text(html, html_lines, plain) if derive else None
 
     def _printed(self, values: Mapping[str, object]) -> tuple[list[str], list[str | None]]:
         """Return each slot as HTML and as text; None where its text depends on what stands around it."""

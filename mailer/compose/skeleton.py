@@ -49,6 +49,7 @@ class Constants:
     topic_name: str = ""
     opt_out: bool = False
     view: bool = False
+    promotional: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -209,7 +210,9 @@ class Rendered:
         constants = self.constants
         squeezed = _WHITE.sub(" ", seen)
         address = _WHITE.sub(" ", constants.postal_address.translate(text.UNSEEN)).strip()
-        missing = constants.postal_address if address and address not in squeezed else ""
+        missing = ""
+        if constants.promotional and address not in squeezed:
+            missing = constants.postal_address
         wanted = constants.opt_out and not any(self._is_in(path, seen) for path in (_UNSUBSCRIBE, _PREFERENCES))
         if not missing and not wanted:
             return None
@@ -347,6 +350,7 @@ def rehearse(content: Content) -> None:
                 postal_address="1 Example Street, Example" if everything else "",
                 topic_name="Example",
                 opt_out=everything,
+                promotional=everything,
                 view=everything,
             )
             given_links = links if everything else dict.fromkeys(links, "")

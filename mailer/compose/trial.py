@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from mailer.compose import skeleton
 from mailer.compose.errors import ContentError
+from mailer.compose.skeleton import rehearse
 from mailer.compose.templates import Content
 
 _MARGIN = 16 * 1024 * 1024
@@ -20,7 +20,7 @@ def main() -> None:
     asked = cast("dict[str, object]", json.load(sys.stdin))
     _limit(float(str(asked["seconds"])), int(str(asked["memory"])))
     try:
-        skeleton.rehearse(Content.from_dict(cast("dict[str, object]", asked["content"])))
+        rehearse(Content.from_dict(cast("dict[str, object]", asked["content"])))
     except ContentError as error:
         sys.stdout.write(str(error))
     except (MemoryError, RecursionError):

@@ -88,9 +88,7 @@ class _Act(NamedTuple):
         )
 
 
-def opted_out(
-    session: Session, opt_out: OptOut, how: How, now: datetime, *, scope: Scope | None = None
-) -> Outcome:
+def opted_out(session: Session, opt_out: OptOut, how: How, now: datetime, *, scope: Scope | None = None) -> Outcome:
     """Opt out what the link is about, or `scope`; doing it twice is doing it once.
 
     A promotional link leaves the whole promotional stream (the topic where the tenant chose so), a transactional one
@@ -255,7 +253,9 @@ def _of_this_email(session: Session, act: _Act, now: datetime) -> list[Entry]:
 
 
 def _lift(session: Session, found: Iterable[Entry], now: datetime) -> list[Entry]:
-    return [entries.lift(session, entry.tenant_id, entry.id, Ender.PERSON, "undone by its link", now) for entry in found]
+    return [
+        entries.lift(session, entry.tenant_id, entry.id, Ender.PERSON, "undone by its link", now) for entry in found
+    ]
 
 
 def _tell(session: Session, act: _Act, kind: str, found: Iterable[Entry], now: datetime) -> None:

@@ -35,4 +35,4 @@ def check_keys(session: Session, fingerprints: Fingerprints, now: datetime) -> N
 
 
 def _stored_proofs(session: Session) -> dict[str, str]:
-    return dict(session.execute(select(col(KeyProof.key_id), col(KeyProof.proof))).tuples().all())
+    return dict(session.execute(select(col(KeyProof.key_id), col(KeyProof.proof))).all())

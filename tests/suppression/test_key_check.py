@@ -35,6 +35,6 @@ def test_another_secret_under_a_known_id_is_refused(session: Session) -> None:
 
 def test_a_ring_that_lost_a_key_is_refused_and_records_nothing(session: Session) -> None:
     check_keys(session, Fingerprints(OLD), NOW)
-    with pytest.raises(WrongKey, match="keys old .* not in the ring"):
+    with pytest.raises(WrongKey, match=r"keys old .* not in the ring"):
         check_keys(session, Fingerprints(NEW), NOW)
     assert list(session.scalars(select(col(KeyProof.key_id)))) == ["old"]

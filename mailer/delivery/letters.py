@@ -1,0 +1,241 @@
+"""From claimed rows to finished mail: fetches what composing needs for a whole batch, and keeps what does not change."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from time import monotonic
+from typing import NamedTuple, cast
+
+from sqlmodel import Session, col, select
+
+from mailer import ids, people
+from mailer.compose import letter
+from mailer.compose.letter import Order, PostalAddress, Promotional, Recipient, Sender, TopicInfo, Transactional
+from mailer.compose.mime import Attachment as File
+from mailer.compose.skeleton import Compiled, compile_content
+from mailer.compose.templates import Content as Parts
+from mailer.database import Database
+from mailer.delivery.claims import Job
+from mailer.delivery.pipeline import Ready
+from mailer.errors import MailerError
+from mailer.links import Audience, Links
+from mailer.models import Attachment, ConsentRule, Content, Email, Opens, Tenant, Topic
+from suppression import address
+from suppression.rules import Stream
+from suppression.token import OptOut
+
+#: A tenant's postal address and topic names may change while workers run; they notice within this many seconds.
+_FRESH = 5.0
+_KEPT_CONTENTS = 512
+_SENDER_ID = re.compile(r"[^a-z0-9]")
+
+
+class _Sending(NamedTuple):
+    """What belongs to a tenant."""
+
+    tenant: Tenant
+    topics: Mapping[str, TopicInfo]
+    read_at: float
+
+
+@dataclass(slots=True)
+class _Shelf:
+    """What was fetched; contents never change, so they stay."""
+
+    contents: dict[int, Parts] = field(default_factory=dict)
+    compiled: dict[tuple[int, str], Compiled] = field(default_factory=dict)
+    tenants: dict[int, _Sending] = field(default_factory=dict)
+    #: Of the emails claimed and not composed yet.
+    files: dict[str, Sequence[File]] = field(default_factory=dict)
+    choices: dict[tuple[int, bytes], bool] = field(default_factory=dict)
+
+
+class Letterbox:
+    """Composes mail for the pipelines of one process."""
+
+    def __init__(self, database: Database, links: Links) -> None:
+        """Begin with empty shelves."""
+        self._database, self._links = database, links
+        self._shelf = _Shelf()
+
+    async def prepare(self, jobs: Sequence[Job]) -> None:
+        """Fetch contents, tenants, files and choices that a batch needs and that are not at hand."""
+        if jobs and self._missing(jobs):
+            await self._database.read(lambda session: self._fetch(session, jobs))
+
+    def _missing(self, jobs: Sequence[Job]) -> bool:
+        old = monotonic() - _FRESH
+        shelf = self._shelf
+        return any(
+            job.content_id not in shelf.contents
+            or job.tenant_id not in shelf.tenants
+            or shelf.tenants[job.tenant_id].read_at < old
+            or _files(job)
+            or job.opens == Opens.INDIVIDUAL
+            for job in jobs
+        )
+
+    def _fetch(self, session: Session, jobs: Sequence[Job]) -> None:
+        shelf = self._shelf
+        if len(shelf.contents) > _KEPT_CONTENTS:
+            shelf.contents.clear()
+            shelf.compiled.clear()
+        if wanted := {job.content_id for job in jobs} - shelf.contents.keys():
+            for row in session.exec(select(Content).where(col(Content.id).in_(wanted))):
+                shelf.contents[cast("int", row.id)] = Parts.from_dict(row.data)
+        for tenant_id in {job.tenant_id for job in jobs}:
+            shelf.tenants[tenant_id] = _sending(session, tenant_id)
+            measured = [job.fingerprint for job in jobs if job.tenant_id == tenant_id and job.opens == Opens.INDIVIDUAL]
+            for fingerprint, choice in people.tracking_choices(session, tenant_id, measured).items():
+                shelf.choices[tenant_id, fingerprint] = choice
+        for job in jobs:
+            if files := _files(job):
+                shelf.files[job.id] = _read_files(session, job.tenant_id, files)
+
+    def compose(self, job: Job) -> Ready:
+        """Return the mail of one claimed row; raises `MailerError` where it cannot be made."""
+        if job.address is None:
+            raise MailerError("the address was erased")
+        pixel = self._pixel(job)
+        written = letter.compose(self._order(job, pixel))
+        self._shelf.files.pop(job.id, None)
+        self._shelf.choices.pop((job.tenant_id, job.fingerprint), None)
+        recipient = address.parse(job.address)
+        return Ready(
+            sender=job.from_address,
+            recipient=recipient.envelope,
+            data=written.to_bytes(),
+            smtputf8=written.needs_smtputf8 or recipient.is_eai,
+            tracked=pixel is not None and written.html_size > 0,
+        )
+
+    async def view(self, email_id: str) -> str | None:
+        """Return an email's HTML as a page, without pixel; None where it is unknown or erased."""
+
+        def fetched(session: Session) -> Job | None:
+            table = Email.metadata.tables["email"]
+            job = session.execute(table.select().where(table.c.id == email_id)).first()
+            if job is not None and job.address is not None:
+                self._fetch(session, [job])
+            return job
+
+        job = await self._database.read(fetched)
+        if job is None or job.address is None:
+            return None
+        self._shelf.files.pop(job.id, None)
+        return letter.view(self._order(job, None))
+
+    def _order(self, job: Job, pixel: str | None) -> Order:
+        details: Mapping[str, object] = job.details or {}
+        sending = self._shelf.tenants[job.tenant_id]
+        domain = job.from_address.rpartition("@")[2]
+        return Order(
+            compiled=self._compiled(job.content_id, job.locale),
+            recipient=Recipient(job.address, job.name or ""),
+            sender=Sender(job.from_address, job.from_name or "", sending.tenant.postal_address or None),
+            purpose=self._purpose(job, sending, domain),
+            message_id=f"{details.get('message_key') or job.id}@{domain}",
+            dated_at=job.dated_at or job.created_at,
+            values=job.variables or {},
+            to=_people(details.get("to")),
+            cc=_people(details.get("cc")),
+            reply_to=_people(details.get("reply_to")),
+            extra_headers=tuple(cast("Mapping[str, str]", details.get("headers") or {}).items()),
+            attachments=self._shelf.files.get(job.id, ()),
+            pixel_url=pixel,
+            feedback_id=_feedback_id(job, sending.tenant),
+        )
+
+    def _compiled(self, content_id: int, locale: str) -> Compiled:
+        key = (content_id, locale)
+        if key not in self._shelf.compiled:
+            self._shelf.compiled[key] = compile_content(self._shelf.contents[content_id], locale)
+        return self._shelf.compiled[key]
+
+    def _purpose(self, job: Job, sending: _Sending, domain: str) -> Promotional | Transactional:
+        promotional = job.stream == Stream.PROMOTIONAL
+        if not promotional and not job.leavable:
+            return Transactional()
+        topic = sending.topics.get(job.topic or "") or TopicInfo(job.topic or "")
+        opt_out = OptOut(job.tenant_id, job.fingerprint, Stream(job.stream), job.topic, ids.to_bytes(job.id))
+        way_out = letter.OptOut(
+            one_click_url=self._links.unsubscribe(opt_out),
+            preferences_url=self._links.preferences(opt_out),
+            mailto=self._links.mailto(opt_out),
+            view_url=self._links.view(job.id, opt_out.stream) if promotional else None,
+        )
+        if not promotional:
+            return Transactional(topic, way_out, domain)
+        return Promotional(topic, PostalAddress(sending.tenant.postal_address), way_out, domain)
+
+    def _pixel(self, job: Job) -> str | None:
+        """Return the pixel that policy and the person allow (spec section 9), None for none at all."""
+        stream = Stream(job.stream)
+        if job.opens == Opens.OFF:
+            return None
+        if job.opens == Opens.AGGREGATE:
+            campaign = (job.tags or {}).get("campaign") or job.campaign_id or ""
+            day = (job.dated_at or job.created_at).date()
+            audience = Audience(job.tenant_id, stream, campaign, job.topic or "", job.template or "", day)
+            return self._links.aggregate_pixel(audience)
+        choice = self._shelf.choices.get((job.tenant_id, job.fingerprint))
+        rule = self._shelf.tenants[job.tenant_id].tenant.consent
+        if choice is False or (choice is None and rule is ConsentRule.REQUIRED):
+            return None
+        return self._links.individual_pixel(job.id, stream)
+
+
+def _sending(session: Session, tenant_id: int) -> _Sending:
+    tenant = session.get_one(Tenant, tenant_id)
+    session.refresh(tenant)
+    topics = session.exec(select(Topic).where(Topic.tenant_id == tenant_id)).all()
+    return _Sending(tenant, {topic.key: TopicInfo(topic.key, topic.names) for topic in topics}, monotonic())
+
+
+def _files(job: Job) -> list[Mapping[str, object]]:
+    return cast("list[Mapping[str, object]]", (job.details or {}).get("attachments") or [])
+
+
+def _read_files(session: Session, tenant_id: int, files: Sequence[Mapping[str, object]]) -> Sequence[File]:
+    wanted = [cast("int", file["id"]) for file in files]
+    rows = session.exec(
+        select(Attachment).where(Attachment.tenant_id == tenant_id, col(Attachment.id).in_(wanted))
+    ).all()
+    data = {row.id: row.data for row in rows}
+    return [
+        File(
+            filename=str(file["filename"]),
+            content=data[cast("int", file["id"])],
+            content_type=str(file["content_type"]),
+            content_id=cast("str | None", file.get("content_id")),
+        )
+        for file in files
+    ]
+
+
+def _people(value: object) -> Sequence[Recipient]:
+    """Return addresses as details keep them: a list of `[address, name]`."""
+    return tuple(Recipient(email, name or "") for email, name in cast("list[tuple[str, str]]", value or []))
+
+
+@lru_cache(maxsize=1024)
+def _sender_id(key: str) -> str:
+    # R2.2: 5 to 15 characters, stable.
+    return f"{_SENDER_ID.sub('', key)[:15]:m<5}"
+
+
+def _feedback_id(job: Job, tenant: Tenant) -> Sequence[str]:
+    """Return campaign, topic, stream and sender: never personal, and no field repeats another (R2.2)."""
+    campaign = (job.tags or {}).get("campaign") or job.campaign_id or job.template or "direct"
+    fields = [_clean(campaign), _clean(job.topic or "none"), str(job.stream), _sender_id(tenant.key)]
+    for place in range(2):
+        if fields[place] in fields[place + 1 :]:
+            fields[place] = f"{'ct'[place]}-{fields[place]}"
+    return fields
+
+
+@lru_cache(maxsize=1024)
+def _clean(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:40] or "none"
+

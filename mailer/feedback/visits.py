@@ -1,0 +1,69 @@
+"""What a recipient's page shows before anybody has decided anything; reading it changes nothing."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlmodel import Session
+
+from mailer import people
+from mailer.feedback import optouts
+from mailer.models import Tenant, Topic
+from mailer.people import Preferences
+from suppression import address, rules
+from suppression.rules import Stream
+from suppression.token import OptOut
+
+
+class Visit(NamedTuple):
+    """Whom a link belongs to, as far as a page may say, and how the person stands."""
+
+    sender: str
+    #: The language of the mail, None where it is gone.
+    locale: str | None
+    #: The masked address, None where it is gone.
+    who: str | None
+    stream: Stream
+    #: The topic of the link, None where it has none or it is no more.
+    topic: Topic | None
+    #: Whether the link leaves a topic; else it leaves the promotional stream.
+    topic_only: bool
+    preferences: Preferences
+    #: What the link leaves is left already.
+    left: bool
+    #: What this link took away can still be given back by it.
+    undoable: bool
+
+    @property
+    def promotional(self) -> Sequence[people.Choice]:
+        """Return the promotional topics."""
+        return [each for each in self.preferences.topics if each.topic.stream is Stream.PROMOTIONAL]
+
+
+def look(session: Session, opt_out: OptOut, now: datetime) -> Visit | None:
+    """Return what the page of a link shows, None where there is no such sender."""
+    tenant = session.get(Tenant, opt_out.tenant_id)
+    if tenant is None:
+        return None
+    email = optouts.email_of(session, opt_out)
+    chosen = people.preferences(session, opt_out.tenant_id, opt_out.fingerprint, now)
+    topic = next((each for each in chosen.topics if each.topic.key == opt_out.topic), None)
+    topic_only = optouts.leaves_topic_only(opt_out, tenant)
+    return Visit(
+        sender=tenant.name,
+        locale=email.locale if email else None,
+        who=address.mask(email.address) if email and email.address else None,
+        stream=opt_out.stream,
+        topic=topic.topic if topic else None,
+        topic_only=topic_only,
+        preferences=chosen,
+        left=bool(topic and topic.left) if topic_only else chosen.all_promotional_left,
+        undoable=optouts.undoable(session, opt_out, now),
+    )
+
+
+def stopped(preferences: Preferences) -> bool:
+    """Return whether mail does not go for a reason that a person cannot end on a page."""
+    return any(
+        each.why is not None and rules.Ender.OPERATOR in rules.rule_of(each.why).enders for each in preferences.topics
+    )

@@ -1,0 +1,206 @@
+"""Builds the parts from the settings; only edges ask for it."""
+
+import asyncio
+import fcntl
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from mailer import clock, migrate, secrets, tenancy
+from mailer.database import Database
+from mailer.delivery import claims
+from mailer.delivery.letters import Letterbox
+from mailer.delivery.pipeline import Identity, Pipeline, Retry, Route
+from mailer.delivery.relay import connect, tls_context
+from mailer.delivery.wire import Wire
+from mailer.errors import ConfigurationError
+from mailer.feedback.opens import Hits, Sighting, record
+from mailer.inbox import Listener, Store
+from mailer.links import Links
+from mailer.settings import Relay, Settings
+from mailer.submission import Intake
+from mailer.tasks import Bells
+from suppression.entries import check_keys
+from suppression.rules import Stream
+
+logger = logging.getLogger(__name__)
+
+#: A row committed by another process is found within this many seconds, whatever becomes of its bell.
+_LOOK = 0.5
+
+
+@dataclass(kw_only=True)
+class Service:
+    """Everything that an edge needs, built once a process."""
+
+    settings: Settings
+    database: Database
+    links: Links
+    intake: Intake
+    store: Store
+    hits: Hits
+    letters: Letterbox
+    streams: frozenset[Stream] = frozenset()
+    pipelines: list[Pipeline] = field(default_factory=list)
+    _bells: Bells | None = None
+    _listener: Listener | None = None
+    _loops: list[asyncio.Task[None]] = field(default_factory=list)
+    _lock: IO[str] | None = None
+
+    @classmethod
+    def build(cls, settings: Settings, *, local_url: str = "http://127.0.0.1:8000") -> "Service":
+        """Return the parts, connected to nothing yet; raises `ConfigurationError` where a setting cannot work."""
+        folder = secrets.data_folder(settings)
+        database = Database(settings.database_url or f"sqlite:///{folder / 'mailer.db'}")
+        links = Links(settings, secrets.token_ring(settings), local_url)
+        return cls(
+            settings=settings,
+            database=database,
+            links=links,
+            intake=Intake(settings=settings, fingerprints=secrets.fingerprints(settings), links=links),
+            store=Store(folder / "inbox.db"),
+            hits=Hits(_writer(database)),
+            letters=Letterbox(database, links),
+        )
+
+    @staticmethod
+    def now() -> datetime:
+        """Return the present moment."""
+        return datetime.now(UTC)
+
+    def ring(self, stream: Stream) -> None:
+        """Say that a stream has mail; call it after the commit."""
+        if self._bells is not None:
+            self._bells.ring(stream)
+
+    async def view(self, email_id: str) -> str | None:
+        """Return a promotional email's HTML without its pixel; None where it is unknown or erased."""
+        return await self.letters.view(email_id)
+
+    @property
+    def captures(self) -> bool:
+        """Return whether a stream's mail stays in the inbox."""
+        return any(self.settings.relay(stream).captures for stream in Stream)
+
+    async def prepare(self) -> None:
+        """Check the database's version and keys, and make what a fresh one needs."""
+        await migrate.make_ready(self.database)
+        await self.database.run(
+            lambda session: check_keys(session, self.intake.fingerprints, self.now())
+        )
+        await self.database.run(lambda session: tenancy.prepare(session, self.settings, self.now()))
+
+    async def start(self, *, streams: frozenset[Stream] = frozenset(), ticking: bool = False) -> None:
+        """Start what this process does: bells, workers of some streams, the clock."""
+        self.streams = streams
+        self._bells = Bells(self.settings, self._deliver)
+        self.hits.start()
+        if streams:
+            await self._start_workers(streams)
+        if ticking:
+            self._loops.append(asyncio.create_task(clock.run(self.database, self._holder(), self.settings.give_up)))
+
+    async def _start_workers(self, streams: frozenset[Stream]) -> None:
+        assert self._bells is not None
+        holder = self._holder()
+        if not self.database.on_postgresql:
+            self._lock_folder()
+            # Nobody else can hold this role, so what an earlier process of it held is free at once.
+            await self.database.run(lambda session: claims.recover(session, self.now(), holder=holder))
+        self._listener = Listener(self.store)
+        port = await self._listener.start()
+        who = Identity(holder, self.intake.fingerprints.primary_id)
+        retry = Retry(self.settings.retries, self.settings.give_up)
+        for stream in sorted(streams):
+            self.pipelines += [
+                Pipeline(self.database, self.letters, route, retry, who) for route in self._routes(stream, port)
+            ]
+        self._bells.start(streams)
+        self._loops.append(asyncio.create_task(self._look()))
+
+    def _routes(self, stream: Stream, inbox_port: int) -> list[Route]:
+        """Return where a stream's mail goes: everything to the inbox, or the captured there and the rest to its relay."""
+        inbox = Relay(scheme="smtp", host="127.0.0.1", port=inbox_port, starttls="off", connections=8)
+        relay = self.settings.relay(stream)
+        if relay.captures:
+            return [self._route(stream, None, inbox)]
+        return [self._route(stream, False, relay), self._route(stream, True, inbox)]
+
+    @staticmethod
+    def _route(stream: Stream, captured: bool | None, relay: Relay) -> Route:
+        context = tls_context(relay)
+        hostname = socket.gethostname() or "localhost"
+
+        async def opened() -> Wire:
+            return await connect(relay, hostname, context)
+
+        return Route(stream=stream, captured=captured, connections=relay.connections, connect=opened)
+
+    def _holder(self) -> str:
+        if self.database.on_postgresql:
+            return f"{socket.gethostname()}:{os.getpid()}"
+        return f"serve:{self.settings.folder.resolve()}"
+
+    def _lock_folder(self) -> None:
+        """Take the workers' role of this data folder; the lock goes with the process, however it ends."""
+        path = self.settings.folder / "serve.lock"
+        self._lock = Path(path).open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                f"MAILER_DATA_DIR: another mailer serves from {self.settings.folder} already: stop it, or use another folder"
+            ) from error
+
+    async def _deliver(self, stream: Stream) -> None:
+        await asyncio.gather(*(pipeline.ring() for pipeline in self.pipelines if pipeline.route.stream is stream))
+
+    async def _look(self) -> None:
+        """Find what is due without having heard a bell: retries, schedules, rows of other processes."""
+        running: dict[Stream, asyncio.Task[None]] = {}
+        while True:
+            for stream in self.streams:
+                with suppress(Exception):
+                    if await self.database.read(lambda session, stream=stream: claims.due(session, stream, self.now())):  # type: ignore[misc]
+                        if (task := running.get(stream)) is None or task.done():
+                            running[stream] = asyncio.create_task(self._deliver_quietly(stream))
+            for pipeline in self.pipelines:
+                await pipeline.tidy()
+            await asyncio.sleep(_LOOK)
+
+    async def _deliver_quietly(self, stream: Stream) -> None:
+        try:
+            await self._deliver(stream)
+        except Exception as error:  # noqa: BLE001 - the database may be away; the next look tries again
+            logger.warning("a run of the %s stream ended: %s", stream, type(error).__name__)
+
+    async def stop(self) -> None:
+        """Finish the mail in flight, write what is buffered, close everything."""
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(20):
+                await asyncio.gather(*(pipeline.stop() for pipeline in self.pipelines))
+        if self._bells is not None:
+            await self._bells.stop()
+        await self.hits.stop()
+        if self._listener is not None:
+            await self._listener.stop()
+        await self.database.close()
+        self.store.close()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _writer(database: Database) -> Callable[[Sequence[Sighting]], Awaitable[None]]:
+    async def write(sightings: Sequence[Sighting]) -> None:
+        await database.run(lambda session: record(session, sightings, datetime.now(UTC)))
+
+    return write

@@ -1,0 +1,84 @@
+"""The application: product code's API, what recipients meet, the inbox, and what operators' probes ask."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from sqlalchemy import text
+from sqlmodel import Session
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from mailer import reports
+from mailer.service import Service
+from mailer.web import api, inbox, recipient
+from suppression.rules import Stream
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(service: Service) -> Starlette:
+    """Return the whole web application over a service that is already prepared."""
+    routes: list[BaseRoute] = [*_probes(service), *recipient.routes(service), *api.routes(service)]
+    if service.captures:
+        routes += inbox.routes(service.store)
+        routes.append(Route("/", _to_inbox))
+    app = Starlette(routes=routes)
+    # RFC 8058 section 3.1: the one-click address must not redirect, so no slash is ever mended by a 307.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _to_inbox(_request: Request) -> Response:
+    return RedirectResponse("/inbox", 302)
+
+
+def _probes(service: Service) -> list[Route]:
+    async def healthz(_request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_request: Request) -> Response:
+        answer = await readiness(service)
+        return JSONResponse(answer, 200 if answer["ready"] else 503)
+
+    async def metrics(_request: Request) -> Response:
+        return await _metrics(service)
+
+    endpoints: list[tuple[str, Callable[[Request], Awaitable[Response]]]] = [
+        ("/healthz", healthz),
+        ("/readyz", readyz),
+        ("/metrics", metrics),
+    ]
+    return [Route(path, endpoint) for path, endpoint in endpoints]
+
+
+async def readiness(service: Service) -> dict[str, object]:
+    """Return whether mail can be taken and sent, and what is in the way."""
+    database = "ok"
+    try:
+        await service.database.read(lambda session: session.execute(text("SELECT 1")).scalar())
+    except Exception as error:  # noqa: BLE001 - a probe tells what is wrong instead of failing
+        database = f"away ({type(error).__name__})"
+    relays: dict[str, str] = {}
+    for stream in Stream:
+        relay = service.settings.relay(stream)
+        trouble = next((p.trouble for p in service.pipelines if p.route.stream is stream and p.trouble), None)
+        relays[stream] = trouble or ("captured, not sent" if relay.captures else "ok")
+    ready = database == "ok"
+    return {"ready": ready, "database": database, "relays": relays}
+
+
+async def _metrics(service: Service) -> Response:
+    registry = CollectorRegistry()
+    emails = Gauge("mailer_emails_total", "Emails by stream and what became of them", ["stream", "metric"], registry=registry)
+    dropped = Gauge("mailer_hits_dropped_total", "Opens lost because the buffer was full", registry=registry)
+    dropped.set(service.hits.dropped)
+
+    def sums(session: Session) -> list[tuple[str, str, int]]:
+        return reports.totals(session)
+
+    for stream, metric, amount in await service.database.read(sums):
+        emails.labels(stream=stream, metric=metric).set(amount)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
