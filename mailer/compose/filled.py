@@ -1,5 +1,6 @@
 """Frames with open slots, and what becomes of them with one recipient's values."""
 
+import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from mailer.compose.markers import Path
 from mailer.compose.sandbox import Expression, Sandbox
 
 #: What a browser shows as it stands: words with single spaces between them.
+_GLANCE = 78  # octets: one line of base64; words are seldom further away
 _TAME = re.compile(r"[^ \t\n\r\f]+(?: [^ \t\n\r\f]+)*")
 _TAME_LINES = re.compile(r"[^ \t\n\r\f]+(?:(?: |\n\n?)[^ \t\n\r\f]+)*")
 _TAG = re.compile(r"<(?!br>)")
@@ -66,6 +68,12 @@ class Encoded:
     encoding: str
     lines: bytes
     size: int = 0
+
+    @property
+    def blank(self) -> bool:
+        """Whether a reader would see nothing."""
+        decode = binascii.a2b_base64 if self.encoding == "base64" else binascii.a2b_qp
+        return not decode(self.lines[:_GLANCE]).strip() and not decode(self.lines).strip()
 
 
 @dataclass(frozen=True, slots=True)

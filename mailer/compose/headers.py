@@ -144,7 +144,7 @@ def _word(data: bytearray, *, plain: bool) -> str:
 def phrase(name: str, column: int) -> str:
     """Return a display name: as atoms, quoted, or as encoded-words (RFC 5322 section 3.2.5)."""
     checked(name, "name")
-    text = name.strip()
+    text = " ".join(name.split())
     if text.isascii() and "=?" not in text and len(text) <= _SOFT - column - 4:
         if _ATOMS.fullmatch(text):
             return text

@@ -223,7 +223,7 @@ def _bodies(compiled: Compiled, constants: Constants, values: dict[str, object])
         html, text = framed_html.fill(values, derive=framed_text is None)
     if framed_text is not None:
         text = framed_text.fill(values)
-    if text is None or not text.lines.strip():
+    if text is None or text.blank:
         # Never empty (R3.6): what shows nothing but pictures still has its subject.
         text = Encoded(*_alone(str(values["subject"]) or "-"))
     return html, text

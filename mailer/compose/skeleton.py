@@ -250,7 +250,7 @@ def _finish_html(rendered: Rendered, *, literal: bool) -> FramedHtml:
     if footer := rendered.footer(walked.text):
         html = markup.insert(html, footer.html())
         walked = text.walk(html, prefix)
-    html = markup.insert(html, rendered.printer.sentinel(_PIXEL)).rstrip("\n") + "\n"
+    html = markup.insert(html.rstrip("\n"), rendered.printer.sentinel(_PIXEL)) + "\n"
     frame = rendered.render.slots(rendered.printer)
     derived = rendered.split(walked.text)
     openings = _openings(rendered, walked.open_links)

@@ -1,0 +1,54 @@
+"""How a command meets the service: settings from the environment, one transaction, an end in order."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from sqlmodel import Session
+
+from mailer.service import Service
+from mailer.settings import Settings
+
+T = TypeVar("T")
+Asked = Callable[[Service, Session], T]
+
+
+def settings() -> Settings:
+    """Return the settings of the environment."""
+    return Settings.read(os.environ)
+
+
+@asynccontextmanager
+async def opened(chosen: Settings) -> AsyncIterator[Service]:
+    """Open a service that does nothing by itself, and close it."""
+    service = Service.build(chosen)
+    try:
+        await service.prepare()
+        yield service
+    finally:
+        await service.stop()
+
+
+def commit(asked: Asked[T]) -> T:
+    """Run one transaction that may write, and return what it returned.
+
+    Nobody rings: a running server looks for what is due twice a second.
+    """
+
+    async def work() -> T:
+        async with opened(settings()) as service:
+            return await service.database.run(lambda session: asked(service, session))
+
+    return asyncio.run(work())
+
+
+def read(asked: Asked[T]) -> T:
+    """Run one transaction that only reads, and return what it returned."""
+
+    async def work() -> T:
+        async with opened(settings()) as service:
+            return await service.database.read(lambda session: asked(service, session))
+
+    return asyncio.run(work())

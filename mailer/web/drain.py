@@ -1,0 +1,30 @@
+"""Read a request's body without keeping it: a little is kept, the rest is only taken from the wire."""
+
+import asyncio
+from typing import NamedTuple
+
+from starlette.requests import ClientDisconnect, Request
+
+
+class Drained(NamedTuple):
+    """The beginning of a body, and whether that was all of it."""
+
+    kept: bytes
+    whole: bool
+
+
+async def drain(request: Request, *, keep: int, limit: int, patience: float) -> Drained:
+    """Return at most `keep` octets of the body; take up to `limit` in up to `patience` seconds, so that we may answer."""
+    kept, taken = b"", 0
+    try:
+        async with asyncio.timeout(patience):
+            async for chunk in request.stream():
+                taken += len(chunk)
+                kept += chunk[: keep - len(kept)]
+                if taken > limit:
+                    break
+            else:
+                return Drained(kept, taken <= keep)
+    except (TimeoutError, ClientDisconnect):
+        pass
+    return Drained(kept, whole=False)

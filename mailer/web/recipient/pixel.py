@@ -1,0 +1,60 @@
+"""The picture that a mail loads when it is opened."""
+
+from datetime import datetime
+from typing import Protocol
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from mailer.feedback.opens import GIF, Hits, Sighting, classify
+from mailer.links import Links
+
+#: R6.2: never stored, so that every opening is seen; no ETag, because a 304 would hide it.
+_HEADERS = [
+    (b"content-type", b"image/gif"),
+    (b"content-length", str(len(GIF)).encode()),
+    (b"cache-control", b"no-store, no-cache, must-revalidate, private, max-age=0"),
+    (b"pragma", b"no-cache"),
+    (b"expires", b"0"),
+]
+_COUNTED = ("GET", "HEAD")
+
+
+class Watcher(Protocol):
+    """What the picture needs of the running service."""
+
+    @property
+    def links(self) -> Links:
+        """Return what reads the tokens."""
+
+    @property
+    def hits(self) -> Hits:
+        """Return where loaded pictures wait to be written."""
+
+    def now(self) -> datetime:
+        """Return the time, aware, in UTC."""
+
+
+class Pixel:
+    """Answers everything with the same 43 octets, at once; what was seen is written later."""
+
+    def __init__(self, service: Watcher) -> None:
+        """Touch nothing yet."""
+        self._service = service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        # RFC 9110 section 9.3.2: HEAD has the headers of GET and no content.
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else GIF})
+        # After the answer: a link that verifies takes no longer than one that does not (R6.3).
+        self._note(scope)
+
+    def _note(self, scope: Scope) -> None:
+        token, dot, rest = str(scope["path_params"]["token"]).rpartition(".")
+        if scope["method"] not in _COUNTED or not dot or rest.rstrip("/") != "gif":
+            return
+        hit = self._service.links.read_open(token)
+        if hit is not None:
+            verdict = classify(Headers(scope=scope).get("user-agent"), scope["method"])
+            self._service.hits.add(Sighting(hit, verdict, self._service.now()))

@@ -1,0 +1,45 @@
+"""What recipients' pages say, in the language of the mail or of the browser."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+from markupsafe import Markup
+
+from mailer import resources
+
+DEFAULT = "en"
+_Words: TypeAlias = Mapping[str, str]
+WORDS: Mapping[str, _Words] = tomllib.loads((resources.templates() / "page" / "words.toml").read_text("utf-8"))
+_QUALITY = re.compile(r"\s*q=([01](?:\.[0-9]{0,3})?)\s*")
+
+
+class Voice(NamedTuple):
+    """Speaks one language."""
+
+    language: str
+
+    def __call__(self, key: str, **values: str) -> Markup:
+        """Return a sentence; what is put into it is escaped, what it is made of is ours."""
+        return Markup(WORDS[self.language][key]).format(**values)  # noqa: S704 - the table is part of the program
+
+    def about(self, key: str, who: str | None, **values: str) -> Markup:
+        """Return a sentence about the person: by the masked address where it is known, else to "you"."""
+        return self(key, who=who, **values) if who else self(f"{key}_you", **values)
+
+
+def voice(locale: str | None, accepted: str) -> Voice:
+    """Return the language of the mail if we speak it, else the most wanted of the browser's, else English."""
+    own = (locale or "").lower().replace("_", "-").partition("-")[0]
+    return Voice(own if own in WORDS else _accepted(accepted))
+
+
+def _accepted(text: str) -> str:
+    wanted: list[tuple[float, str]] = []
+    for item in text.lower().split(",")[:20]:
+        tag, _, quality = item.partition(";")
+        weight = _QUALITY.fullmatch(quality)
+        wanted.append((float(weight[1]) if weight else 1.0, tag.strip().partition("-")[0]))
+    best = sorted(wanted, key=lambda each: -each[0])
+    return next((tag for weight, tag in best if weight and tag in WORDS), DEFAULT)

@@ -1,0 +1,160 @@
+"""What the tests of compose share: an order made of little, and the letter as a stranger's parser reads it."""
+
+import email
+import email.policy
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from types import MappingProxyType
+from typing import Protocol, TypedDict, Unpack
+
+import pytest
+
+from mailer.compose.letter import (
+    Letter,
+    OptOut,
+    Order,
+    PostalAddress,
+    Promotional,
+    Purpose,
+    Recipient,
+    Sender,
+    TopicInfo,
+    Transactional,
+    compose,
+)
+from mailer.compose.mime import Attachment
+from mailer.compose.skeleton import compile_content
+from mailer.compose.templates import Content, Parts
+from mailer.compose.variables import Schema
+from suppression.rules import Stream
+
+PROMOTIONAL = Promotional(
+    TopicInfo("newsletter", {"en": "The letter", "uk": "Лист"}),
+    PostalAddress("Ringwise Ltd\n1 High Street, Testville"),
+    OptOut(
+        "https://x.example/u/token23", "https://x.example/p/token23", "mailto:u+t@x.example", "https://x.example/v/t"
+    ),
+    "x.example",
+)
+
+
+class Fields(TypedDict, total=False):
+    """What a test may say about an order."""
+
+    subject: str
+    html: str | None
+    text: str | None
+    variables: Mapping[str, object]
+    values: Mapping[str, object]
+    base: Mapping[str, str]
+    literal: bool
+    whole: bool
+    locale: str
+    purpose: Purpose
+    sender: Sender
+    recipient: Recipient
+    pixel_url: str | None
+    attachments: tuple[Attachment, ...]
+    extra_headers: tuple[tuple[str, str], ...]
+    to: tuple[Recipient, ...]
+    cc: tuple[Recipient, ...]
+    reply_to: tuple[Recipient, ...]
+    feedback_id: tuple[str, ...]
+    message_id: str
+    dated_at: datetime
+    written_by: str | None
+
+
+class Make(Protocol):
+    """Makes an order out of what matters to a test."""
+
+    def __call__(self, **fields: Unpack[Fields]) -> Order:
+        """Return the order."""
+
+
+def _make(**fields: Unpack[Fields]) -> Order:
+    purpose = fields.get("purpose", Transactional())
+    locale = fields.get("locale", "en")
+    content = Content(
+        name=None if fields.get("literal") else "sample",
+        stream=Stream.PROMOTIONAL if isinstance(purpose, Promotional) else Stream.TRANSACTIONAL,
+        parts={
+            locale: Parts(fields.get("subject", "Hello"), fields.get("html", "<p>Hello</p>"), fields.get("text"))
+        },
+        schema=Schema.parse(fields.get("variables", {})),
+        base=MappingProxyType(dict(fields.get("base", {}))),
+        literal=fields.get("literal", False),
+    )
+    return Order(
+        compiled=compile_content(content, locale, whole=fields.get("whole", False)),
+        recipient=fields.get("recipient", Recipient("ann@example.com", "Ann")),
+        sender=fields.get("sender", Sender("mail@x.example", "Ringwise")),
+        purpose=purpose,
+        message_id=fields.get("message_id", "0123456789abcdef@x.example"),
+        dated_at=fields.get("dated_at", datetime(2027, 3, 1, 9, 30, tzinfo=UTC)),
+        values=fields.get("values", {}),
+        to=fields.get("to", ()),
+        cc=fields.get("cc", ()),
+        reply_to=fields.get("reply_to", ()),
+        extra_headers=fields.get("extra_headers", ()),
+        attachments=fields.get("attachments", ()),
+        pixel_url=fields.get("pixel_url"),
+        feedback_id=fields.get("feedback_id", ("spring", "newsletter", "promotional", "ringwise")),
+        written_by=fields.get("written_by"),
+    )
+
+
+class Read:
+    """A letter as the standard library's parser reads it."""
+
+    def __init__(self, order: Order) -> None:
+        """Compose the order and parse the result."""
+        self.letter: Letter = compose(order)
+        self.raw = self.letter.to_bytes()
+        message = email.message_from_bytes(self.raw, policy=email.policy.default)
+        assert isinstance(message, EmailMessage)
+        self.message = message
+
+    def part(self, kind: str) -> str:
+        """Return the decoded text of the first part of this kind."""
+        for part in self.message.walk():
+            if part.get_content_type() == kind:
+                payload = part.get_payload(decode=True)
+                assert isinstance(payload, bytes)
+                return payload.decode("utf-8").replace("\r\n", "\n")
+        raise AssertionError(f"no {kind}")
+
+    @property
+    def html(self) -> str:
+        """The HTML part."""
+        return self.part("text/html")
+
+    @property
+    def text(self) -> str:
+        """The text part."""
+        return self.part("text/plain")
+
+    def header(self, name: str) -> list[bytes]:
+        """Return the raw lines of each header of this name, folds included."""
+        block = self.raw.partition(b"\r\n\r\n")[0].replace(b"\r\n ", b"\x00 ")
+        prefix = name.lower().encode() + b":"
+        return [line.replace(b"\x00 ", b"\r\n ") for line in block.split(b"\r\n") if line.lower().startswith(prefix)]
+
+
+@pytest.fixture(scope="session")
+def make() -> Make:
+    """Make an order."""
+    return _make
+
+
+@pytest.fixture(scope="session")
+def read() -> Callable[[Order], Read]:
+    """Compose an order and read the letter back."""
+    return Read
+
+
+@pytest.fixture(scope="session")
+def promotional() -> Promotional:
+    """The purpose of promotional mail."""
+    return PROMOTIONAL
