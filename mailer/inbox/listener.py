@@ -1,27 +1,21 @@
 """The inbox's own SMTP server: it takes every mail, keeps it, and only then says 250."""
 
 import asyncio
-import errno
 import logging
 import sqlite3
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from mailer.errors import ConfigurationError
 from mailer.inbox.captured import capture
 from mailer.inbox.store import Store
+from mailer.smtpd import Server
 
 log = logging.getLogger(__name__)
 
-#: 25 MB of files grow by 4/3 in base64, and there is text beside them.
-LARGEST_MAIL = int(25 * 1024 * 1024 * 1.4)
-_HOSTNAME = "inbox.localhost"
-_COMMAND_LIMIT = 2048
-_WHY = {errno.EADDRINUSE: "the port is already in use", errno.EACCES: "the system does not allow that port"}
+_GREETING = "inbox.localhost ESMTP mailer inbox: everything is captured, nothing is sent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +84,10 @@ class _Handler:
     def __init__(self, keeper: _Keeper) -> None:
         self._keeper = keeper
 
+    async def finish(self) -> None:
+        """Return when everything that arrived is stored."""
+        await self._keeper.finish()
+
     async def handle_EHLO(  # noqa: N802 -- aiosmtpd's name
         self, _server: SMTP, session: Session, _envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
@@ -112,86 +110,9 @@ class _Handler:
         return "451 4.3.0 Error: the inbox could not follow"
 
 
-class _Connection(SMTP):
-    """One SMTP connection, which its listener can end."""
-
-    # A line of over 998 octets is taken, and shown as a defect; a wide buffer also reads four times as fast.
-    line_length_limit = 64 * 1024
-
-    def __init__(self, handler: _Handler, connections: "set[_Connection]") -> None:
-        # aiosmtpd keeps this table on the class, where each new connection would reset it for all others.
-        self.command_size_limits = defaultdict(lambda: _COMMAND_LIMIT)
-        self._connections = connections
-        super().__init__(
-            handler,
-            data_size_limit=LARGEST_MAIL,
-            enable_SMTPUTF8=True,
-            decode_data=False,
-            hostname=_HOSTNAME,
-            ident="ESMTP mailer inbox: everything is captured, nothing is sent",
-            loop=asyncio.get_running_loop(),
-        )
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the connection."""
-        super().connection_made(transport)
-        self._connections.add(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Forget the connection."""
-        super().connection_lost(error)
-        self._connections.discard(self)
-
-    def _getaddr(self, arg: str) -> tuple[str | None, str | None]:
-        """Return an address and what follows it, or None twice: the standard library's parser may raise instead."""
-        try:
-            return super()._getaddr(arg)
-        except (IndexError, ValueError):
-            return None, None
-
-    async def end(self) -> None:
-        """Close the connection and return when nothing runs for it any more."""
-        if self.transport:
-            self.transport.close()
-        if self._handler_coroutine:
-            await asyncio.gather(self._handler_coroutine, return_exceptions=True)
-
-
-class Listener:
-    """An SMTP server on the running loop that stores what it is given; without TLS and passwords, so for loopback."""
+class Listener(Server):
+    """The inbox's server: it stores what it is given; for loopback."""
 
     def __init__(self, store: Store, host: str = "127.0.0.1", port: int = 0) -> None:
         """Remember where to listen; port 0 is any free one."""
-        self._keeper = _Keeper(store)
-        self._host = host
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._connections: set[_Connection] = set()
-
-    async def start(self) -> int:
-        """Listen, and return the port; raises ``ConfigurationError`` where that port cannot be had."""
-        if self._server:
-            raise RuntimeError("the inbox listens already")
-        # aiosmtpd writes every address and command at INFO; addresses do not belong into logs.
-        logging.getLogger("mail.log").setLevel(logging.ERROR)
-        handler = _Handler(self._keeper)
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: _Connection(handler, self._connections), self._host, self._port
-            )
-        except OSError as error:
-            why = _WHY.get(error.errno or 0, error.strerror or str(error))
-            raise ConfigurationError(f"the inbox cannot listen on {self._host}:{self._port}: {why}") from error
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def stop(self) -> None:
-        """Stop listening, end the connections, and return when all that arrived is stored."""
-        server, self._server = self._server, None
-        if server is None:
-            return
-        server.close()
-        await self._keeper.finish()
-        await asyncio.gather(*(connection.end() for connection in list(self._connections)))
-        await self._keeper.finish()
-        await server.wait_closed()
+        super().__init__(_Handler(_Keeper(store)), _GREETING, host, port)

@@ -1,0 +1,272 @@
+"""Templates and literal bodies: which version a request means, each kept once and never changed."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from threading import Lock
+from typing import NamedTuple
+
+from sqlalchemy import Row, func, or_, select, update
+from sqlmodel import Session, SQLModel
+
+from mailer import database, resources
+from mailer.compose import templates
+from mailer.compose.templates import BASE, Parts
+from mailer.compose.templates import Content as Body
+from mailer.drafts import TemplateDraft
+from mailer.errors import Conflict, Invalid, NotFound, Problem, UnknownTemplate
+from suppression.rules import Stream
+
+_KEPT = 512
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """A stored content: its row's id, which version of which template it is, and what it says."""
+
+    id: int
+    name: str | None
+    version: int | None
+    body: Body
+
+
+class Version(NamedTuple):
+    """One version of a template, without its body."""
+
+    name: str
+    version: int | None
+    shipped: bool
+    created_at: datetime | None
+    retired_at: datetime | None
+    body: Body
+
+
+class _Shelf:
+    """Parsed bodies by their digest, which a rolled-back row cannot spoil as it could a row's id."""
+
+    def __init__(self) -> None:
+        self._bodies: OrderedDict[str, Body] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, digest: str) -> Body | None:
+        with self._lock:
+            if digest in self._bodies:
+                self._bodies.move_to_end(digest)
+            return self._bodies.get(digest)
+
+    def put(self, digest: str, body: Body) -> Body:
+        with self._lock:
+            self._bodies[digest] = body
+            if len(self._bodies) > _KEPT:
+                self._bodies.popitem(last=False)
+        return body
+
+
+_shelf = _Shelf()
+
+
+@lru_cache(maxsize=1)
+def shipped() -> Mapping[str, tuple[str, Body]]:
+    """Return the templates that travel with the program: digest and body by name."""
+    folders = sorted(path for path in (resources.templates() / "email").iterdir() if (path / "template.toml").is_file())
+    bodies = [templates.load_folder(path) for path in folders]
+    return {str(body.name): (body.digest(), body) for body in bodies}
+
+
+def resolve(session: Session, tenant_id: int, name: str, now: datetime) -> Edition:
+    """Return the version of a template that a new email gets: the tenant's own newest, else the shipped one."""
+    digest, _ = shipped().get(name, ("", None))
+    table = SQLModel.metadata.tables["content"]
+    mine = (
+        select(table.c.id, table.c.version, table.c.digest)
+        .where(
+            table.c.tenant_id == tenant_id,
+            table.c.name == name,
+            table.c.retired_at.is_(None),
+            or_(~table.c.shipped, table.c.digest == digest),
+        )
+        .order_by(table.c.shipped, table.c.version.desc())
+        .limit(1)
+    )
+    row = session.execute(mine).first()
+    if row is None:
+        if not digest:
+            raise UnknownTemplate(Problem("template", f"there is no template {name[:80]}"))
+        return _register(session, tenant_id, name, now)
+    return Edition(row.id, name, row.version, _body(session, row.id, row.digest))
+
+
+def literal(session: Session, tenant_id: int, body: Body, now: datetime) -> Edition:
+    """Return a body that product code wrote out, stored once however often it is sent."""
+    digest = body.digest()
+    table = SQLModel.metadata.tables["content"]
+    same = select(table.c.id).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
+    found = session.execute(same).scalar_one_or_none()
+    if found is None:
+        row = _row(tenant_id, body, digest, now)
+        session.execute(database.insert(session, table).values(row).on_conflict_do_nothing())
+        found = session.execute(same).scalar_one()
+    return Edition(found, None, None, body)
+
+
+def written(stream: Stream, subject: str, html: str | None, text: str | None, *, locale: str = "en") -> Body:
+    """Return the content of a literal body: printed as it is, never evaluated."""
+    return templates.literal(stream, Parts(subject, html or None, text or None), locale=locale)
+
+
+def drafted(draft: TemplateDraft) -> Body:
+    """Return the content that a draft describes, or raise `ContentError`; nothing of it was rendered yet."""
+    return Body.from_dict(
+        {
+            **draft.model_dump(mode="json", exclude={"parts"}),
+            "parts": {locale: parts.model_dump() for locale, parts in draft.parts.items()},
+            "base": _base(),
+            "default_locale": draft.default_locale if draft.default_locale in draft.parts else min(draft.parts),
+        }
+    )
+
+
+def save(session: Session, tenant_id: int, body: Body, now: datetime) -> Version:
+    """Keep a new version of the tenant's own template; what equals the newest one makes none.
+
+    The caller has rendered it in a child process, outside of any transaction (`templates.try_in_child`).
+    """
+    name = body.name
+    if name is None:
+        raise Invalid(Problem("name", "is required"))
+    digest, table = body.digest(), SQLModel.metadata.tables["content"]
+    for _ in range(_TRIES):
+        kept = versions(session, tenant_id, name)
+        newest = next((each for each in kept if not each.shipped and each.retired_at is None), None)
+        if newest is not None and newest.body == body:
+            return newest
+        number = _next(session, tenant_id, name)
+        # A digest is unique, yet an earlier version may come back: then its number is part of the digest.
+        taken = session.execute(
+            select(table.c.id).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
+        ).first()
+        own = hashlib.sha256(f"{digest} {number}".encode()).hexdigest() if taken else digest
+        row = {**_row(tenant_id, body, own, now), "version": number}
+        statement = database.insert(session, table).values(row).on_conflict_do_nothing().returning(table.c.id)
+        if session.execute(statement).first() is not None:
+            return Version(name, number, False, now, None, body)  # noqa: FBT003
+    raise Conflict(f"others are saving versions of {name} at this moment: try again")
+
+
+def versions(session: Session, tenant_id: int, name: str) -> list[Version]:
+    """Return every stored version of a template, the newest first."""
+    return _versions(session, tenant_id, name)
+
+
+def version(session: Session, tenant_id: int, name: str, number: int) -> Version:
+    """Return one version of a template."""
+    found = _versions(session, tenant_id, name, number)
+    if not found:
+        raise NotFound(f"there is no version {number} of {name}")
+    return found[0]
+
+
+def current(session: Session, tenant_id: int, name: str) -> Version:
+    """Return the version that a new email would get, stored or not; nothing is written."""
+    own = next((each for each in versions(session, tenant_id, name) if not each.shipped and not each.retired_at), None)
+    if own is not None:
+        return own
+    if name not in shipped():
+        raise NotFound(f"there is no template {name}")
+    digest, body = shipped()[name]
+    table = SQLModel.metadata.tables["content"]
+    row = session.execute(
+        select(table.c.version, table.c.created_at).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
+    ).first()
+    return Version(name, row.version if row else None, True, row.created_at if row else None, None, body)  # noqa: FBT003
+
+
+def listing(session: Session, tenant_id: int) -> list[Version]:
+    """Return every template of a tenant in the version that a new email would get, by name."""
+    table = SQLModel.metadata.tables["content"]
+    own = session.execute(
+        select(table.c.name).where(
+            table.c.tenant_id == tenant_id, table.c.name.is_not(None), ~table.c.shipped, table.c.retired_at.is_(None)
+        )
+    ).scalars()
+    return [current(session, tenant_id, name) for name in sorted({*shipped(), *own})]
+
+
+def retire(session: Session, tenant_id: int, name: str, now: datetime) -> int:
+    """Retire the tenant's own versions, so that the shipped template, if there is one, is used again."""
+    table = SQLModel.metadata.tables["content"]
+    own = (table.c.tenant_id == tenant_id, table.c.name == name, ~table.c.shipped, table.c.retired_at.is_(None))
+    retired = session.execute(update(table).where(*own).values(retired_at=now).returning(table.c.id)).all()
+    if not retired:
+        raise NotFound(f"there is no template {name} of your own")
+    return len(retired)
+
+
+def _register(session: Session, tenant_id: int, name: str, now: datetime) -> Edition:
+    """Store the shipped template for a tenant that uses it for the first time, or after the program was updated."""
+    digest, body = shipped()[name]
+    table = SQLModel.metadata.tables["content"]
+    same = select(table.c.id, table.c.version).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
+    for _ in range(_TRIES):
+        row = {
+            **_row(tenant_id, body, digest, now),
+            "version": _next(session, tenant_id, name),
+            "shipped": True,
+        }
+        session.execute(database.insert(session, table).values(row).on_conflict_do_nothing())
+        if found := session.execute(same).first():
+            return Edition(found.id, name, found.version, _shelf.put(digest, body))
+    raise Conflict(f"others are saving versions of {name} at this moment: try again")
+
+
+def _row(tenant_id: int, body: Body, digest: str, now: datetime) -> dict[str, object]:
+    return {
+        "tenant_id": tenant_id,
+        "digest": digest,
+        "name": body.name,
+        "version": None,
+        "shipped": False,
+        "data": body.to_dict(),
+        "created_at": now,
+        "retired_at": None,
+    }
+
+
+def _next(session: Session, tenant_id: int, name: str) -> int:
+    table = SQLModel.metadata.tables["content"]
+    highest = select(func.max(table.c.version)).where(table.c.tenant_id == tenant_id, table.c.name == name)
+    return int(session.execute(highest).scalar_one_or_none() or 0) + 1
+
+
+def _versions(session: Session, tenant_id: int, name: str, number: int | None = None) -> list[Version]:
+    table = SQLModel.metadata.tables["content"]
+    statement = select(table).where(table.c.tenant_id == tenant_id, table.c.name == name)
+    if number is not None:
+        statement = statement.where(table.c.version == number)
+    rows = session.execute(statement.order_by(table.c.version.desc()).limit(200))
+    return [_version(row) for row in rows]
+
+
+def _version(row: Row[tuple[object, ...]]) -> Version:
+    body = _shelf.get(row.digest) or _shelf.put(row.digest, Body.from_dict(row.data))
+    return Version(row.name, row.version, row.shipped, row.created_at, row.retired_at, body)
+
+
+def _body(session: Session, identifier: int, digest: str) -> Body:
+    """Return the parsed body of a row, read once a process."""
+    if (kept := _shelf.get(digest)) is not None:
+        return kept
+    table = SQLModel.metadata.tables["content"]
+    data = session.execute(select(table.c.data).where(table.c.id == identifier)).scalar_one()
+    return _shelf.put(digest, Body.from_dict(data))
+
+
+@lru_cache(maxsize=1)
+def _base() -> Mapping[str, str]:
+    """Return the frames that every template may extend, kept with each version so that it needs no file."""
+    folder = resources.templates() / "email" / BASE
+    return {f"{BASE}/{path.name}": path.read_text("utf-8") for path in sorted(folder.iterdir()) if path.is_file()}
