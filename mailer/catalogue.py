@@ -13,13 +13,18 @@ from sqlalchemy import Row, func, or_, select, update
 from sqlmodel import Session, SQLModel
 
 from mailer import database, resources
-from mailer.compose import templates
+from mailer.compose import letter, templates
+from mailer.compose.letter import OptOut, Order, PostalAddress, Promotional, Recipient, Sender, TopicInfo, Transactional
+from mailer.compose.skeleton import compile_content
 from mailer.compose.templates import BASE, Parts
 from mailer.compose.templates import Content as Body
 from mailer.drafts import TemplateDraft
 from mailer.errors import Conflict, Invalid, NotFound, Problem, UnknownTemplate
+from mailer.inbox import Reading, read
+from mailer.models import Content
 from suppression.rules import Stream
 
+_content = SQLModel.metadata.tables[str(Content.__tablename__)]
 _KEPT = 512
 _TRIES = 5
 
@@ -80,16 +85,15 @@ def shipped() -> Mapping[str, tuple[str, Body]]:
 def resolve(session: Session, tenant_id: int, name: str, now: datetime) -> Edition:
     """Return the version of a template that a new email gets: the tenant's own newest, else the shipped one."""
     digest, _ = shipped().get(name, ("", None))
-    table = SQLModel.metadata.tables["content"]
     mine = (
-        select(table.c.id, table.c.version, table.c.digest)
+        select(_content.c.id, _content.c.version, _content.c.digest)
         .where(
-            table.c.tenant_id == tenant_id,
-            table.c.name == name,
-            table.c.retired_at.is_(None),
-            or_(~table.c.shipped, table.c.digest == digest),
+            _content.c.tenant_id == tenant_id,
+            _content.c.name == name,
+            _content.c.retired_at.is_(None),
+            or_(~_content.c.shipped, _content.c.digest == digest),
         )
-        .order_by(table.c.shipped, table.c.version.desc())
+        .order_by(_content.c.shipped, _content.c.version.desc())
         .limit(1)
     )
     row = session.execute(mine).first()
@@ -103,12 +107,11 @@ def resolve(session: Session, tenant_id: int, name: str, now: datetime) -> Editi
 def literal(session: Session, tenant_id: int, body: Body, now: datetime) -> Edition:
     """Return a body that product code wrote out, stored once however often it is sent."""
     digest = body.digest()
-    table = SQLModel.metadata.tables["content"]
-    same = select(table.c.id).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
+    same = select(_content.c.id).where(_content.c.tenant_id == tenant_id, _content.c.digest == digest)
     found = session.execute(same).scalar_one_or_none()
     if found is None:
         row = _row(tenant_id, body, digest, now)
-        session.execute(database.insert(session, table).values(row).on_conflict_do_nothing())
+        session.execute(database.insert(session, _content).values(row).on_conflict_do_nothing())
         found = session.execute(same).scalar_one()
     return Edition(found, None, None, body)
 
@@ -138,7 +141,7 @@ def save(session: Session, tenant_id: int, body: Body, now: datetime) -> Version
     name = body.name
     if name is None:
         raise Invalid(Problem("name", "is required"))
-    digest, table = body.digest(), SQLModel.metadata.tables["content"]
+    digest = body.digest()
     for _ in range(_TRIES):
         kept = versions(session, tenant_id, name)
         newest = next((each for each in kept if not each.shipped and each.retired_at is None), None)
@@ -147,13 +150,13 @@ def save(session: Session, tenant_id: int, body: Body, now: datetime) -> Version
         number = _next(session, tenant_id, name)
         # A digest is unique, yet an earlier version may come back: then its number is part of the digest.
         taken = session.execute(
-            select(table.c.id).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
+            select(_content.c.id).where(_content.c.tenant_id == tenant_id, _content.c.digest == digest)
         ).first()
         own = hashlib.sha256(f"{digest} {number}".encode()).hexdigest() if taken else digest
         row = {**_row(tenant_id, body, own, now), "version": number}
-        statement = database.insert(session, table).values(row).on_conflict_do_nothing().returning(table.c.id)
+        statement = database.insert(session, _content).values(row).on_conflict_do_nothing().returning(_content.c.id)
         if session.execute(statement).first() is not None:
-            return Version(name, number, False, now, None, body)  # noqa: FBT003
+            return Version(name, number, False, now, None, body)
     raise Conflict(f"others are saving versions of {name} at this moment: try again")
 
 
@@ -178,19 +181,22 @@ def current(session: Session, tenant_id: int, name: str) -> Version:
     if name not in shipped():
         raise NotFound(f"there is no template {name}")
     digest, body = shipped()[name]
-    table = SQLModel.metadata.tables["content"]
     row = session.execute(
-        select(table.c.version, table.c.created_at).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
+        select(_content.c.version, _content.c.created_at).where(
+            _content.c.tenant_id == tenant_id, _content.c.digest == digest
+        )
     ).first()
-    return Version(name, row.version if row else None, True, row.created_at if row else None, None, body)  # noqa: FBT003
+    return Version(name, row.version if row else None, True, row.created_at if row else None, None, body)
 
 
 def listing(session: Session, tenant_id: int) -> list[Version]:
     """Return every template of a tenant in the version that a new email would get, by name."""
-    table = SQLModel.metadata.tables["content"]
     own = session.execute(
-        select(table.c.name).where(
-            table.c.tenant_id == tenant_id, table.c.name.is_not(None), ~table.c.shipped, table.c.retired_at.is_(None)
+        select(_content.c.name).where(
+            _content.c.tenant_id == tenant_id,
+            _content.c.name.is_not(None),
+            ~_content.c.shipped,
+            _content.c.retired_at.is_(None),
         )
     ).scalars()
     return [current(session, tenant_id, name) for name in sorted({*shipped(), *own})]
@@ -198,9 +204,13 @@ def listing(session: Session, tenant_id: int) -> list[Version]:
 
 def retire(session: Session, tenant_id: int, name: str, now: datetime) -> int:
     """Retire the tenant's own versions, so that the shipped template, if there is one, is used again."""
-    table = SQLModel.metadata.tables["content"]
-    own = (table.c.tenant_id == tenant_id, table.c.name == name, ~table.c.shipped, table.c.retired_at.is_(None))
-    retired = session.execute(update(table).where(*own).values(retired_at=now).returning(table.c.id)).all()
+    own = (
+        _content.c.tenant_id == tenant_id,
+        _content.c.name == name,
+        ~_content.c.shipped,
+        _content.c.retired_at.is_(None),
+    )
+    retired = session.execute(update(_content).where(*own).values(retired_at=now).returning(_content.c.id)).all()
     if not retired:
         raise NotFound(f"there is no template {name} of your own")
     return len(retired)
@@ -209,15 +219,16 @@ def retire(session: Session, tenant_id: int, name: str, now: datetime) -> int:
 def _register(session: Session, tenant_id: int, name: str, now: datetime) -> Edition:
     """Store the shipped template for a tenant that uses it for the first time, or after the program was updated."""
     digest, body = shipped()[name]
-    table = SQLModel.metadata.tables["content"]
-    same = select(table.c.id, table.c.version).where(table.c.tenant_id == tenant_id, table.c.digest == digest)
+    same = select(_content.c.id, _content.c.version).where(
+        _content.c.tenant_id == tenant_id, _content.c.digest == digest
+    )
     for _ in range(_TRIES):
         row = {
             **_row(tenant_id, body, digest, now),
             "version": _next(session, tenant_id, name),
             "shipped": True,
         }
-        session.execute(database.insert(session, table).values(row).on_conflict_do_nothing())
+        session.execute(database.insert(session, _content).values(row).on_conflict_do_nothing())
         if found := session.execute(same).first():
             return Edition(found.id, name, found.version, _shelf.put(digest, body))
     raise Conflict(f"others are saving versions of {name} at this moment: try again")
@@ -237,17 +248,15 @@ def _row(tenant_id: int, body: Body, digest: str, now: datetime) -> dict[str, ob
 
 
 def _next(session: Session, tenant_id: int, name: str) -> int:
-    table = SQLModel.metadata.tables["content"]
-    highest = select(func.max(table.c.version)).where(table.c.tenant_id == tenant_id, table.c.name == name)
+    highest = select(func.max(_content.c.version)).where(_content.c.tenant_id == tenant_id, _content.c.name == name)
     return int(session.execute(highest).scalar_one_or_none() or 0) + 1
 
 
 def _versions(session: Session, tenant_id: int, name: str, number: int | None = None) -> list[Version]:
-    table = SQLModel.metadata.tables["content"]
-    statement = select(table).where(table.c.tenant_id == tenant_id, table.c.name == name)
+    statement = select(_content).where(_content.c.tenant_id == tenant_id, _content.c.name == name)
     if number is not None:
-        statement = statement.where(table.c.version == number)
-    rows = session.execute(statement.order_by(table.c.version.desc()).limit(200))
+        statement = statement.where(_content.c.version == number)
+    rows = session.execute(statement.order_by(_content.c.version.desc()).limit(200))
     return [_version(row) for row in rows]
 
 
@@ -260,9 +269,46 @@ def _body(session: Session, identifier: int, digest: str) -> Body:
     """Return the parsed body of a row, read once a process."""
     if (kept := _shelf.get(digest)) is not None:
         return kept
-    table = SQLModel.metadata.tables["content"]
-    data = session.execute(select(table.c.data).where(table.c.id == identifier)).scalar_one()
+    data = session.execute(select(_content.c.data).where(_content.c.id == identifier)).scalar_one()
     return _shelf.put(digest, Body.from_dict(data))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """For whom a content is looked at."""
+
+    sender: Sender
+    locale: str
+    variables: Mapping[str, object]
+    #: The topic that its mail belongs to, where that may be left.
+    topic: TopicInfo | None = None
+
+
+def preview(body: Body, look: Look, now: datetime) -> Reading:
+    """Return a mail as its reader would see it, with links that lead nowhere; raises `Invalid` or `ContentError`."""
+    if problems := body.schema.check(look.variables):
+        raise Invalid(*(Problem(f"variables.{path}", message) for path, message in problems))
+    domain = look.sender.address.rpartition("@")[2]
+    nowhere = "https://preview.invalid/"
+    way_out = OptOut(nowhere, nowhere, view_url=nowhere if body.stream is Stream.PROMOTIONAL else None)
+    postal = look.sender.postal_address or "(the postal address of the sender)"
+    purpose: Promotional | Transactional
+    if body.stream is Stream.PROMOTIONAL:
+        topic = look.topic or TopicInfo(body.topic or "topic")
+        purpose = Promotional(topic, PostalAddress(postal), way_out, domain)
+    else:
+        purpose = Transactional(look.topic, way_out, domain) if look.topic else Transactional()
+    order = Order(
+        compiled=compile_content(body, look.locale),
+        recipient=Recipient("recipient@preview.invalid"),
+        sender=look.sender,
+        purpose=purpose,
+        message_id=f"preview@{domain}",
+        dated_at=now,
+        values=look.variables,
+        feedback_id=("preview", "preview-topic", body.stream.value, "preview-sender"),
+    )
+    return read(letter.compose(order).to_bytes())
 
 
 @lru_cache(maxsize=1)

@@ -505,7 +505,7 @@ async def test_stopping_ends_idle_connections_and_the_port_is_free_again(store: 
 
 async def test_a_port_in_use_is_a_sentence(store: Store, listener: tuple[Listener, int]) -> None:
     with pytest.raises(
-        ConfigurationError, match=rf"cannot listen on 127.0.0.1:{listener[1]}: the port is already in use"
+        ConfigurationError, match=rf"no mail can be received on 127.0.0.1:{listener[1]}: the port is already in use"
     ):
         await Listener(store, port=listener[1]).start()
 

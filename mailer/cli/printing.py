@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import orjson
 from rich.console import Console
@@ -36,9 +37,19 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 
 
 def _cell(value: object) -> Text:
-    text = "" if value is None else str(value)
+    text = _words(value)
     # A terminal obeys control characters, and names and subjects come from outside.
     return Text("".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text))
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return str(value)
 
 
 def _console() -> Console:

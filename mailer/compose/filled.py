@@ -73,7 +73,7 @@ class Encoded:
     def blank(self) -> bool:
         """Whether a reader would see nothing."""
         decode = binascii.a2b_base64 if self.encoding == "base64" else binascii.a2b_qp
-        return not decode(self.lines[:_GLANCE]).strip() and not decode(self.lines).strip()
+        return not any(decode(part).decode("utf-8", "ignore").strip() for part in (self.lines[:_GLANCE], self.lines))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ class Visit(NamedTuple):
     stream: Stream
     #: The topic of the link, None where it has none or it is no more.
     topic: Topic | None
+    #: Its key, as the link says it.
+    topic_key: str | None
     #: Whether the link leaves a topic; else it leaves the promotional stream.
     topic_only: bool
     preferences: Preferences
@@ -47,19 +49,27 @@ def look(session: Session, opt_out: OptOut, now: datetime) -> Visit | None:
         return None
     email = optouts.email_of(session, opt_out)
     chosen = people.preferences(session, opt_out.tenant_id, opt_out.fingerprint, now)
-    topic = next((each for each in chosen.topics if each.topic.key == opt_out.topic), None)
     topic_only = optouts.leaves_topic_only(opt_out, tenant)
+    leaving = [each for each in chosen.topics if _leaves(opt_out, each)]
     return Visit(
         sender=tenant.name,
         locale=email.locale if email else None,
         who=address.mask(email.address) if email and email.address else None,
         stream=opt_out.stream,
-        topic=topic.topic if topic else None,
+        topic=next((each.topic for each in chosen.topics if each.topic.key == opt_out.topic), None),
+        topic_key=opt_out.topic,
         topic_only=topic_only,
         preferences=chosen,
-        left=bool(topic and topic.left) if topic_only else chosen.all_promotional_left,
+        left=bool(leaving) and all(each.left for each in leaving) if topic_only else chosen.all_promotional_left,
         undoable=optouts.undoable(session, opt_out, now),
     )
+
+
+def _leaves(opt_out: OptOut, choice: people.Choice) -> bool:
+    """Return whether a link that leaves no stream leaves this topic; one without a topic leaves all of its stream."""
+    if opt_out.topic is None:
+        return choice.topic.stream is opt_out.stream and choice.may_leave
+    return choice.topic.key == opt_out.topic
 
 
 def stopped(preferences: Preferences) -> bool:

@@ -7,6 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, gen
 from sqlalchemy import text
 from sqlmodel import Session
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -14,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from mailer import reports
 from mailer.service import Service
 from mailer.web import api, inbox, recipient
+from mailer.web.guard import InboxGuard
 from suppression.rules import Stream
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,7 @@ def create_app(service: Service) -> Starlette:
     if service.captures:
         routes += inbox.routes(service.store)
         routes.append(Route("/", _to_inbox))
-    app = Starlette(routes=routes)
+    app = Starlette(routes=routes, middleware=[Middleware(InboxGuard, service=service)])
     # RFC 8058 section 3.1: the one-click address must not redirect, so no slash is ever mended by a 307.
     app.router.redirect_slashes = False
     return app
@@ -72,7 +74,9 @@ async def readiness(service: Service) -> dict[str, object]:
 
 async def _metrics(service: Service) -> Response:
     registry = CollectorRegistry()
-    emails = Gauge("mailer_emails_total", "Emails by stream and what became of them", ["stream", "metric"], registry=registry)
+    emails = Gauge(
+        "mailer_emails_total", "Emails by stream and what became of them", ["stream", "metric"], registry=registry
+    )
     dropped = Gauge("mailer_hits_dropped_total", "Opens lost because the buffer was full", registry=registry)
     dropped.set(service.hits.dropped)
 

@@ -14,7 +14,7 @@ class Drained(NamedTuple):
 
 
 async def drain(request: Request, *, keep: int, limit: int, patience: float) -> Drained:
-    """Return at most `keep` octets of the body; take up to `limit` in up to `patience` seconds, so that we may answer."""
+    """Return at most `keep` octets of a body; take up to `limit` off the wire, so that the sender reads our answer."""
     kept, taken = b"", 0
     try:
         async with asyncio.timeout(patience):

@@ -79,9 +79,7 @@ def _make(**fields: Unpack[Fields]) -> Order:
     content = Content(
         name=None if fields.get("literal") else "sample",
         stream=Stream.PROMOTIONAL if isinstance(purpose, Promotional) else Stream.TRANSACTIONAL,
-        parts={
-            locale: Parts(fields.get("subject", "Hello"), fields.get("html", "<p>Hello</p>"), fields.get("text"))
-        },
+        parts={locale: Parts(fields.get("subject", "Hello"), fields.get("html", "<p>Hello</p>"), fields.get("text"))},
         schema=Schema.parse(fields.get("variables", {})),
         base=MappingProxyType(dict(fields.get("base", {}))),
         literal=fields.get("literal", False),

@@ -13,7 +13,19 @@ from mailer.compose.errors import ContentError
 
 words = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=3000)
 scripts = st.sampled_from(
-    ["Привіт світ ", "你好世界", "مرحبا ", "नमस्ते ", "שלום ", "👩‍👩‍👧‍👦🎉", "plain words ", "x" * 90, "é", "a  b ", '"<>,;:\\']
+    [
+        "Привіт світ ",
+        "你好世界",
+        "مرحبا ",
+        "नमस्ते ",
+        "שלום ",
+        "👩‍👩‍👧‍👦🎉",
+        "plain words ",
+        "x" * 90,
+        "é",
+        "a  b ",
+        '"<>,;:\\',
+    ]
 )
 mixed = st.lists(scripts, max_size=60).map("".join) | words
 names = mixed.map(lambda text: text[:120])
@@ -85,7 +97,11 @@ def test_display_names_come_back_and_lines_stay_short(people: list[tuple[str, st
 
 @pytest.mark.parametrize(
     ("given_address", "sent"),
-    [("ann@bücher.example", "ann@xn--bcher-kva.example"), ("a@faß.de", "a@xn--fa-hia.de"), ("A.B@EXAMPLE.com", "A.B@example.com")],
+    [
+        ("ann@bücher.example", "ann@xn--bcher-kva.example"),
+        ("a@faß.de", "a@xn--fa-hia.de"),
+        ("A.B@EXAMPLE.com", "A.B@example.com"),
+    ],
 )
 def test_a_domain_goes_out_as_a_labels(given_address: str, sent: str) -> None:
     assert headers.addr_spec(given_address) == sent
@@ -104,10 +120,20 @@ def test_list_unsubscribe_is_byte_exact_for_every_length_of_url(length: int, wit
     mailto = "mailto:u+" + "b" * 40 + "@x.example" if with_mailto else None
     data = raw(headers.list_unsubscribe(url, mailto))
     between = b",\r\n " if mailto else b""
-    assert data == b"List-Unsubscribe: <" + url.encode() + b">" + between + (f"<{mailto}>".encode() if mailto else b"") + b"\r\n\r\n"
+    assert (
+        data
+        == b"List-Unsubscribe: <"
+        + url.encode()
+        + b">"
+        + between
+        + (f"<{mailto}>".encode() if mailto else b"")
+        + b"\r\n\r\n"
+    )
 
 
-@pytest.mark.parametrize("url", ["https://x.example/a b", "https://x.example/\r\nBcc: a", "https://x.example/ü", "https://x>"])
+@pytest.mark.parametrize(
+    "url", ["https://x.example/a b", "https://x.example/\r\nBcc: a", "https://x.example/ü", "https://x>"]
+)
 def test_a_url_that_would_break_the_header_is_refused(url: str) -> None:
     with pytest.raises(ContentError):
         headers.list_unsubscribe(url, None)

@@ -70,12 +70,16 @@ def test_every_body_survives_the_wire(make: "Make", read: Reader, body: str) -> 
     shown = re.sub("[\x00-\x08]", "", shown)
     for literal in (True, False):
         fields = {"variables": {"body": "text"}, "values": {"body": body.replace("\x00", "").replace("\x01", "")}}
-        order = make(
-            html=None,
-            text=body if literal else "{{ body }}",
-            literal=literal,
-            **({} if literal else cast("dict[str, Any]", fields)),
-        ) if literal or "\x07" not in body else make(html=None, text="x")
+        order = (
+            make(
+                html=None,
+                text=body if literal else "{{ body }}",
+                literal=literal,
+                **({} if literal else cast("dict[str, Any]", fields)),
+            )
+            if literal or "\x07" not in body
+            else make(html=None, text="x")
+        )
         letter = read(order)
         assert_wire(letter.raw)
         assert_no_defects(letter.message)

@@ -1,8 +1,9 @@
 """The unsubscribe link: GET shows a page and changes nothing, POST opts out (RFC 8058)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from sqlmodel import Session
 from starlette.requests import Request
@@ -12,14 +13,12 @@ from mailer.errors import NotFound
 from mailer.feedback import optouts, visits
 from mailer.feedback.optouts import How, Kind
 from mailer.feedback.visits import Visit
-from mailer.web.recipient.asking import Asked, Desk, asked_of, committed, token_of
+from mailer.web.recipient.asking import Form, Service, committed, how, read_form, token_of
 from mailer.web.recipient.pages import Pages, language_of
+from mailer.web.recipient.words import WORDS
 from suppression import rules
 from suppression.rules import Stream
 from suppression.token import OptOut, verify_opt_out
-
-_FIRST = 0
-_Act = Callable[[Session], "_Answer"]
 
 
 class _Answer(NamedTuple):
@@ -28,17 +27,26 @@ class _Answer(NamedTuple):
     visit: Visit
     title: str
     lead: str
-    hint: str = ""
-    #: Names of topics, where the sentence ends in a list.
+    hint: str
+    #: Keys of topics, where the sentence ends in a list.
     stops: tuple[str, ...] = ()
     #: Whether smaller (or larger) steps are offered.
     offered: bool = False
 
 
+class _Asked(NamedTuple):
+    """What is asked of one link at one moment."""
+
+    opt_out: OptOut
+    form: Form
+    how: How
+    now: datetime
+
+
 class Leaving:
     """The two sides of `/u/{token}`."""
 
-    def __init__(self, service: Desk, pages: Pages) -> None:
+    def __init__(self, service: Service, pages: Pages) -> None:
         """Keep what answers need."""
         self._service = service
         self._pages = pages
@@ -52,115 +60,106 @@ class Leaving:
         visit = await self._service.database.read(lambda session: visits.look(session, opt_out, now))
         if visit is None:
             return self._pages.damaged(request)
-        language = language_of(request, visit.locale).language
-        topic = _topic_name(visit, language)
-        promotional = [each.topic.name_in(language) for each in visit.promotional if not each.left]
-        values = {"topic_name": topic, "stops": [topic] if visit.topic_only else promotional}
-        return self._page(request, "ask.html", opt_out, visit, values)
+        language = language_of(request, visit.locale)
+        going = [each.topic.name_in(language) for each in visit.promotional if not each.left]
+        stops = [_topic_name(visit, language)] if visit.topic_only else going
+        return self._page(request, "ask.html", opt_out, visit, {"stops": stops})
 
     async def act(self, request: Request) -> Response:
         """Do what the form of our own page says; opt out whatever else was posted. Committed before the answer."""
         opt_out = verify_opt_out(self._service.links.ring, token_of(request))
-        asked = await asked_of(request)
+        form = await read_form(request)
         if opt_out is None:
             return self._pages.damaged(request)
-        acts = {"undo": self._undo, "only_topic": self._only_topic, "keep": self._keep, "everything": self._everything}
-        act = acts.get(asked.act, self._leave)(opt_out, asked)
+        one_click = form.one("List-Unsubscribe") or form.one("act") not in _ACTS
+        kind = Kind.ONE_CLICK if one_click else Kind.LINK
+        act = _leave if one_click else _ACTS[form.one("act")]
+        asked = _Asked(opt_out, form, how(request, kind), self._service.now())
         try:
-            answer = await committed(self._service.database, act)
+            answer = await committed(self._service.database, lambda session: act(session, asked))
         except NotFound:
             return self._pages.damaged(request)
-        visit = answer.visit
-        language = language_of(request, visit.locale).language
-        names = {each.topic.key: each.topic.name_in(language) for each in visit.preferences.topics}
-        values = {
-            "title": answer.title,
-            "lead": answer.lead,
-            "hint": answer.hint,
-            "stops": [names.get(key, key) for key in answer.stops],
-            "offered": answer.offered,
-            "topic_name": _topic_name(visit, language),
-        }
-        return self._page(request, "done.html", opt_out, visit, values)
+        language = language_of(request, answer.visit.locale)
+        names = {each.topic.key: each.topic.name_in(language) for each in answer.visit.preferences.topics}
+        stops = [names[key] for key in answer.stops]
+        return self._page(request, "done.html", opt_out, answer.visit, {**answer._asdict(), "stops": stops})
 
-    def _page(self, request: Request, template: str, opt_out: OptOut, visit: Visit, values: dict[str, object]) -> Response:
-        # The path alone: the page may be read under another name of this host than mail is sent with.
-        url = urlsplit(self._service.links.preferences(opt_out)).path
-        common = {"visit": visit, "sender": visit.sender, "preferences_url": url}
+    def _page(
+        self, request: Request, template: str, opt_out: OptOut, visit: Visit, values: Mapping[str, object]
+    ) -> Response:
+        common = {
+            "visit": visit,
+            "sender": visit.sender,
+            "topic_name": _topic_name(visit, language_of(request, visit.locale)),
+            # The path alone: the page may be read under another name of this host than mail is sent with.
+            "preferences_url": urlsplit(self._service.links.preferences(opt_out)).path,
+        }
         return self._pages.page(request, template, {**common, **values}, locale=visit.locale)
 
-    def _leave(self, opt_out: OptOut, asked: Asked) -> _Act:
-        now = self._service.now()
 
-        def act(session: Session) -> _Answer:
-            optouts.opted_out(session, opt_out, asked.how, now)
-            visit = _look(session, opt_out, now)
-            lead = "done_topic" if visit.topic_only and visit.topic else "done_all"
-            return _Answer(visit, "done_title", lead, "in_flight", offered=True)
-
-        return act
-
-    def _everything(self, opt_out: OptOut, asked: Asked) -> _Act:
-        if opt_out.stream is not Stream.PROMOTIONAL:
-            return self._leave(opt_out, asked)
-        now = self._service.now()
-
-        def act(session: Session) -> _Answer:
-            optouts.opted_out(session, opt_out, asked.how, now, scope=rules.STREAM_PROMOTIONAL)
-            return _Answer(_look(session, opt_out, now), "done_title", "done_all", "in_flight")
-
-        return act
-
-    def _only_topic(self, opt_out: OptOut, asked: Asked) -> _Act:
-        if opt_out.topic is None or opt_out.stream is not Stream.PROMOTIONAL:
-            return self._leave(opt_out, asked)
-        return self._left_only(opt_out, asked, lambda _promotional: {str(opt_out.topic)})
-
-    def _keep(self, opt_out: OptOut, asked: Asked) -> _Act:
-        # Who ticks nothing keeps nothing: that is the whole stream, topics of the future included.
-        if not asked.topics or opt_out.stream is not Stream.PROMOTIONAL:
-            return self._everything(opt_out, asked)
-        return self._left_only(opt_out, asked, lambda promotional: promotional - asked.topics)
-
-    def _left_only(self, opt_out: OptOut, asked: Asked, leaving: Callable[[set[str]], set[str]]) -> _Act:
-        now = self._service.now()
-
-        def act(session: Session) -> _Answer:
-            before = _look(session, opt_out, now)
-            promotional = {each.topic.key for each in before.promotional}
-            wanted = leaving(promotional)
-            if not (promotional | {opt_out.topic}) & asked.topics and asked.act == "keep":
-                return self._everything(opt_out, asked)(session)
-            optouts.left_only(session, opt_out, wanted, asked.how, now)
-            visit = _look(session, opt_out, now)
-            if visit.preferences.all_promotional_left:
-                return _Answer(visit, "done_title", "done_all", "in_flight")
-            gone = tuple(each.topic.key for each in visit.promotional if each.left)
-            if not gone:
-                return _Answer(visit, "done_none_title", "done_none")
-            return _Answer(visit, "done_title", "done_some", "in_flight", stops=gone)
-
-        return act
-
-    def _undo(self, opt_out: OptOut, _asked: Asked) -> _Act:
-        now = self._service.now()
-
-        def act(session: Session) -> _Answer:
-            undone = optouts.undo(session, opt_out, now)
-            visit = _look(session, opt_out, now)
-            if undone is None:
-                return _Answer(visit, "late_title", "", "late")
-            return _Answer(visit, "undone_title", "undone", "undone_hint")
-
-        return act
+def _leave(session: Session, asked: _Asked) -> _Answer:
+    optouts.opted_out(session, asked.opt_out, asked.how, asked.now)
+    visit = _look(session, asked)
+    lead = "done_topic" if visit.topic_only else "done_all"
+    return _Answer(visit, "done_title", lead, "in_flight", offered=True)
 
 
-def _look(session: Session, opt_out: OptOut, now: object) -> Visit:
-    raise NotImplementedError
+def _everything(session: Session, asked: _Asked) -> _Answer:
+    if asked.opt_out.stream is not Stream.PROMOTIONAL:
+        return _leave(session, asked)
+    optouts.opted_out(session, asked.opt_out, asked.how, asked.now, scope=rules.STREAM_PROMOTIONAL)
+    return _Answer(_look(session, asked), "done_title", "done_all", "in_flight", offered=True)
+
+
+def _only_topic(session: Session, asked: _Asked) -> _Answer:
+    topic = asked.opt_out.topic
+    if topic is None or asked.opt_out.stream is not Stream.PROMOTIONAL:
+        return _leave(session, asked)
+    return _left_only(session, asked, {topic})
+
+
+def _keep(session: Session, asked: _Asked) -> _Answer:
+    known = {each.topic.key for each in _look(session, asked).promotional}
+    # Who ticks nothing keeps nothing: that is the whole stream, topics of the future included.
+    if not known & asked.form.many("topic") or asked.opt_out.stream is not Stream.PROMOTIONAL:
+        return _everything(session, asked)
+    return _left_only(session, asked, known - asked.form.many("topic"))
+
+
+def _left_only(session: Session, asked: _Asked, topics: set[str]) -> _Answer:
+    optouts.left_only(session, asked.opt_out, topics, asked.how, asked.now)
+    visit = _look(session, asked)
+    if visit.preferences.all_promotional_left:
+        return _Answer(visit, "done_title", "done_all", "in_flight")
+    gone = tuple(each.topic.key for each in visit.promotional if each.left)
+    if not gone:
+        return _Answer(visit, "done_none_title", "done_none", "")
+    return _Answer(visit, "done_title", "done_some", "in_flight", stops=gone)
+
+
+def _undo(session: Session, asked: _Asked) -> _Answer:
+    if optouts.undo(session, asked.opt_out, asked.now) is None:
+        return _Answer(_look(session, asked), "late_title", "", "late")
+    return _Answer(_look(session, asked), "undone_title", "undone", "undone_hint")
+
+
+def _look(session: Session, asked: _Asked) -> Visit:
+    visit = visits.look(session, asked.opt_out, asked.now)
+    if visit is None:
+        raise NotFound("there is no such sender")
+    return visit
 
 
 def _topic_name(visit: Visit, language: str) -> str:
-    return visit.topic.name_in(language) if visit.topic else ""
+    """Return what a link about a topic leaves, also where the topic is no more or the link names none."""
+    return visit.topic.name_in(language) if visit.topic else visit.topic_key or WORDS[language]["pref_notifications"]
 
 
-__all__ = ["Kind", "How", "Leaving"]
+#: What the forms of our own page may ask; every other body opts out.
+_ACTS: Mapping[str, Callable[[Session, _Asked], _Answer]] = {
+    "leave": _leave,
+    "undo": _undo,
+    "only_topic": _only_topic,
+    "keep": _keep,
+    "everything": _everything,
+}

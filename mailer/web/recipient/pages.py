@@ -23,8 +23,8 @@ HEADERS = {
 # The mail is content of others: no script, no form, no origin; its links may open, its pictures load over TLS.
 _MAIL_HEADERS = {
     **_STAY_OUT,
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data: https:; form-action 'none';"
-    " frame-ancestors 'none'; base-uri 'none'; sandbox allow-popups allow-popups-to-escape-sandbox",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data: https:;"
+    " form-action 'none'; frame-ancestors 'none'; base-uri 'none'; sandbox allow-popups allow-popups-to-escape-sandbox",
     "Cache-Control": "no-store",
 }
 _STYLE_HEADERS = {**_STAY_OUT, "Cache-Control": "public, max-age=86400"}
@@ -55,7 +55,7 @@ class Pages:
         locale: str | None = None,
     ) -> Response:
         """Return a page in the language of the mail, else of the browser."""
-        say = voice(locale, request.headers.get("accept-language", ""))
+        say = _voice(request, locale)
         body = self._templates.get_template(template).render(
             {"sender": None, **values, "say": say, "root": request.scope.get("root_path", ""), "style": self._version}
         )
@@ -76,7 +76,7 @@ class Pages:
         response.headers["Retry-After"] = "60"
         return response
 
-    def style(self, _request: Request) -> Response:
+    def style(self) -> Response:
         """Return the style sheet."""
         return Response(self._style, media_type="text/css", headers=_STYLE_HEADERS)
 
@@ -91,6 +91,10 @@ def allowed(*methods: str) -> Response:
     return Response(status_code=204, headers={"Allow": ", ".join(methods), "Cache-Control": "no-store"})
 
 
-def language_of(request: Request, locale: str | None) -> Voice:
+def language_of(request: Request, locale: str | None) -> str:
     """Return in which language a page of this request speaks."""
+    return _voice(request, locale).language
+
+
+def _voice(request: Request, locale: str | None) -> Voice:
     return voice(locale, request.headers.get("accept-language", ""))

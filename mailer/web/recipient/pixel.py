@@ -1,13 +1,10 @@
 """The picture that a mail loads when it is opened."""
 
-from datetime import datetime
-from typing import Protocol
-
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from mailer.feedback.opens import GIF, Hits, Sighting, classify
-from mailer.links import Links
+from mailer.feedback.opens import GIF, Sighting, classify
+from mailer.web.recipient.asking import Service
 
 #: R6.2: never stored, so that every opening is seen; no ETag, because a 304 would hide it.
 _HEADERS = [
@@ -20,25 +17,10 @@ _HEADERS = [
 _COUNTED = ("GET", "HEAD")
 
 
-class Watcher(Protocol):
-    """What the picture needs of the running service."""
-
-    @property
-    def links(self) -> Links:
-        """Return what reads the tokens."""
-
-    @property
-    def hits(self) -> Hits:
-        """Return where loaded pictures wait to be written."""
-
-    def now(self) -> datetime:
-        """Return the time, aware, in UTC."""
-
-
 class Pixel:
     """Answers everything with the same 43 octets, at once; what was seen is written later."""
 
-    def __init__(self, service: Watcher) -> None:
+    def __init__(self, service: Service) -> None:
         """Touch nothing yet."""
         self._service = service
 

@@ -1,0 +1,72 @@
+"""`mailer tenant`: who sends."""
+
+from typing import Annotated
+
+import typer
+from sqlmodel import Session
+
+from mailer import tenancy
+from mailer.cli import printing, running
+from mailer.errors import NotFound
+from mailer.models import Tenant
+from mailer.service import Service
+
+app = typer.Typer(help="Senders: the company itself, and its customers.", no_args_is_help=True)
+
+#: Where a command belongs to one tenant; asked for only where there are several.
+Chosen = Annotated[str | None, typer.Option("--tenant", help="The tenant's key; needed only where there are several.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def chosen(session: Session, key: str | None) -> int:
+    """Return the id of the tenant that a command is about."""
+    tenant = tenancy.only_tenant(session, key)
+    if tenant.id is None:
+        raise NotFound(f"the tenant {tenant.key} is not stored yet")
+    return tenant.id
+
+
+@app.command()
+def create(
+    key: Annotated[str, typer.Argument(help="A short name: lower-case letters, digits, hyphens.")],
+    sender: Annotated[str, typer.Option("--from", help="Its From, as `Ringwise <hello@ringwise.example>`.")],
+    postal_address: Annotated[str, typer.Option(help="Its postal address; promotional mail needs one.")] = "",
+    name: Annotated[str, typer.Option(help="Its name; the one of its From, if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a tenant with identities, topics and lists of its own."""
+
+    def make(service: Service, session: Session) -> dict[str, object]:
+        made = tenancy.create_tenant(
+            session, key, sender=sender, postal_address=postal_address, name=name, now=service.now()
+        )
+        return _plain(made)
+
+    made = running.commit(make)
+    if as_json:
+        printing.as_json(made)
+    else:
+        printing.line(str(made["key"]))
+
+
+@app.command(name="list")
+def listed(as_json: Json = False) -> None:
+    """List the tenants."""
+    found = running.read(lambda _service, session: [_plain(tenant) for tenant in tenancy.tenants(session)])
+    if as_json:
+        printing.as_json({"data": found})
+        return
+    columns = ("key", "name", "postal_address", "locale", "created_at")
+    printing.table(columns, ([tenant[column] for column in columns] for tenant in found))
+
+
+def _plain(tenant: Tenant) -> dict[str, object]:
+    return {
+        "key": tenant.key,
+        "name": tenant.name,
+        "postal_address": tenant.postal_address,
+        "opt_out_scope": tenant.opt_out_scope,
+        "opt_out_in_every_mail": tenant.opt_out_in_every_mail,
+        "locale": tenant.locale,
+        "created_at": tenant.created_at,
+    }

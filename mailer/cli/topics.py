@@ -1,0 +1,76 @@
+"""`mailer topic`: what people can leave."""
+
+from typing import Annotated
+
+import typer
+from sqlmodel import Session
+
+from mailer import tenancy
+from mailer.cli import printing, running
+from mailer.cli.tenants import Chosen, Json, chosen
+from mailer.cli.values import pairs
+from mailer.drafts import TopicDraft, parse
+from mailer.models import LeaveRule, Topic
+from mailer.service import Service
+from suppression.rules import Stream
+
+app = typer.Typer(help="Topics: what people can leave.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    key: Annotated[str, typer.Argument(help="A short name: lower-case letters, digits, hyphens.")],
+    stream: Annotated[Stream, typer.Option(help="The stream whose mail it is.")],
+    opt_out: Annotated[LeaveRule, typer.Option(help="Whether people may leave it.")] = LeaveRule.ALLOWED,
+    name: Annotated[list[str] | None, typer.Option(help="Its name in a language: `en=Newsletter`.")] = None,
+    description: Annotated[list[str] | None, typer.Option(help="What it brings: `en=Once a month`.")] = None,
+    tenant: Chosen = None,
+    as_json: Json = False,
+) -> None:
+    """Make a topic."""
+    draft = parse(
+        TopicDraft,
+        {
+            "key": key,
+            "stream": stream,
+            "opt_out": opt_out,
+            "names": pairs(name, "--name"),
+            "descriptions": pairs(description, "--description"),
+        },
+    )
+
+    def make(_service: Service, session: Session) -> dict[str, object]:
+        return _plain(tenancy.create_topic(session, chosen(session, tenant), draft))
+
+    made = running.commit(make)
+    if as_json:
+        printing.as_json(made)
+    else:
+        printing.line(str(made["key"]))
+
+
+@app.command(name="list")
+def listed(tenant: Chosen = None, as_json: Json = False) -> None:
+    """List the topics."""
+
+    def find(_service: Service, session: Session) -> list[dict[str, object]]:
+        return [_plain(topic) for topic in tenancy.topics(session, chosen(session, tenant))]
+
+    found = running.read(find)
+    if as_json:
+        printing.as_json({"data": found})
+        return
+    columns = ("key", "stream", "opt_out")
+    rows = ([topic[column] for column in columns] + [topic["name"]] for topic in found)
+    printing.table((*columns, "name"), rows)
+
+
+def _plain(topic: Topic) -> dict[str, object]:
+    return {
+        "key": topic.key,
+        "stream": topic.stream,
+        "opt_out": topic.opt_out,
+        "name": topic.name_in("en"),
+        "names": topic.names,
+        "descriptions": topic.descriptions,
+    }

@@ -1,0 +1,75 @@
+"""Who may read the inbox: anybody on this very machine, else whoever has an admin key."""
+
+import base64
+import binascii
+import ipaddress
+
+from sqlmodel import Session
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mailer import tenancy
+from mailer.errors import MailerError
+from mailer.models import Scope as KeyScope
+from mailer.service import Service
+
+_LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
+
+
+class InboxGuard:
+    """Lets requests for `/inbox` through from loopback only, or with an admin key as the password of a sign-in.
+
+    On loopback the Host must be loopback too: a page elsewhere whose name resolves to 127.0.0.1 must not read mail.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        """Stand before an application."""
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 or pass on."""
+        path = str(scope.get("path", ""))
+        if scope["type"] == "http" and path.startswith("/inbox"):
+            headers = Headers(scope=scope)
+            if not self._local(scope, headers) and not await self._signed_in(headers):
+                answer = PlainTextResponse(
+                    "Sign in with any name, and a key of scope admin as the password (mailer key create NAME --scope admin).\n",
+                    401,
+                    {"WWW-Authenticate": 'Basic realm="mailer inbox", charset="UTF-8"'},
+                )
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _local(self, scope: Scope, headers: Headers) -> bool:
+        settings = self._service.settings
+        if settings.public_url or settings.transactional_public_url or settings.promotional_public_url:
+            return False
+        client = scope.get("client")
+        host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
+        return client is not None and _is_loopback(str(client[0])) and host in _LOOPBACK_NAMES
+
+    async def _signed_in(self, headers: Headers) -> bool:
+        kind, _, value = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "basic":
+            return False
+        try:
+            plain = base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+
+        def known(session: Session) -> bool:
+            return KeyScope.ADMIN in tenancy.authenticate(session, plain).scopes
+
+        try:
+            return await self._service.database.read(known)
+        except MailerError:
+            return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
