@@ -9,7 +9,7 @@ from functools import lru_cache
 from threading import Lock
 from typing import NamedTuple
 
-from sqlalchemy import Row, func, or_, select, update
+from sqlalchemy import Row, bindparam, func, or_, select, update
 from sqlmodel import Session, SQLModel
 
 from mailer import database, resources
@@ -27,6 +27,21 @@ from suppression.rules import Stream
 _content = SQLModel.metadata.tables[str(Content.__tablename__)]
 _KEPT = 512
 _TRIES = 5
+# Every single request asks one of these: building a statement costs more than running it.
+_NEWEST = (
+    select(_content.c.id, _content.c.version, _content.c.digest)
+    .where(
+        _content.c.tenant_id == bindparam("tenant"),
+        _content.c.name == bindparam("named"),
+        _content.c.retired_at.is_(None),
+        or_(~_content.c.shipped, _content.c.digest == bindparam("shipped_digest")),
+    )
+    .order_by(_content.c.shipped, _content.c.version.desc())
+    .limit(1)
+)
+_SAME = select(_content.c.id).where(
+    _content.c.tenant_id == bindparam("tenant"), _content.c.digest == bindparam("wanted")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +100,7 @@ def shipped() -> Mapping[str, tuple[str, Body]]:
 def resolve(session: Session, tenant_id: int, name: str, now: datetime) -> Edition:
     """Return the version of a template that a new email gets: the tenant's own newest, else the shipped one."""
     digest, _ = shipped().get(name, ("", None))
-    mine = (
-        select(_content.c.id, _content.c.version, _content.c.digest)
-        .where(
-            _content.c.tenant_id == tenant_id,
-            _content.c.name == name,
-            _content.c.retired_at.is_(None),
-            or_(~_content.c.shipped, _content.c.digest == digest),
-        )
-        .order_by(_content.c.shipped, _content.c.version.desc())
-        .limit(1)
-    )
-    row = session.execute(mine).first()
+    row = session.execute(_NEWEST, {"tenant": tenant_id, "named": name, "shipped_digest": digest}).first()
     if row is None:
         if not digest:
             raise UnknownTemplate(Problem("template", f"there is no template {name[:80]}"))
@@ -107,12 +111,13 @@ def resolve(session: Session, tenant_id: int, name: str, now: datetime) -> Editi
 def literal(session: Session, tenant_id: int, body: Body, now: datetime) -> Edition:
     """Return a body that product code wrote out, stored once however often it is sent."""
     digest = body.digest()
-    same = select(_content.c.id).where(_content.c.tenant_id == tenant_id, _content.c.digest == digest)
-    found = session.execute(same).scalar_one_or_none()
+    same = {"tenant": tenant_id, "wanted": digest}
+    found = session.execute(_SAME, same).scalar_one_or_none()
     if found is None:
-        row = _row(tenant_id, body, digest, now)
-        session.execute(database.insert(session, _content).values(row).on_conflict_do_nothing())
-        found = session.execute(same).scalar_one()
+        added = database.insert(session, _content).values(_row(tenant_id, body, digest, now)).on_conflict_do_nothing()
+        found = session.execute(added.returning(_content.c.id)).scalar_one_or_none()
+    if found is None:
+        found = session.execute(_SAME, same).scalar_one()
     return Edition(found, None, None, body)
 
 

@@ -41,7 +41,6 @@ class Bells:
                 broker=self._broker,
                 actor_name=f"deliver_{stream}",
                 queue_name=stream.value,
-                max_retries=0,
                 time_limit=_NO_LIMIT,
             )(self._answering(stream))
             for stream in Stream

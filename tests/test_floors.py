@@ -165,11 +165,9 @@ def test_every_public_name_says_what_it_is() -> None:
         if tree.body and not ast.get_docstring(tree):
             missing.append(str(path))
         for node in tree.body:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith(
-                "_"
-            ):
-                if not ast.get_docstring(node):
-                    missing.append(f"{path}:{node.lineno} {node.name}")
+            named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            if named and not node.name.startswith("_") and not ast.get_docstring(node):
+                missing.append(f"{path}:{node.lineno} {node.name}")
     assert not missing, "\n".join(missing)
 
 

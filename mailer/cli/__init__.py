@@ -18,6 +18,7 @@ app = typer.Typer(
     name="mailer",
     help="Transactional and promotional email, with opt-outs that hold and open rates that are honest.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -56,7 +57,7 @@ def main() -> None:
 
 def _run() -> int:
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="mailer", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough. What is left in the buffer must not fail once more at the end.

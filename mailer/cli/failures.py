@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 import pydantic
 import redis
 from pydantic_core import ErrorDetails

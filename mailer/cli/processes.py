@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mailer import migrate as migrations
-from mailer import secrets
+from mailer import secrets, tenancy
 from mailer.cli import running
 from mailer.cli.printing import note
 from mailer.database import Database
@@ -23,7 +24,7 @@ from mailer.web import serve as web
 from suppression.rules import Stream
 
 Host = Annotated[str, typer.Option(help="The address to listen on; 0.0.0.0 for every one of this machine.")]
-Port = Annotated[int, typer.Option(help="The port to listen on; 0 for any free one.", envvar="PORT")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 for any free one.", envvar="PORT")]
 
 _BOTH = frozenset(Stream)
 _RELAYS = ("MAILER_TRANSACTIONAL_RELAY", "MAILER_PROMOTIONAL_RELAY")
@@ -70,9 +71,8 @@ def clock() -> None:
 def migrate() -> None:
     """Bring the database to the version of this program; on PostgreSQL nothing else does."""
     settings = running.settings()
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=Console(stderr=True)
-    ) as progress:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         progress.add_task("migrating the database")
         if settings.on_postgresql:
             asyncio.run(migrations.upgrade_postgresql(settings.database_url))
@@ -102,7 +102,7 @@ class _Said:
         if self._made_up:
             note(f"made up and kept in the data folder: {', '.join(self._made_up)}; keep a copy, opt-outs need them")
         if not settings.sender(Stream.TRANSACTIONAL) or not settings.sender(Stream.PROMOTIONAL):
-            note("no From is set (MAILER_FROM): mail says it is from an address at localhost")
+            note(f"no From is set (MAILER_FROM): mail is from {tenancy.MADE_UP}")
         if service.captures:
             note(f"mail is captured, not sent: {url}/inbox")
 

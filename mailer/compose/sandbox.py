@@ -308,7 +308,9 @@ class Explained:
 def _sentence(error: Exception) -> str:
     if isinstance(error, TemplateNotFound):
         return f"there is no template {error.name!r} to extend or include."
-    if isinstance(error, RecursionError | MemoryError):
+    if isinstance(error, MemoryError):
+        return "the template takes too much memory or is nested too deeply."
+    if isinstance(error, RecursionError):
         return "the template is nested too deeply."
     if isinstance(error, TemplateSyntaxError):
         text = str(error.message)

@@ -57,7 +57,7 @@ def _rule(identifier: str, kind: Class, agent: str) -> Rule:
 # At the start of the agent or of one of its parts: "Java/" must not be found in "MyJava/1.0" (R6.7).
 _PART = r"(?:^|[\s;(,])"
 _LIBRARIES = (
-    r"curl|Wget|libcurl|python-requests|python-urllib3?|Python-urllib|python-httpx|aiohttp|httpx|Go-http-client|Java|"
+    r"curl|Wget|libcurl|[Pp]ython-[A-Za-z0-9]+|aiohttp|httpx2?|Go-http-client|Java|"
     r"Apache-HttpClient|Apache-HttpAsyncClient|Jakarta Commons-HttpClient|libwww-perl|LWP::Simple|axios|node-fetch|"
     r"undici|got|GuzzleHttp|PHP|Ruby|Faraday|HTTPie|PostmanRuntime|Scrapy|WinHttp|Zgrab|masscan"
 )

@@ -5,7 +5,7 @@ import sys
 
 
 async def main(port: int, path: str, delay: float) -> None:
-    log = open(path, "a", buffering=1)  # noqa: SIM115, ASYNC230
+    log = open(path, "a", buffering=1)  # noqa: SIM115
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         recipient = ""

@@ -1,4 +1,4 @@
-"""kill -9 of `mailer serve` in the middle of 2,000 emails: nothing lost, nothing promotional twice, doubt is bounded."""
+"""kill -9 of `mailer serve` amid 2,000 emails: nothing lost, nothing promotional twice, doubt is bounded."""
 
 import subprocess
 import sys

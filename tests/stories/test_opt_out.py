@@ -4,7 +4,6 @@ import email
 import email.policy
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx2
 import pytest

@@ -1,8 +1,7 @@
-"""A newcomer's walk in a real browser: read a newsletter in the inbox, unsubscribe, confirm; the invoice still comes."""
+"""A newcomer's walk in a real browser: read a newsletter, unsubscribe, confirm; the invoice still comes."""
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,11 @@ CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(autouse=True)
-def _needs_chromium() -> Iterator[None]:
+def _needs_chromium() -> None:
     if CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("CI has no Chromium: .ci/run installs it")
         pytest.skip("no Chromium here: install Debian's package chromium")
-    yield
 
 
 async def test_a_newcomer_unsubscribes_and_the_invoice_still_arrives(tmp_path: Path) -> None:

@@ -1,0 +1,115 @@
+"""`mailer send`: one email, by the same way as product code's."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlmodel import Session
+
+from mailer import catalogue, submission
+from mailer.cli import printing, running
+from mailer.cli.tenants import Chosen, Json, chosen
+from mailer.cli.values import pairs, variables
+from mailer.compose.templates import Content
+from mailer.drafts import Draft, parse
+from mailer.errors import Invalid, NotFound, Problem
+from mailer.service import Service
+from mailer.submission import Accepted, Submitter
+from suppression.rules import Stream
+
+_Given = dict[str, object]
+
+Var = Annotated[list[str] | None, typer.Option(help="A variable, `name=value`; JSON where it parses. Repeat it.")]
+Document = Annotated[str | None, typer.Option(help="All variables as one JSON object.")]
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command of this group."""
+    app.command()(send)
+
+
+def send(
+    stream: Annotated[Stream, typer.Option(help="The stream it belongs to.")],
+    to: Annotated[list[str], typer.Option(help="To whom; repeat it for several (transactional only).")],
+    cc: Annotated[list[str] | None, typer.Option(help="Who sees it too.")] = None,
+    bcc: Annotated[list[str] | None, typer.Option(help="Who sees it unseen.")] = None,
+    sender: Annotated[str | None, typer.Option("--from", help="One of the tenant's addresses.")] = None,
+    reply_to: Annotated[list[str] | None, typer.Option(help="Where answers go.")] = None,
+    template: Annotated[str | None, typer.Option(help="The template.")] = None,
+    var: Var = None,
+    variables_json: Document = None,
+    locale: Annotated[str | None, typer.Option(help="The language, `en` or `uk`.")] = None,
+    subject: Annotated[str | None, typer.Option(help="The subject of a literal body.")] = None,
+    html: Annotated[str | None, typer.Option(help="The HTML of a literal body; @FILE reads it.")] = None,
+    text: Annotated[str | None, typer.Option(help="The text of a literal body; @FILE reads it.")] = None,
+    topic: Annotated[str | None, typer.Option(help="The topic it belongs to.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag for reports, `name=value`. Repeat it.")] = None,
+    schedule_at: Annotated[str | None, typer.Option(help="When it goes (RFC 3339); at once, if left out.")] = None,
+    expires_at: Annotated[str | None, typer.Option(help="When it is of no use any more (RFC 3339).")] = None,
+    tenant: Chosen = None,
+    as_json: Json = False,
+) -> None:
+    """Send an email: it is stored at once, and goes out by the server or workers that run."""
+    asked: _Given = {
+        "stream": stream,
+        "to": to,
+        "cc": cc,
+        "bcc": bcc,
+        "from": sender,
+        "reply_to": reply_to,
+        "template": template,
+        "locale": locale,
+        "subject": subject,
+        "html": _body(html, "--html"),
+        "text": _body(text, "--text"),
+        "topic": topic,
+        "tags": pairs(tag, "--tag") or None,
+        "scheduled_at": schedule_at,
+        "expires_at": expires_at,
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
+
+    def submit(service: Service, session: Session) -> Accepted:
+        owner = chosen(session, tenant)
+        given = variables(var, variables_json, declared(session, owner, template))
+        draft = parse(Draft, {**asked, "variables": given} if given else asked)
+        return submission.submit(session, Submitter.trusted(owner), draft, service.intake, service.now())
+
+    _tell(running.commit(submit), as_json=as_json)
+
+
+def declared(session: Session, tenant_id: int, template: str | None) -> Content | None:
+    """Return what a template declares; None where there is none, which others say better."""
+    if template is None:
+        return None
+    try:
+        return catalogue.current(session, tenant_id, template).body
+    except NotFound:
+        return None
+
+
+def _body(given: str | None, option: str) -> str | None:
+    if given is None or not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Invalid(Problem(option, f"cannot read {given[1:]}: {why}")) from error
+
+
+def _tell(accepted: Accepted, *, as_json: bool) -> None:
+    placed = [
+        {
+            "id": email.id,
+            "to": email.to,
+            "status": email.status,
+            "reason": email.suppression.reason if email.suppression else None,
+        }
+        for email in accepted.emails
+    ]
+    if as_json:
+        printing.as_json(placed[0] if len(placed) == 1 else {"data": placed})
+        return
+    for email in placed:
+        printing.line(f"{email['id']} {email['status']}" + (f" ({email['reason']})" if email["reason"] else ""))

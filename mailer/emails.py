@@ -1,0 +1,192 @@
+"""Emails that were accepted: what became of them, taking one back, moving its time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple, cast
+
+from sqlalchemy import and_, or_, update
+from sqlmodel import Session, SQLModel, col, select
+
+from mailer import counters, ids
+from mailer.counters import Tally
+from mailer.errors import Conflict, Invalid, NotFound, Problem
+from mailer.models import Content, Email, Event
+from mailer.status import WAITING, Status
+from suppression.rules import Stream
+
+_email = SQLModel.metadata.tables[str(Email.__tablename__)]
+
+#: What can still be moved in time; a deferred email is on its way already.
+_MOVABLE = (Status.SCHEDULED, Status.QUEUED)
+#: RFC 5321 lets an email be taken back until its intent to be sent is durable.
+_TAKEABLE = or_(_email.c.status.in_(WAITING), and_(_email.c.status == Status.SENDING, _email.c.intent_at.is_(None)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which emails of a tenant are asked for."""
+
+    #: Every fingerprint of the recipient.
+    prints: tuple[bytes, ...] = ()
+    stream: Stream | None = None
+    status: Status | None = None
+    campaign_id: str | None = None
+    topic: str | None = None
+    #: `name=value`.
+    tag: str | None = None
+
+
+class Page(NamedTuple):
+    """Some emails, newest first, and whether more follow."""
+
+    emails: Sequence[Email]
+    has_more: bool
+
+
+class Shown(NamedTuple):
+    """What an email's content says about itself."""
+
+    version: int | None
+    #: Only of a literal body: a template's subject is made for each recipient.
+    subject: str | None
+
+
+def view(email: Email, events: Sequence[Event] = (), shown: Shown | None = None) -> dict[str, object]:
+    """Return an email as JSON shows it; `email.queued` and `email.sent` are told by its own times."""
+    suppression = None
+    if email.suppression_id is not None:
+        suppression = {"id": email.suppression_id, "reason": email.suppression_reason}
+    sender = f"{email.from_name} <{email.from_address}>" if email.from_name else email.from_address
+    return {
+        "id": email.id,
+        "stream": email.stream,
+        "status": email.status,
+        "to": email.address,
+        "from": sender,
+        "subject": shown.subject if shown else None,
+        "template": email.template,
+        "template_version": shown.version if shown else None,
+        "locale": email.locale,
+        "topic": email.topic,
+        "campaign_id": email.campaign_id,
+        "tags": email.tags or {},
+        "metadata": email.meta or {},
+        "created_at": email.created_at,
+        "scheduled_at": email.scheduled_at,
+        "sent_at": email.sent_at,
+        "expires_at": email.expires_at,
+        "attempts": email.attempts,
+        "reply": email.reply,
+        "captured": email.captured,
+        "maybe_duplicate": email.maybe_duplicate,
+        "suppression": suppression,
+        "events": _told(email, events),
+    }
+
+
+def _told(email: Email, events: Sequence[Event]) -> list[dict[str, object]]:
+    told: list[dict[str, object]] = [{"type": "email.queued", "at": email.created_at}]
+    if email.sent_at is not None:
+        told.append({"type": "email.sent", "at": email.sent_at})
+    told += [{**(event.data or {}), "type": event.kind, "at": event.at} for event in events]
+    # Sorting keeps the order of equal times: what is told by a row comes before what followed from it.
+    return sorted(told, key=lambda each: cast("datetime", each["at"]))
+
+
+def get(session: Session, tenant_id: int, email_id: str) -> Email:
+    """Return one email of a tenant; somebody else's is not found."""
+    email = session.exec(select(Email).where(Email.id == email_id, Email.tenant_id == tenant_id)).one_or_none()
+    if email is None:
+        raise NotFound("there is no such email")
+    return email
+
+
+def events_of(session: Session, email: Email) -> Sequence[Event]:
+    """Return what happened to an email, the oldest first."""
+    statement = select(Event).where(Event.tenant_id == email.tenant_id, Event.email_id == email.id)
+    return session.exec(statement.order_by(col(Event.at), col(Event.id)).limit(500)).all()
+
+
+def shown_of(session: Session, emails: Sequence[Email]) -> Mapping[int, Shown]:
+    """Return by content id which version each email has, and the subject of literal ones."""
+    wanted = {email.content_id for email in emails}
+    found: dict[int, Shown] = {}
+    for row in session.exec(select(Content).where(col(Content.id).in_(wanted))):
+        parts = cast("Mapping[str, Mapping[str, str]]", row.data.get("parts") or {})
+        subject = next((part["subject"] for part in parts.values()), None) if row.name is None else None
+        found[cast("int", row.id)] = Shown(row.version, subject)
+    return found
+
+
+def listing(session: Session, tenant_id: int, wanted: Filter, *, limit: int, after: str | None = None) -> Page:
+    """Return a page of emails, newest first; `after` is the id of the last one of the page before."""
+    statement = select(Email).where(Email.tenant_id == tenant_id)
+    if wanted.prints:
+        statement = statement.where(col(Email.fingerprint).in_(wanted.prints))
+    for column, value in (
+        (Email.stream, wanted.stream),
+        (Email.status, wanted.status),
+        (Email.campaign_id, wanted.campaign_id),
+        (Email.topic, wanted.topic),
+    ):
+        if value is not None:
+            statement = statement.where(col(column) == value)
+    if wanted.tag is not None:
+        name, equals, value = wanted.tag.partition("=")
+        if not equals:
+            raise Invalid(Problem("tag", "must be written name=value"))
+        statement = statement.where(_email.c.tags[name].as_string() == value)
+    if after is not None:
+        statement = statement.where(col(Email.id) < after)
+    emails = session.exec(statement.order_by(col(Email.id).desc()).limit(limit + 1)).all()
+    return Page(emails[:limit], len(emails) > limit)
+
+
+def cancel(session: Session, tenant_id: int, email_id: str, now: datetime) -> Email:
+    """Take an email back unless its sending has begun; doing it twice is doing it once."""
+    taken = session.execute(
+        update(_email)
+        .where(_email.c.id == email_id, _email.c.tenant_id == tenant_id, _TAKEABLE)
+        .values(status=Status.CANCELLED, settled_at=now, lease=None)
+        .returning(_email.c.id)
+    ).first()
+    email = get(session, tenant_id, email_id)
+    session.refresh(email)
+    if taken is None and email.status is not Status.CANCELLED:
+        raise Conflict(f"too late: the email is {email.status}")
+    if taken is not None:
+        _note(session, email, f"email.{Status.CANCELLED}", None, now)
+        tally = Tally()
+        dims = counters.dimensions(tags=email.tags, topic=email.topic, template=email.template)
+        tally.add(tenant_id, email.created_at.date(), email.stream, Status.CANCELLED, dims)
+        tally.write(session)
+    return email
+
+
+def reschedule(session: Session, tenant_id: int, email_id: str, scheduled_at: datetime, now: datetime) -> Email:
+    """Give a waiting email another time; a time that is past means now."""
+    email = get(session, tenant_id, email_id)
+    if email.expires_at is not None and email.expires_at <= max(scheduled_at, now):
+        raise Invalid(Problem("scheduled_at", "must be before expires_at"))
+    later = scheduled_at > now
+    moved = session.execute(
+        update(_email)
+        .where(_email.c.id == email_id, _email.c.tenant_id == tenant_id, _email.c.status.in_(_MOVABLE))
+        .values(
+            status=Status.SCHEDULED if later else Status.QUEUED,
+            scheduled_at=scheduled_at if later else None,
+            due_at=scheduled_at if later else now,
+        )
+        .returning(_email.c.id)
+    ).first()
+    session.refresh(email)
+    if moved is None:
+        raise Conflict(f"too late: the email is {email.status}")
+    return email
+
+
+def _note(session: Session, email: Email, kind: str, data: dict[str, object] | None, now: datetime) -> None:
+    event = Event(id=ids.new("ev", now), tenant_id=email.tenant_id, email_id=email.id, kind=kind, at=now, data=data)
+    session.add(event)
+    session.flush()

@@ -1,0 +1,161 @@
+"""Counters -> numbers, each with its formula; no screen counts a big table."""
+
+from collections import Counter as Sums
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, func, select
+from sqlmodel import Session, SQLModel
+
+from mailer.errors import Invalid, Problem
+from mailer.models import Counter
+from suppression.rules import Stream
+
+_counter = SQLModel.metadata.tables[str(Counter.__tablename__)]
+
+#: The tag by which campaigns are told apart.
+CAMPAIGN = "campaign="
+_LONGEST = 3660
+_MOST_CAMPAIGNS = 200
+_SUPPRESSED = "suppressed:"
+
+
+class Span(NamedTuple):
+    """The days on which the emails were accepted, both included (UTC)."""
+
+    first: date
+    last: date
+
+    @classmethod
+    def of(cls, now: datetime, *, days: int = 30, first: date | None = None, last: date | None = None) -> "Span":
+        """Return the days from `first` to `last`; without a first, as many days up to the last."""
+        end = last or now.date()
+        begin = first or end - timedelta(days=days - 1)
+        if begin > end:
+            raise Invalid(Problem("from", "must not be after to"))
+        if end - begin > timedelta(days=_LONGEST):
+            raise Invalid(Problem("from", "must be at most ten years before to"))
+        return cls(begin, end)
+
+
+class Figure(NamedTuple):
+    """One number: what it is called, its value (None where there is nothing to divide by), how it is worked out."""
+
+    name: str
+    value: float | None
+    formula: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The numbers of some emails, of each stream, and of each campaign."""
+
+    span: Span
+    figures: tuple[Figure, ...]
+    #: Reason -> how many.
+    suppressed_by: Mapping[str, int]
+    streams: Mapping[str, "Report"]
+    campaigns: Mapping[str, "Report"]
+
+
+def report(
+    session: Session, tenant_id: int, span: Span, *, stream: Stream | None = None, tag: str | None = None
+) -> Report:
+    """Return the numbers of the emails that were accepted in these days."""
+    if tag is not None and "=" not in tag:
+        raise Invalid(Problem("tag", "must be written name=value"))
+    chosen = [_counter.c.tenant_id == tenant_id, _counter.c.day >= span.first, _counter.c.day <= span.last]
+    if stream is not None:
+        chosen.append(_counter.c.stream == stream.value)
+    of_tag = [_counter.c.dimension == "tag", _counter.c.value == (tag or "")[:160]]
+    sums = _sums(session, _counter.c.stream, [*chosen, *(of_tag if tag else [_counter.c.dimension == "all"])])
+    campaigns: dict[str, Sums[str]] = {}
+    if tag is None:
+        like = [_counter.c.dimension == "tag", _counter.c.value.startswith(CAMPAIGN, autoescape=True)]
+        campaigns = _sums(session, _counter.c.value, [*chosen, *like])
+    total: Sums[str] = Sums()
+    for each in sums.values():
+        total.update(each)
+    streams = [stream] if stream else list(Stream)
+    return Report(
+        span,
+        _figures(total),
+        _reasons(total),
+        {each.value: _part(span, sums.get(each.value, Sums())) for each in streams},
+        {name.removeprefix(CAMPAIGN): _part(span, sums) for name, sums in _largest(campaigns.items())},
+    )
+
+
+def totals(session: Session) -> list[tuple[str, str, int]]:
+    """Return every tenant's sums together, by stream and metric, since the beginning."""
+    statement = (
+        select(_counter.c.stream, _counter.c.metric, func.sum(_counter.c.amount))
+        .where(_counter.c.dimension == "all")
+        .group_by(_counter.c.stream, _counter.c.metric)
+        .order_by(_counter.c.stream, _counter.c.metric)
+    )
+    return [(stream, metric, int(amount)) for stream, metric, amount in session.execute(statement)]
+
+
+def _sums(session: Session, group: ColumnElement[str], where: Iterable[ColumnElement[bool]]) -> dict[str, Sums[str]]:
+    statement = select(group, _counter.c.metric, func.sum(_counter.c.amount)).where(*where)
+    found: dict[str, Sums[str]] = {}
+    for name, metric, amount in session.execute(statement.group_by(group, _counter.c.metric)):
+        found.setdefault(name, Sums())[metric] = int(amount)
+    return found
+
+
+def _largest(campaigns: Iterable[tuple[str, Sums[str]]]) -> list[tuple[str, Sums[str]]]:
+    return sorted(campaigns, key=lambda each: (-each[1]["requested"], each[0]))[:_MOST_CAMPAIGNS]
+
+
+def _part(span: Span, sums: Sums[str]) -> Report:
+    return Report(span, _figures(sums), _reasons(sums), {}, {})
+
+
+def _reasons(sums: Sums[str]) -> Mapping[str, int]:
+    return {
+        metric.removeprefix(_SUPPRESSED): amount
+        for metric, amount in sorted(sums.items())
+        if metric.startswith(_SUPPRESSED)
+    }
+
+
+def _rate(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def _figures(sums: Sums[str]) -> tuple[Figure, ...]:
+    """Work out every number from the sums; a formula names the figures above it."""
+    suppressed = sum(_reasons(sums).values())
+    ended = sum(sums[metric] for metric in ("sent", "bounced", "failed", "cancelled", "expired", "uncertain"))
+    opened = sums["opens:human"] + sums["opens:proxy"]
+    tried = sums["sent"] + sums["bounced"]
+    return (
+        Figure("requested", sums["requested"], "emails accepted in these days, one a recipient"),
+        Figure("suppressed", suppressed, "requested and not sent, because a suppression forbids it"),
+        Figure("waiting", max(0, sums["requested"] - suppressed - ended), "requested - every final status"),
+        Figure("sent", sums["sent"], "the relay took it (sent_at is set)"),
+        Figure("deferrals", sums["deferred"], "tries that the relay put off, all counted"),
+        Figure("bounced", sums["bounced"], "the recipient's side refused it, or retries ran out"),
+        Figure("failed", sums["failed"], "our or the content's fault"),
+        Figure("cancelled", sums["cancelled"], "taken back before it was sent"),
+        Figure("expired", sums["expired"], "expires_at passed before it was sent"),
+        Figure("uncertain", sums["uncertain"], "a worker died between asking and answer, and it is not sent twice"),
+        Figure("bounce_rate", _rate(sums["bounced"], tried), "bounced / (sent + bounced)"),
+        Figure("tracked", sums["tracked"], "sent with a pixel"),
+        Figure("coverage", _rate(sums["tracked"], sums["sent"]), "tracked / sent"),
+        Figure("opens_human", sums["opens:human"], "tracked emails whose picture a person's mail program loaded"),
+        Figure("opens_proxy", sums["opens:proxy"], "tracked emails whose picture a proxy loaded for the person"),
+        Figure("opens_machine", sums["opens:machine"], "tracked emails whose picture a machine loaded; never added"),
+        Figure(
+            "opens_unknown", sums["opens:unknown"], "tracked emails whose picture who-knows-who loaded; never added"
+        ),
+        Figure("opened", opened, "opens_human + opens_proxy, each email once a class"),
+        Figure("open_rate", _rate(min(opened, sums["tracked"]), sums["tracked"]), "opened / tracked, at most 1"),
+        Figure("unsubscribed", sums["unsubscribed"], "emails whose recipient left by them"),
+        Figure("resubscribed", sums["resubscribed"], "of these, taken back"),
+        Figure("unsubscribe_rate", _rate(sums["unsubscribed"], sums["sent"]), "unsubscribed / sent"),
+    )

@@ -1,0 +1,254 @@
+"""May this be asked for? A draft, its template and its topic against what the tenant may send."""
+
+import fnmatch
+import hashlib
+import mimetypes
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
+
+from sqlalchemy import select
+from sqlmodel import Session, SQLModel
+
+from mailer import catalogue, database, ids
+from mailer.catalogue import Edition
+from mailer.compose.templates import Urgency
+from mailer.counters import Tally
+from mailer.drafts import Attachment, Draft, Mailbox
+from mailer.errors import Forbidden, Invalid, Problem
+from mailer.models import Opens
+from mailer.settings import Settings
+from mailer.status import Status
+from mailer.submission.parties import House, Intake, Submitter
+from suppression import address
+from suppression.rules import Stream, Topic
+
+#: What customers' mail without a topic belongs to, so that it can be left ...
+NOTIFICATIONS = "notifications"
+#: ... but for invoices, security and access mail (spec section 3), besides everything urgent.
+OWED = frozenset({"invoice", "purchase-confirmation", "password-reset", "teammate-invite"})
+_OPENS = list(Opens)
+_NOTHING_YET: Mapping[str, object] = {"attempts": 0, "tracked": False, "maybe_duplicate": False}
+
+
+class Person(NamedTuple):
+    """One recipient: who, under which name, and the fingerprints that suppressions know them by."""
+
+    address: address.Address
+    name: str
+    prints: tuple[bytes, ...]
+    captured: bool
+
+
+@dataclass(slots=True)
+class Desk:
+    """One call: who asks, when, and what was looked up for it already."""
+
+    session: Session
+    sender: Submitter
+    context: Intake
+    now: datetime
+    house: House
+    editions: dict[str, Edition | Invalid] = field(default_factory=dict)
+    rows: list[dict[str, object]] = field(default_factory=list)
+    events: list[dict[str, object]] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+    def edition(self, draft: Draft) -> Edition:
+        """Return the content that a draft means, each looked up once."""
+        if draft.template is None:
+            body = catalogue.written(
+                draft.stream, draft.subject or "", draft.html, draft.text, locale=draft.locale or self.house.locale
+            )
+            return catalogue.literal(self.session, self.sender.tenant_id, body, self.now)
+        found = self.editions.get(draft.template)
+        if found is None:
+            try:
+                found = catalogue.resolve(self.session, self.sender.tenant_id, draft.template, self.now)
+            except Invalid as error:
+                found = error
+            self.editions[draft.template] = found
+        if isinstance(found, Invalid):
+            raise found
+        return found
+
+    def count(self, stream: Stream, metric: str, dims: Sequence[tuple[str, str]]) -> None:
+        """Count one fact about an email of this moment."""
+        self.tally.add(self.house.tenant_id, self.now.date(), stream, metric, dims)
+
+    def tell(self, email_id: str, status: Status, data: dict[str, object]) -> None:
+        """Note an event."""
+        event = {"id": ids.new("ev", self.now), "tenant_id": self.house.tenant_id, "email_id": email_id}
+        self.events.append({**event, "kind": f"email.{status}", "at": self.now, "data": data})
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A draft that was found to be in order."""
+
+    draft: Draft
+    topic: Topic | None
+    people: Sequence[Person]
+    #: The columns that all its emails share.
+    shared: Mapping[str, object]
+    details: Mapping[str, object]
+
+
+def plan(desk: Desk, draft: Draft, urgency: Urgency) -> Plan:
+    """Decide whether a draft can be accepted and what its emails share; raises with every problem at once."""
+    if not desk.sender.may_send(draft.stream):
+        raise Forbidden(f"the key may not send {draft.stream} mail: it lacks the scope send:{draft.stream}")
+    edition, problems = desk.edition(draft), list[Problem]()
+    if edition.body.stream is not draft.stream:
+        # A template names its stream: promotional content cannot be slipped through the transactional one.
+        problems.append(Problem("stream", f"the template {draft.template} is {edition.body.stream}"))
+    checked = edition.body.schema.check(draft.variables) if draft.template else []
+    problems += [Problem(f"variables.{path}", message) for path, message in checked]
+    topic = _topic(desk.house, draft, edition, problems)
+    sender = _sender(desk.house, draft, problems)
+    if draft.expires_at and draft.expires_at <= desk.now:
+        problems.append(Problem("expires_at", "has passed already"))
+    people = _people(desk, draft)
+    if draft.stream is Stream.PROMOTIONAL:
+        _check_promotional(desk, topic, people, problems)
+    if problems:
+        raise Invalid(*problems)
+    scheduled = draft.scheduled_at if draft.scheduled_at and draft.scheduled_at > desk.now else None
+    asked = draft.tracking.opens if draft.tracking and draft.tracking.opens else Opens.INDIVIDUAL
+    shared = {
+        "tenant_id": desk.house.tenant_id,
+        "stream": draft.stream,
+        "urgency": int(Urgency.URGENT if edition.body.urgency is Urgency.URGENT else urgency),
+        "due_at": scheduled or desk.now,
+        "created_at": desk.now,
+        "scheduled_at": scheduled,
+        "expires_at": draft.expires_at,
+        "content_id": edition.id,
+        "template": edition.name,
+        "locale": draft.locale or desk.house.locale,
+        "variables": draft.variables or None,
+        "campaign_id": None,
+        "topic": topic.key if topic else None,
+        "leavable": topic is not None and topic.may_leave,
+        "from_address": sender[0],
+        "from_name": sender[1],
+        "tags": draft.tags or None,
+        "metadata": draft.metadata or None,
+        "opens": min(desk.house.opens[draft.stream], asked, key=_OPENS.index),
+        **_NOTHING_YET,
+    }
+    return Plan(draft, topic, people, shared, _details(desk, draft))
+
+
+def _topic(house: House, draft: Draft, edition: Edition, problems: list[Problem]) -> Topic | None:
+    """Return what the recipient of this mail can leave; a request may not take away the way out that a template has."""
+    key = draft.topic or edition.body.topic
+    owed = edition.body.urgency is Urgency.URGENT or edition.name in OWED
+    if key is None and draft.stream is Stream.TRANSACTIONAL and house.opt_out_in_every_mail and not owed:
+        key = NOTIFICATIONS
+    if key is None:
+        return None
+    topic = house.topics.get(key)
+    if topic is None:
+        problems.append(Problem("topic", f"there is no topic {key}"))
+    elif topic.stream is not draft.stream:
+        problems.append(Problem("topic", f"the topic {key} is {topic.stream}, the email is {draft.stream}"))
+    else:
+        usual = house.topics.get(edition.body.topic or "")
+        if usual and usual.may_leave and not topic.may_leave:
+            problems.append(Problem("topic", f"mail of {edition.name} can be left, mail of the topic {key} cannot"))
+    return topic
+
+
+def _sender(house: House, draft: Draft, problems: list[Problem]) -> tuple[str, str]:
+    if draft.from_ is None:
+        if found := house.defaults.get(draft.stream):
+            return found
+        problems.append(Problem("from", f"the tenant has no address for {draft.stream} mail yet"))
+        return "", ""
+    known = house.identities.get(address.parse(draft.from_.email).canonical)
+    if known is None:
+        problems.append(Problem("from", "is not one of the tenant's addresses"))
+        return "", ""
+    return known[0], draft.from_.name or known[1]
+
+
+def _check_promotional(desk: Desk, topic: Topic | None, people: Sequence[Person], problems: list[Problem]) -> None:
+    if topic is None and not any(problem.path == "topic" for problem in problems):
+        problems.append(Problem("topic", "is required: promotional mail belongs to a topic that people can leave"))
+    if not desk.house.postal_address:
+        way = "set MAILER_POSTAL_ADDRESS" if desk.house.own_setting else "give the tenant one"
+        problems.append(Problem("", f"promotional mail must show the sender's postal address: {way}"))
+    if not all(person.captured for person in people) and _lacks_https(desk.context.settings):
+        sentence = "promotional mail to a real relay needs links by https: set MAILER_PUBLIC_URL to an https address"
+        problems.append(Problem("", sentence))
+
+
+@lru_cache(maxsize=8)
+def _lacks_https(settings: Settings) -> bool:
+    """Return whether opt-out links would not be https (RFC 8058 section 3.1), though mail leaves the house."""
+    real = not settings.relay(Stream.PROMOTIONAL).captures
+    return real and not settings.base_url(Stream.PROMOTIONAL).startswith("https://")
+
+
+def _people(desk: Desk, draft: Draft) -> list[Person]:
+    """Return each recipient once, however often the request names them."""
+    found: dict[str, Person] = {}
+    fingerprints, tenant_id = desk.context.fingerprints, desk.house.tenant_id
+    allowed = _allowed(desk.context.settings.only_to)
+    for mailbox in (*draft.to, *draft.cc, *draft.bcc):
+        who = address.parse(mailbox.email)
+        if who.canonical not in found:
+            captured = desk.sender.captures or (allowed is not None and not allowed.fullmatch(who.canonical))
+            prints = fingerprints.all_of(tenant_id, who.canonical)
+            found[who.canonical] = Person(who, mailbox.name, prints, captured)
+    return list(found.values())
+
+
+@lru_cache(maxsize=8)
+def _allowed(patterns: str) -> re.Pattern[str] | None:
+    """Return what matches the addresses that staging may mail, None where all may be mailed."""
+    wanted = [pattern.strip().lower() for pattern in patterns.split(",") if pattern.strip()]
+    return re.compile("|".join(map(fnmatch.translate, wanted))) if wanted else None
+
+
+def _details(desk: Desk, draft: Draft) -> dict[str, object]:
+    """Return what few emails have; nobody in bcc is ever part of it."""
+    details: dict[str, object] = {}
+    if draft.reply_to:
+        details["reply_to"] = shown(draft.reply_to)
+    if draft.headers:
+        details["headers"] = draft.headers
+    if draft.attachments:
+        details["attachments"] = [_store(desk, file) for file in draft.attachments]
+    return details
+
+
+def shown(mailboxes: Sequence[Mailbox]) -> list[tuple[str, str]]:
+    """Return each mailbox once, as headers show it."""
+    unique: dict[str, tuple[str, str]] = {}
+    for mailbox in mailboxes:
+        who = address.parse(mailbox.email)
+        unique.setdefault(who.canonical, (who.envelope, mailbox.name))
+    return list(unique.values())
+
+
+def _store(desk: Desk, file: Attachment) -> dict[str, object]:
+    """Keep the bytes of a file once a tenant, and return how an email names them."""
+    table, digest = SQLModel.metadata.tables["attachment"], hashlib.sha256(file.content).hexdigest()
+    same = select(table.c.id).where(table.c.tenant_id == desk.house.tenant_id, table.c.digest == digest)
+    found = desk.session.execute(same).scalar_one_or_none()
+    if found is None:
+        row = {"tenant_id": desk.house.tenant_id, "digest": digest, "data": file.content}
+        desk.session.execute(database.insert(desk.session, table).values(row).on_conflict_do_nothing())
+        found = desk.session.execute(same).scalar_one()
+    guessed = mimetypes.guess_type(file.filename)[0] or "application/octet-stream"
+    return {
+        "id": found,
+        "filename": file.filename,
+        "content_type": file.content_type or guessed,
+        "content_id": file.content_id,
+    }

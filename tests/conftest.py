@@ -1,0 +1,100 @@
+"""What many tests need: throwaway servers, a migrated database on either engine, a relay that does as it is told."""
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from mailer import migrate
+from mailer.database import Database
+from tests import servers
+from tests.servers import Certificate, Postgres, Redis, Relay
+
+_TEMPLATE = "migrated"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of our own; skipped where there is none."""
+    with servers.postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """A Redis of our own; skipped where there is none. A test that stops it starts it again."""
+    with servers.redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A self-made certificate for 127.0.0.1."""
+    return servers.certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy."""
+    path = tmp_path_factory.mktemp("migrated") / "mailer.db"
+    migrate.upgrade_sqlite(path)
+    return path
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path, migrated_file: Path) -> str:
+    """The address of a fresh, migrated SQLite file."""
+    shutil.copy(migrated_file, tmp_path / "mailer.db")
+    return f"sqlite:///{tmp_path / 'mailer.db'}"
+
+
+@pytest.fixture
+def postgresql_url(postgres: Postgres) -> Iterator[str]:
+    """The address of a fresh, migrated PostgreSQL database."""
+    if postgres.template is None:
+        postgres.command(f"CREATE DATABASE {_TEMPLATE}")
+        servers.apart(lambda: migrate.upgrade_postgresql(postgres.url(_TEMPLATE)))
+        postgres.template = _TEMPLATE
+    url = postgres.create(postgres.template)
+    yield url
+    postgres.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The address of a fresh, migrated database on either engine."""
+    url = request.getfixturevalue(f"{request.param}_url")
+    assert isinstance(url, str)
+    return url
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A fresh, migrated database on either engine."""
+    database = Database(database_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def sqlite(sqlite_url: str) -> AsyncIterator[Database]:
+    """A fresh, migrated database on SQLite."""
+    database = Database(sqlite_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def postgresql(postgresql_url: str) -> AsyncIterator[Database]:
+    """A fresh, migrated database on PostgreSQL."""
+    database = Database(postgresql_url)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    """A relay that takes every mail until a test tells it otherwise."""
+    async with servers.relay() as server:
+        yield server

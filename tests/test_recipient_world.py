@@ -1,0 +1,252 @@
+"""A tenant with topics, people and mail over a real SQLite file, and the recipients' routes over it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx2
+from sqlalchemy import func
+from sqlmodel import Session, SQLModel, col, select
+from starlette.applications import Starlette
+
+from mailer import ids
+from mailer.counters import ALL
+from mailer.database import Database
+from mailer.feedback.opens import Hits, Sighting, record
+from mailer.links import Links
+from mailer.models import Content, Counter, Email, Event, LeaveRule, Opens, Tenant, Topic
+from mailer.settings import Settings
+from mailer.status import Status
+from mailer.web.recipient import routes
+from suppression import entries
+from suppression.address import Fingerprints, parse
+from suppression.entries import Entry, Question
+from suppression.rules import Stream
+from suppression.rules import Topic as Asked
+from suppression.token import OptOut, Ring
+
+RING = "k2:" + "s" * 32 + ",k1:" + "o" * 32
+OLD_RING = "k1:" + "o" * 32
+PRINTS = Fingerprints("f1:" + "f" * 32)
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+ANN, BOB = "ann.weaver@example.org", "bob@example.com"
+UNSUBSCRIBED, RESUBSCRIBED = "email.unsubscribed", "email.resubscribed"
+
+
+class Answer(NamedTuple):
+    """What one click or POST met."""
+
+    status: int
+    text: str
+    headers: httpx2.Headers
+
+
+@dataclass
+class World:
+    """What a test arranges, does and asks."""
+
+    database: Database
+    links: Links = field(default_factory=lambda: Links(Settings(), Ring(RING)))
+    time: datetime = NOON
+    mail: dict[str, str] = field(default_factory=dict)
+    client: httpx2.AsyncClient = field(init=False)
+    hits: Hits = field(init=False)
+    tenant_id: int = 1
+
+    def __post_init__(self) -> None:
+        """Put the routes into an application, and its pictures into this database."""
+        self.hits = Hits(self.write, pause=0.02)
+        app = Starlette(routes=routes(self))
+        self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://mail.example.org")
+
+    def now(self) -> datetime:
+        """Return the time of the world."""
+        return self.time
+
+    def later(self, **length: float) -> None:
+        """Let time pass."""
+        self.time += timedelta(**length)
+
+    async def write(self, sightings: Sequence[Sighting]) -> None:
+        """Store loaded pictures."""
+        await self.database.run(lambda session: record(session, sightings, self.time))
+
+    async def view(self, email_id: str) -> str | None:
+        """Return a mail's HTML."""
+        return self.mail.get(email_id)
+
+    def seed(self, session: Session) -> None:
+        """Found two tenants with the same topics."""
+        for tenant_id, name in ((1, "Ringwise"), (2, "Other & Sons")):
+            session.add(Tenant(id=tenant_id, key=f"t{tenant_id}", name=name, created_at=NOON))
+            session.flush()
+            session.add(Content(id=tenant_id, tenant_id=tenant_id, digest="d", data={}, created_at=NOON))
+            for key, english, ukrainian in (
+                ("newsletter", "Newsletter", "Новини"),
+                ("product-updates", "Product updates", "Оновлення продукту"),
+                ("surveys", "Surveys", "Опитування"),
+                ("events", "Events & meet-ups", "Події та зустрічі"),
+            ):
+                names = {"en": english, "uk": ukrainian}
+                session.add(Topic(tenant_id=tenant_id, key=key, stream=Stream.PROMOTIONAL, names=names))
+            own = {"en": "New leads", "uk": "Нові ліди"}
+            session.add(Topic(tenant_id=tenant_id, key="new-lead", stream=Stream.TRANSACTIONAL, names=own))
+            billing = {"en": "Billing", "uk": "Рахунки"}
+            session.add(
+                Topic(
+                    tenant_id=tenant_id,
+                    key="billing",
+                    stream=Stream.TRANSACTIONAL,
+                    opt_out=LeaveRule.NEVER,
+                    names=billing,
+                )
+            )
+
+    async def email(
+        self,
+        to: str = ANN,
+        *,
+        stream: Stream = Stream.PROMOTIONAL,
+        topic: str | None = "newsletter",
+        status: Status = Status.SENT,
+        locale: str = "en",
+        opens: Opens = Opens.OFF,
+        intent_at: datetime | None = None,
+        tenant_id: int = 1,
+    ) -> str:
+        """Insert an email and return its id."""
+        email = Email(
+            id=ids.new("em", self.time),
+            tenant_id=tenant_id,
+            stream=stream,
+            status=status,
+            urgency=1,
+            due_at=self.time,
+            created_at=self.time,
+            content_id=tenant_id,
+            template="letter",
+            locale=locale,
+            campaign_id="ca_1" if stream is Stream.PROMOTIONAL else None,
+            topic=topic,
+            leavable=topic == "new-lead" or stream is Stream.PROMOTIONAL,
+            address=to,
+            fingerprint=PRINTS.of(tenant_id, parse(to).canonical),
+            from_address="hello@ringwise.example",
+            tags={"campaign": "november"},
+            opens=opens,
+            lease="le_1" if status is Status.SENDING else None,
+            intent_at=intent_at,
+        )
+        email_id = email.id
+        await self.database.run(lambda session: session.add(email))
+        return email_id
+
+    def opt_out(
+        self,
+        email_id: str | None = None,
+        *,
+        to: str = ANN,
+        stream: Stream = Stream.PROMOTIONAL,
+        topic: str | None = "newsletter",
+        tenant_id: int = 1,
+    ) -> OptOut:
+        """Return what a link says."""
+        fingerprint = PRINTS.of(tenant_id, parse(to).canonical)
+        return OptOut(tenant_id, fingerprint, stream, topic, ids.to_bytes(email_id) if email_id else None)
+
+    def link(self, opt_out: OptOut) -> str:
+        """Return the path of an unsubscribe link."""
+        return self.links.unsubscribe(opt_out).removeprefix(self.links.local_url)
+
+    def preferences(self, opt_out: OptOut) -> str:
+        """Return the path of a preference link."""
+        return self.links.preferences(opt_out).removeprefix(self.links.local_url)
+
+    async def newsletter(self) -> str:
+        """Send Ann a newsletter and return the path of its unsubscribe link."""
+        return self.link(self.opt_out(await self.email()))
+
+    async def get(self, path: str, language: str = "en") -> Answer:
+        """Open a page."""
+        found = await self.client.get(path, headers={"Accept-Language": language})
+        return Answer(found.status_code, found.text, found.headers)
+
+    async def post(self, path: str, **form: str | list[str]) -> Answer:
+        """Press a button of a page, or send a one-click POST."""
+        data = form or {"List-Unsubscribe": "One-Click"}
+        found = await self.client.post(path, data=data, headers={"Accept-Language": "en"})
+        return Answer(found.status_code, found.text, found.headers)
+
+    async def may_get(
+        self,
+        to: str = ANN,
+        *,
+        stream: Stream = Stream.PROMOTIONAL,
+        topic: str | None = "newsletter",
+        tenant_id: int = 1,
+    ) -> bool:
+        """Return whether such a mail may go."""
+        asked = Asked(topic, stream, topic != "billing") if topic else None
+        question = Question(PRINTS.of(tenant_id, parse(to).canonical), stream, asked)
+        found = await self.database.read(lambda session: entries.check(session, tenant_id, question, self.time))
+        return found is None
+
+    async def standing(self, to: str = ANN) -> dict[str, datetime]:
+        """Return the scopes that stand against a person, with their times."""
+        statement = select(Entry).where(
+            Entry.fingerprint == PRINTS.of(1, parse(to).canonical), col(Entry.lifted_at).is_(None)
+        )
+        found = await self.database.read(lambda session: session.exec(statement).all())
+        return {entry.scope: entry.created_at for entry in found}
+
+    async def events(self, kind: str = UNSUBSCRIBED) -> list[Event]:
+        """Return the events of a kind."""
+        statement = select(Event).where(Event.kind == kind).order_by(col(Event.id))
+        return list(await self.database.read(lambda session: session.exec(statement).all()))
+
+    async def count(self, metric: str, dimension: str = ALL[0], value: str = ALL[1]) -> int:
+        """Return a sum over all days and slots."""
+        statement = select(func.sum(Counter.amount)).where(
+            Counter.metric == metric, Counter.dimension == dimension, Counter.value == value
+        )
+        return int(await self.database.read(lambda session: session.exec(statement).one()) or 0)
+
+    async def status(self, email_id: str) -> Status:
+        """Return the status of an email."""
+        return (await self.row(email_id)).status
+
+    async def row(self, email_id: str) -> Email:
+        """Return an email."""
+        return await self.database.read(lambda session: session.exec(select(Email).where(Email.id == email_id)).one())
+
+    async def fingerprint_of_everything(self) -> list[int]:
+        """Return how many rows every table has, and how many suppressions are lifted: what a write would change."""
+        tables = [*SQLModel.metadata.sorted_tables]
+        return await self.database.read(
+            lambda session: [session.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
+        )
+
+
+@asynccontextmanager
+async def open_world(folder: Path) -> AsyncIterator[World]:
+    """Make a world in a folder, and close it."""
+    database = Database(f"sqlite:///{folder / 'mailer.db'}")
+    SQLModel.metadata.create_all(database._write_engine)
+    world = World(database)
+    await database.run(world.seed)
+    try:
+        yield world
+    finally:
+        await world.client.aclose()
+        await world.hits.stop()
+        await database.close()
+
+
+async def test_two_tenants_have_their_own_people(tmp_path: Path) -> None:
+    async with open_world(tmp_path) as world:
+        assert (await world.post(await world.newsletter())).status == 200
+        assert not await world.may_get()
+        assert await world.may_get(tenant_id=2)
