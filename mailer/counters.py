@@ -3,8 +3,11 @@
 from collections import Counter as Sums
 from collections.abc import Iterable, Mapping
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
+from sqlalchemy import Insert
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, SQLModel
 
 from mailer import database
@@ -52,15 +55,18 @@ class Tally:
         """Add everything to the database; slots keep concurrent commits from waiting for each other."""
         if not self.sums:
             return
-        table = SQLModel.metadata.tables[str(Counter.__tablename__)]
         # One order for all writers: two transactions that lock the same rows in different orders would deadlock.
         rows = [{**key._asdict(), "slot": slot, "amount": amount} for key, amount in sorted(self.sums.items())]
-        statement = database.insert(session, table)
-        session.execute(
-            statement.on_conflict_do_update(
-                index_elements=[*Key._fields, "slot"],
-                set_={"amount": table.c.amount + statement.excluded.amount},
-            ),
-            rows,
-        )
+        session.connection().execute(_adding(database.on_postgresql(session)), rows)
         self.sums.clear()
+
+
+@lru_cache(maxsize=2)
+def _adding(on_postgresql: bool) -> Insert:
+    """Return the statement that adds to sums; built once, because building it costs more than running it."""
+    table = SQLModel.metadata.tables[str(Counter.__tablename__)]
+    statement = postgresql.insert(table) if on_postgresql else sqlite.insert(table)
+    return statement.on_conflict_do_update(
+        index_elements=[*Key._fields, "slot"],
+        set_={"amount": table.c.amount + statement.excluded.amount},
+    )

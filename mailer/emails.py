@@ -108,15 +108,19 @@ def events_of(session: Session, email: Email) -> Sequence[Event]:
     return session.exec(statement.order_by(col(Event.at), col(Event.id)).limit(500)).all()
 
 
-def shown_of(session: Session, emails: Sequence[Email]) -> Mapping[int, Shown]:
-    """Return by content id which version each email has, and the subject of literal ones."""
+def shown_of(session: Session, email: Email) -> Shown:
+    """Return which version of its template an email has, or the subject of its literal body."""
+    content = session.get_one(Content, email.content_id)
+    parts = cast("Mapping[str, Mapping[str, str]]", content.data.get("parts") or {})
+    subject = next((part["subject"] for part in parts.values()), None) if content.name is None else None
+    return Shown(content.version, subject)
+
+
+def versions_of(session: Session, emails: Sequence[Email]) -> Mapping[int, Shown]:
+    """Return by content id which version of their templates many emails have; no body is read."""
     wanted = {email.content_id for email in emails}
-    found: dict[int, Shown] = {}
-    for row in session.exec(select(Content).where(col(Content.id).in_(wanted))):
-        parts = cast("Mapping[str, Mapping[str, str]]", row.data.get("parts") or {})
-        subject = next((part["subject"] for part in parts.values()), None) if row.name is None else None
-        found[cast("int", row.id)] = Shown(row.version, subject)
-    return found
+    found = session.exec(select(Content.id, Content.version).where(col(Content.id).in_(wanted)))
+    return {identifier: Shown(version, None) for identifier, version in found if identifier is not None}
 
 
 def listing(session: Session, tenant_id: int, wanted: Filter, *, limit: int, after: str | None = None) -> Page:

@@ -19,7 +19,7 @@ from suppression.token import Ring, sign_opt_out
 from tests.test_recipient_world import ANN, OLD_RING, RESUBSCRIBED, World, open_world
 
 # RFC 8058 section 8, to the letter; the last one is malformed in the RFC itself.
-MULTIPART_8_1 = (
+MULTIPART = (
     b'--u9cuMdFFxMGGfnM9\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n'
     b"--u9cuMdFFxMGGfnM9--\r\n"
 )
@@ -28,14 +28,14 @@ MALFORMED_8_3 = (
     b"One-Click\r\n---FormBoundaryjWmhtjORrn--\r\n"
 )
 BODIES = {
-    "8.1 urlencoded": ("application/x-www-form-urlencoded", b"List-Unsubscribe=One-Click"),
-    "8.2 multipart": ("multipart/form-data; boundary=u9cuMdFFxMGGfnM9", MULTIPART_8_1),
+    "8.1 and 8.2 urlencoded": ("application/x-www-form-urlencoded", b"List-Unsubscribe=One-Click"),
+    "multipart": ("multipart/form-data; boundary=u9cuMdFFxMGGfnM9", MULTIPART),
     "8.3 malformed": (
         "multipart/form-data; boundary=---FormBoundaryjWmhtjORrn",
         MALFORMED_8_3,
     ),
-    "wrong boundary": ("multipart/form-data; boundary=another", MULTIPART_8_1),
-    "no boundary": ("multipart/form-data", MULTIPART_8_1),
+    "wrong boundary": ("multipart/form-data; boundary=another", MULTIPART),
+    "no boundary": ("multipart/form-data", MULTIPART),
     "empty": ("application/x-www-form-urlencoded", b""),
     "no type": ("", b""),
     "text": ("text/plain", b"List-Unsubscribe=One-Click"),

@@ -7,7 +7,19 @@ from typing import Annotated, Protocol, runtime_checkable
 
 import typer
 
-from mailer.cli import emails, keys, logs, processes, rendering, reporting, sending, suppressions, tenants, topics, trying
+from mailer.cli import (
+    emails,
+    keys,
+    logs,
+    processes,
+    rendering,
+    reporting,
+    sending,
+    suppressions,
+    tenants,
+    topics,
+    trying,
+)
 from mailer.cli.failures import explain
 
 logger = logging.getLogger(__name__)
@@ -74,7 +86,9 @@ def _say(error: Exception) -> int:
     """Print what went wrong as one sentence and return the exit code."""
     if isinstance(error, _Usage):
         message = error.format_message()
-        sys.stderr.write(message + "\n" if "\n" in message else f"mailer: {message} (mailer --help)\n")
+        # A group without a command says its whole help; everything else is a sentence.
+        helped = type(error).__name__ == "NoArgsIsHelpError"
+        sys.stderr.write(f"{message}\n" if helped else f"mailer: {' '.join(message.split())} (see --help)\n")
         return error.exit_code
     failure = explain(error)
     if failure is None:

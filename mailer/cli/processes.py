@@ -124,7 +124,9 @@ def _need_relays(settings: Settings) -> None:
     """The inbox of one process is not seen by the others, so capturing belongs to `serve` or has to be asked for."""
     relays = (settings.transactional_relay, settings.promotional_relay)
     if missing := [name for name, relay in zip(_RELAYS, relays, strict=True) if not relay]:
-        raise ConfigurationError(f"set {' and '.join(missing)}: a relay such as smtp://user:password@host:587, or inbox:")
+        raise ConfigurationError(
+            f"set {' and '.join(missing)}: a relay such as smtp://user:password@host:587, or inbox:"
+        )
 
 
 def _run(settings: Settings, *, streams: frozenset[Stream], ticking: bool, name: str) -> None:

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
+import orjson
 import typer
 from sqlmodel import Session
 
-from mailer import catalogue, submission
+from mailer import answers, catalogue, submission
+from mailer.answers import Asked, Replay
 from mailer.cli import printing, running
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.cli.values import pairs, variables
@@ -14,10 +16,14 @@ from mailer.compose.templates import Content
 from mailer.drafts import Draft, parse
 from mailer.errors import Invalid, NotFound, Problem
 from mailer.service import Service
-from mailer.submission import Accepted, Submitter
+from mailer.submission import Submitter
 from suppression.rules import Stream
 
 _Given = dict[str, object]
+
+#: Keys of this command and of the API do not meet.
+_ROUTE = "mailer send"
+_LONGEST_KEY = 256
 
 Var = Annotated[list[str] | None, typer.Option(help="A variable, `name=value`; JSON where it parses. Repeat it.")]
 Document = Annotated[str | None, typer.Option(help="All variables as one JSON object.")]
@@ -46,11 +52,12 @@ def send(
     tag: Annotated[list[str] | None, typer.Option(help="A tag for reports, `name=value`. Repeat it.")] = None,
     schedule_at: Annotated[str | None, typer.Option(help="When it goes (RFC 3339); at once, if left out.")] = None,
     expires_at: Annotated[str | None, typer.Option(help="When it is of no use any more (RFC 3339).")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key and words again send nothing.")] = None,
     tenant: Chosen = None,
     as_json: Json = False,
 ) -> None:
     """Send an email: it is stored at once, and goes out by the server or workers that run."""
-    asked: _Given = {
+    given: _Given = {
         "stream": stream,
         "to": to,
         "cc": cc,
@@ -67,15 +74,44 @@ def send(
         "scheduled_at": schedule_at,
         "expires_at": expires_at,
     }
-    asked = {name: value for name, value in asked.items() if value is not None}
+    asked = {name: value for name, value in given.items() if value is not None}
 
-    def submit(service: Service, session: Session) -> Accepted:
+    def submit(service: Service, session: Session) -> bytes:
         owner = chosen(session, tenant)
-        given = variables(var, variables_json, declared(session, owner, template))
-        draft = parse(Draft, {**asked, "variables": given} if given else asked)
-        return submission.submit(session, Submitter.trusted(owner), draft, service.intake, service.now())
+        filled = variables(var, variables_json, declared(session, owner, template))
+        whole = {**asked, "variables": filled} if filled else asked
+        return _once(service, session, owner, whole, idempotency_key)
 
     _tell(running.commit(submit), as_json=as_json)
+
+
+def _once(service: Service, session: Session, owner: int, asked: _Given, key: str | None) -> bytes:
+    """Accept a mail and return the answer; with a key that was used for the same before, return that answer."""
+    if key is None:
+        return _accept(service, session, owner, asked)
+    if not 1 <= len(key) <= _LONGEST_KEY:
+        raise Invalid(Problem("--idempotency-key", f"must have 1 to {_LONGEST_KEY} characters"))
+    begun = answers.begin(session, Asked.of(owner, _ROUTE, key, orjson.dumps(asked)), service.now())
+    if isinstance(begun, Replay):
+        return begun.body
+    answer = _accept(service, session, owner, asked)
+    answers.finish(session, begun, 202, answer)
+    return answer
+
+
+def _accept(service: Service, session: Session, owner: int, asked: _Given) -> bytes:
+    draft = parse(Draft, asked)
+    accepted = submission.submit(session, Submitter.trusted(owner), draft, service.intake, service.now())
+    placed = [
+        {
+            "id": email.id,
+            "to": email.to,
+            "status": email.status,
+            "reason": email.suppression.reason if email.suppression else None,
+        }
+        for email in accepted.emails
+    ]
+    return orjson.dumps(placed)
 
 
 def declared(session: Session, tenant_id: int, template: str | None) -> Content | None:
@@ -98,16 +134,8 @@ def _body(given: str | None, option: str) -> str | None:
         raise Invalid(Problem(option, f"cannot read {given[1:]}: {why}")) from error
 
 
-def _tell(accepted: Accepted, *, as_json: bool) -> None:
-    placed = [
-        {
-            "id": email.id,
-            "to": email.to,
-            "status": email.status,
-            "reason": email.suppression.reason if email.suppression else None,
-        }
-        for email in accepted.emails
-    ]
+def _tell(answer: bytes, *, as_json: bool) -> None:
+    placed = orjson.loads(answer)
     if as_json:
         printing.as_json(placed[0] if len(placed) == 1 else {"data": placed})
         return

@@ -178,12 +178,19 @@ def _tell(told: Explanation) -> None:
             f"brought by {entry.origin}, ended by {ended}; {entry.id}"
         )
     rows = [
-        (each.rule, "yes" if each.matched else "no", "yes" if each.blocks else "no", each.entry.id if each.entry else "")
+        (
+            each.rule,
+            "yes" if each.matched else "no",
+            "yes" if each.blocks else "no",
+            each.entry.id if each.entry else "",
+        )
         for each in told.trace
     ]
     printing.table(("rule", "matched", "blocks", "entry"), rows)
     for entry in told.history:
-        printing.line(f"past: {entry.reason} ({entry.scope}), {entry.id}, ended {_day(entry.lifted_at or entry.expires_at)}")
+        printing.line(
+            f"past: {entry.reason} ({entry.scope}), {entry.id}, ended {_day(entry.lifted_at or entry.expires_at)}"
+        )
 
 
 def _day(moment: datetime | None) -> str:

@@ -62,7 +62,9 @@ async def _once(settings: Settings) -> list[play.Outcome]:
 async def _beside(service: Service, url: str) -> None:
     outcomes = await _play(service)
     stopped = sum(outcome.status == "suppressed" for outcome in outcomes)
-    printing.note(f"{len(outcomes)} sample emails: {len(outcomes) - stopped} captured, {stopped} suppressed (opted out)")
+    printing.note(
+        f"{len(outcomes)} sample emails: {len(outcomes) - stopped} captured, {stopped} suppressed (opted out)"
+    )
     printing.note(f"read them:  {url}/inbox")
     printing.note(f"the API:    {url}/docs")
     printing.note(f"kept in:    {service.settings.folder.resolve()}")

@@ -3,9 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import Boolean, Row, String, Update, and_, any_, bindparam, case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session, SQLModel, col
 
 from mailer import counters, ids
@@ -112,7 +115,8 @@ def commit(session: Session, steps: Sequence[Step], worker: Worker, now: datetim
     settle(session, [step.outcome for step in steps if step.outcome], worker, tally, now)
     wanted = {step.intent.id: step for step in steps if step.intent is not None}
     if wanted:
-        granted = set(session.execute(_intent(session, list(wanted), lease, now)).scalars())
+        asked = {"wanted": list(wanted), "held": lease, "now": now}
+        granted = set(session.connection().execute(_intent(arrays=on_postgresql(session)), asked).scalars())
         for identifier, step in wanted.items():
             step.granted = identifier in granted
         if refused := [step.intent for step in wanted.values() if not step.granted and step.intent is not None]:
@@ -120,26 +124,55 @@ def commit(session: Session, steps: Sequence[Step], worker: Worker, now: datetim
     tally.write(session, worker.slot)
 
 
-def _intent(session: Session, wanted: list[str], lease: str, now: datetime) -> Any:  # noqa: ANN401
+@lru_cache(maxsize=2)
+def _intent(*, arrays: bool) -> ReturningUpdate[Any]:
+    """Return the statement that writes intents; built once, because building it costs more than running it."""
+    moment = bindparam("now", type_=_email.c.due_at.type)
+    if arrays:
+        wanted = _email.c.id == any_(bindparam("wanted", type_=ARRAY(String)))
+    else:
+        wanted = _email.c.id.in_(bindparam("wanted", expanding=True))
     return (
         update(_email)
         .where(
-            among(session, _email.c.id, wanted),
-            _email.c.lease == lease,
+            wanted,
+            _email.c.lease == bindparam("held"),
             _email.c.status == Status.SENDING,
             _email.c.address.is_not(None),
-            or_(_email.c.expires_at.is_(None), _email.c.expires_at > now),
+            or_(_email.c.expires_at.is_(None), _email.c.expires_at > moment),
             ~entries.forbids(
                 _email.c.tenant_id,
                 _email.c.fingerprint,
                 _email.c.stream,
                 _email.c.topic,
                 _email.c.leavable,
-                now,
+                moment,
             ),
         )
-        .values(intent_at=now, attempts=_email.c.attempts + 1)
+        .values(intent_at=moment, attempts=_email.c.attempts + 1)
         .returning(_email.c.id)
+    )
+
+
+@lru_cache(maxsize=1)
+def _settlement() -> Update:
+    """Return the statement that writes outcomes, one row each, under the lease they were made with."""
+    moment = bindparam("b_now", type_=_email.c.due_at.type)
+    return (
+        update(_email)
+        .where(_email.c.id == bindparam("b_id"), _email.c.lease == bindparam("b_lease"))
+        .where(_email.c.status == Status.SENDING)
+        .values(
+            status=bindparam("b_status"),
+            reply=bindparam("b_reply"),
+            tracked=bindparam("b_tracked"),
+            maybe_duplicate=or_(_email.c.maybe_duplicate, bindparam("b_duplicate", type_=Boolean())),
+            due_at=func.coalesce(bindparam("b_due_at", type_=_email.c.due_at.type), _email.c.due_at),
+            sent_at=case((bindparam("b_sent", type_=Boolean()), moment), else_=_email.c.sent_at),
+            settled_at=moment,
+            lease=None,
+            intent_at=None,
+        )
     )
 
 
@@ -147,25 +180,13 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
     """Write what became of attempts; only under the lease they were made with."""
     if not outcomes:
         return
-    session.execute(
-        update(_email)
-        .where(_email.c.id == bindparam("b_id"), _email.c.lease == worker.lease, _email.c.status == Status.SENDING)
-        .values(
-            status=bindparam("b_status"),
-            reply=bindparam("b_reply"),
-            tracked=bindparam("b_tracked"),
-            maybe_duplicate=or_(
-                _email.c.maybe_duplicate, bindparam("b_duplicate", type_=_email.c.maybe_duplicate.type)
-            ),
-            due_at=func.coalesce(bindparam("b_due_at", type_=_email.c.due_at.type), _email.c.due_at),
-            sent_at=case((bindparam("b_sent"), now), else_=_email.c.sent_at),
-            settled_at=now,
-            lease=None,
-            intent_at=None,
-        ),
+    session.connection().execute(
+        _settlement(),
         [
             {
                 "b_id": outcome.job.id,
+                "b_lease": worker.lease,
+                "b_now": now,
                 "b_status": outcome.status,
                 "b_reply": outcome.reply,
                 "b_tracked": outcome.tracked,

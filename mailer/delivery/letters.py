@@ -1,4 +1,4 @@
-"""From claimed rows to finished mail: fetches what composing needs for a whole batch, and keeps what does not change."""
+"""From claimed rows to finished mail: fetches what a whole batch needs, and keeps what does not change."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -238,4 +238,3 @@ def _feedback_id(job: Job, tenant: Tenant) -> Sequence[str]:
 @lru_cache(maxsize=1024)
 def _clean(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", text)[:40] or "none"
-

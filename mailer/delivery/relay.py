@@ -1,4 +1,4 @@
-"""Opening a connection to a relay: aiosmtplib connects, greets, encrypts and signs in; then `Wire` takes the transport."""
+"""Opening a connection to a relay: aiosmtplib greets, encrypts and signs in; then `Wire` takes the transport."""
 
 import asyncio
 import ssl

@@ -133,7 +133,7 @@ class Wire(asyncio.Protocol):
             raise
 
     async def offer(self, envelope: Envelope) -> Answer:
-        """Send MAIL and RCPT, in one packet where PIPELINING is offered; return the first refusal, else RCPT's answer."""
+        """Send MAIL and RCPT, in one packet where PIPELINING is offered; return a refusal, else RCPT's answer."""
         mail, rcpt = self._commands(envelope)
         if "pipelining" in self.extensions:
             first, second = self._send(mail + rcpt, 2)

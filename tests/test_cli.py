@@ -1,0 +1,379 @@
+"""The command line as scripts and people meet it: the installed `mailer` in processes of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+MAILER = Path(sys.executable).with_name("mailer")
+POSTAL = "Ringwise Ltd, 12 Bell Lane, Kyiv 01001, Ukraine"
+
+
+class Shell:
+    """Runs `mailer` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        """Forget every setting of this process."""
+        self.folder = folder
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MAILER_")}
+        self.env = {name: value for name, value in kept.items() if name not in {"DATABASE_URL", "REDIS_URL", "PORT"}}
+        self.env |= {"MAILER_DATA_DIR": str(folder / "data"), "MAILER_POSTAL_ADDRESS": POSTAL}
+
+    def run(self, *words: str, code: int = 0, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, from a folder that is not the repository."""
+        done = subprocess.run(
+            [str(MAILER), *words],
+            env=self.env | settings,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr + done.stdout
+        return done
+
+    def json(self, *words: str) -> dict[str, object]:
+        """Run a command and read what it prints."""
+        found: dict[str, object] = json.loads(self.run(*words, "--json").stdout)
+        return found
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command that stays."""
+        return subprocess.Popen(
+            [str(MAILER), *words],
+            env=self.env,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def served(shell: Shell) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    process = shell.start("serve", "--port", "0")
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("ready: http://127.0.0.1:"), line + (process.communicate(timeout=30)[1])
+        yield line.removeprefix("ready: ").strip(), process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.communicate(timeout=30)
+
+
+# --- serve
+
+
+def test_serve_answers_when_it_says_so_and_ends_in_order(
+    served: tuple[str, subprocess.Popen[str]], shell: Shell
+) -> None:
+    url, process = served
+    assert httpx2.get(f"{url}/healthz", trust_env=False).status_code == 200
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert out == ""
+    assert f"mail is captured, not sent: {url}/inbox" in err
+    assert str(shell.folder / "data") in err
+    assert "suppression-key" in err
+    assert "MAILER_FROM" in err
+
+
+def test_a_mail_sent_beside_a_server_is_found(served: tuple[str, subprocess.Popen[str]], shell: Shell) -> None:
+    assert served[0]
+    words = ("--stream", "transactional", "--to", "ann@example.org", "--subject", "Hello", "--text", "A line.")
+    sent = shell.json("send", *words)
+    assert sent["status"] == "queued"
+    until = time.monotonic() + 10
+    while (status := shell.json("emails", "show", str(sent["id"]))["status"]) != "sent":
+        assert time.monotonic() < until, status
+
+
+def test_a_port_in_use_is_named(served: tuple[str, subprocess.Popen[str]], shell: Shell) -> None:
+    port = served[0].rpartition(":")[2]
+    other = Shell(shell.folder)
+    other.env["MAILER_DATA_DIR"] = str(shell.folder / "other")
+    failed = other.run("serve", "--port", port, code=2)
+    assert port in failed.stderr
+    assert "--port" in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    assert failed.stdout == ""
+
+
+def test_a_second_server_of_one_folder_is_refused(served: tuple[str, subprocess.Popen[str]], shell: Shell) -> None:
+    assert served[0]
+    failed = shell.run("serve", "--port", "0", code=2)
+    assert "another mailer serves from" in failed.stderr
+    assert failed.stdout == ""
+
+
+def test_web_without_redis_is_serve(shell: Shell) -> None:
+    process = shell.start("web", "--port", "0")
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline().startswith("ready: ")
+        sent = shell.json("send", "--stream", "transactional", "--to", "a@example.org", "--subject", "x", "--text", "y")
+        until = time.monotonic() + 10
+        while shell.json("emails", "show", str(sent["id"]))["status"] != "sent":
+            assert time.monotonic() < until
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+# --- keys, tenants, topics
+
+
+def test_key_create_prints_the_key_alone(shell: Shell) -> None:
+    made = shell.run("key", "create", "shop", "--scope", "send:transactional", "--scope", "read")
+    key = made.stdout.strip()
+    assert made.stdout == key + "\n"
+    assert " " not in key
+    assert len(key) > 30
+    listed = shell.run("key", "list", "--json").stdout
+    assert key not in listed
+    assert json.loads(listed)["data"][0]["scopes"] == ["send:transactional", "read"]
+    shell.run("key", "revoke", "shop")
+    shell.run("key", "revoke", "shop", code=1)
+    assert json.loads(shell.run("key", "list", "--json").stdout)["data"][0]["revoked_at"]
+    assert "shop" in shell.run("key", "list").stdout
+
+
+def test_a_tenant_is_asked_for_only_where_there_are_several(shell: Shell) -> None:
+    topics = {str(topic["key"]) for topic in json.loads(shell.run("topic", "list", "--json").stdout)["data"]}
+    assert topics == {"newsletter", "product-updates", "surveys", "events", "promotions", "notifications"}
+    shell.run("topic", "create", "beta-news", "--stream", "promotional", "--name", "en=Beta news")
+    shell.run("topic", "create", "beta-news", "--stream", "promotional", code=1)
+    shell.run("tenant", "create", "acme", "--from", "Acme <hi@acme.example>", "--postal-address", "Acme, Road 1")
+    assert [one["key"] for one in json.loads(shell.run("tenant", "list", "--json").stdout)["data"]] == [
+        "acme",
+        "default",
+    ]
+    assert "acme, default" in shell.run("topic", "list", code=2).stderr
+    assert "beta-news" not in shell.run("topic", "list", "--tenant", "acme").stdout
+    assert "Beta news" in shell.run("topic", "list", "--tenant", "default").stdout
+    shell.run("topic", "list", "--tenant", "nobody", code=1)
+
+
+# --- suppressions
+
+
+def test_an_entry_blocks_and_why_says_so(shell: Shell) -> None:
+    asked = ("suppression", "why", "Ann@Example.org", "--stream", "promotional", "--topic", "newsletter")
+    before = shell.json(*asked)
+    assert set(before) == {"allowed", "entry", "trace"}
+    assert (before["allowed"], before["entry"]) == (True, None)
+    trace = before["trace"]
+    assert isinstance(trace, list)
+    assert set(trace[0]) == {"rule", "matched", "blocks"}
+    entry = shell.json("suppression", "add", "ann@example.org", "--note", "asked by phone")
+    after = shell.json(*asked)
+    assert after["allowed"] is False
+    assert isinstance(after["entry"], dict)
+    assert after["entry"]["id"] == entry["id"]
+    assert "not allowed: manual" in shell.run(*asked).stdout
+    sent = shell.json("send", "--stream", "transactional", "--to", "ann@example.org", "--subject", "x", "--text", "y")
+    assert (sent["status"], sent["reason"]) == ("suppressed", "manual")
+    shell.run("suppression", "lift", str(entry["id"]), code=2)
+    shell.run("suppression", "lift", str(entry["id"]), "--note", "asked again by phone")
+    assert shell.json(*asked)["allowed"] is True
+    assert shell.json("suppression", "list")["data"] == []
+    past = shell.json("suppression", "list", "--past")["data"]
+    assert isinstance(past, list)
+    assert past[0]["lift_note"] == "asked again by phone"
+
+
+def test_an_operator_does_not_end_what_a_person_decided(shell: Shell) -> None:
+    entry = shell.json("suppression", "add", "ann@example.org", "--reason", "unsubscribe")
+    assert "the person" in shell.run("suppression", "lift", str(entry["id"]), "--note", "x", code=1).stderr
+
+
+# --- emails, templates, reports
+
+
+def test_render_shows_every_part(shell: Shell) -> None:
+    assert shell.run("render", "welcome", "--part", "subject", "--var", "name=Bob").stdout.count("\n") == 1
+    assert "<html" in shell.run("render", "newsletter", "--part", "html").stdout
+    assert "Анно" in shell.run("render", "welcome", "--part", "text", "--locale", "uk", "--var", "name=Анно").stdout
+    assert "order_number" not in shell.run("render", "purchase-confirmation", "--var", "order_number=17").stderr
+
+
+def test_emails_are_listed_shown_cancelled_and_reported(shell: Shell) -> None:
+    literal = ("--subject", "Hello", "--text", "A line.")
+    later = shell.json(
+        "send",
+        "--stream",
+        "transactional",
+        "--to",
+        "ann@example.org",
+        *literal,
+        "--schedule-at",
+        "2099-01-01T00:00:00Z",
+    )
+    assert later["status"] == "scheduled"
+    now = shell.json(
+        "send", "--stream", "promotional", "--topic", "newsletter", "--to", "bob@example.org", *literal, "--tag", "a=b"
+    )
+    listed = shell.json("emails", "list")
+    assert isinstance(listed["data"], list)
+    assert [one["id"] for one in listed["data"]] == [now["id"], later["id"]]
+    assert listed["has_more"] is False
+    only = shell.json("emails", "list", "--stream", "promotional")
+    assert isinstance(only["data"], list)
+    assert [one["id"] for one in only["data"]] == [now["id"]]
+    assert str(now["id"]) in shell.run("emails", "list").stdout
+    assert "bob@example.org" in shell.run("emails", "show", str(now["id"])).stdout
+    assert shell.json("emails", "cancel", str(later["id"]))["status"] == "cancelled"
+    shell.run("emails", "cancel", str(later["id"]), code=1)
+    shell.run("emails", "show", "em_00000000000000000000000000", code=1)
+    report = shell.run("report").stdout
+    assert "requested" in report
+    assert "opened / tracked" in report
+    assert shell.json("report", "--stream", "promotional", "--tag", "a=b", "--days", "7")
+
+
+def test_the_same_key_twice_sends_once(shell: Shell) -> None:
+    words = ["send", "--stream", "transactional", "--to", "a@example.org", "--text", "y", "--idempotency-key", "k"]
+    first = shell.json(*words, "--subject", "x")
+    assert shell.json(*words, "--subject", "x") == first
+    assert "another body" in shell.run(*words, "--subject", "z", code=1).stderr
+    found = shell.json("emails", "list")["data"]
+    assert isinstance(found, list)
+    assert len(found) == 1
+
+
+def test_a_reader_that_leaves_early_is_no_failure(shell: Shell) -> None:
+    words = f"{MAILER} topic list --json | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", words], env=shell.env, cwd=shell.folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+
+
+# --- what goes wrong is one sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["nope"], 2, "nope"),
+        (["serve", "--port", "99999"], 2, "65535"),
+        (["serve", "--host", "no.such.host.invalid", "--port", "0"], 2, "no.such.host.invalid"),
+        (["worker", "transactional"], 2, "MAILER_REDIS_URL"),
+        (["worker", "sideways"], 2, "transactional"),
+        (["clock"], 2, "MAILER_REDIS_URL"),
+        (["demo", "--json"], 2, "--once"),
+        (["key", "create", "x"], 2, "--scope"),
+        (["key", "create", "x", "--scope", "everything"], 2, "send:promotional"),
+        (["key", "revoke", "x"], 1, "no key x"),
+        (["tenant", "create", "Bad Key", "--from", "a@b.example"], 2, "lower-case"),
+        (["tenant", "create", "acme", "--from", "nobody"], 2, "no @"),
+        (["topic", "create", "news", "--stream", "promotional", "--opt-out", "never"], 2, "left"),
+        (["topic", "create", "news", "--stream", "promotional", "--name", "en"], 2, "name=value"),
+        (["render", "nope"], 1, "nope"),
+        (["render", "welcome", "--var", "name"], 2, "name=value"),
+        (["render", "welcome", "--variables-json", "{"], 2, "JSON"),
+        (["render", "welcome", "--variables-json", "[]"], 2, "object"),
+        (["render", "welcome", "--var", "typo=1"], 2, "typo"),
+        (["send", "--stream", "promotional", "--to", "a@b.example", "--template", "nope"], 2, "no template"),
+        (["send", "--stream", "transactional", "--to", "a@b.example"], 2, "template"),
+        (["send", "--stream", "transactional", "--to", "a", "--subject", "x", "--text", "y"], 2, "no @"),
+        (["send", "--stream", "promotional", "--to", "a@b.example", "--subject", "x", "--text", "y"], 2, "topic"),
+        (["send", "--stream", "transactional", "--to", "a@b.example", "--subject", "x", "--text", "@/no"], 2, "/no"),
+        (["suppression", "why", "nobody", "--stream", "promotional"], 2, "no @"),
+        (["suppression", "why", "a@b.example", "--stream", "promotional", "--topic", "nope"], 1, "nope"),
+        (["suppression", "why", "a@b.example", "--stream", "promotional", "--topic", "notifications"], 2, "stream"),
+        (["suppression", "add", "a@b.example", "--scope", "here"], 2, "topic:<key>"),
+        (["suppression", "add", "a@b.example", "--reason", "snooze"], 2, "time"),
+        (["suppression", "lift", "su_1", "--note", "x"], 1, "no such"),
+        (["emails", "list", "--status", "lost"], 2, "queued"),
+        (["report", "--days", "0"], 2, "days"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_failure_is_one_sentence(shell: Shell, words: list[str], code: int, says: str) -> None:
+    failed = shell.run(*words, code=code)
+    assert says in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    assert failed.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("MAILER_RELY", "x", "MAILER_RELY"),
+        ("MAILER_RETRY_AFTER", "soon", "MAILER_RETRY_AFTER"),
+        ("MAILER_TRANSACTIONAL_RELAY", "smtp://localhost", "MAILER_PROMOTIONAL_RELAY"),
+        ("MAILER_REDIS_URL", "redis://localhost", "PostgreSQL"),
+        ("MAILER_SUPPRESSION_KEY", "short", "MAILER_SUPPRESSION_KEY"),
+        ("MAILER_FROM", "nobody", "From"),
+        ("MAILER_DATA_DIR", "/proc/nowhere", "/proc/nowhere"),
+        ("MAILER_DATABASE_URL", "postgresql://u:p@127.0.0.1:1/x", "database"),
+        ("MAILER_DATABASE_URL", "sqlite:////nowhere/at/all.db", "database"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(shell: Shell, name: str, value: str, says: str) -> None:
+    for words in (["serve", "--port", "0"], ["topic", "list"]):
+        code = 1 if name == "MAILER_DATABASE_URL" else 2
+        failed = shell.run(*words, code=code, **{name: value})
+        assert says in failed.stderr
+        assert failed.stderr.count("\n") == 1
+        assert failed.stdout == ""
+
+
+def test_a_port_of_the_platform_is_read(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert port in shell.run("serve", code=2, PORT=port).stderr
+
+
+def test_another_key_than_the_database_was_built_with_is_refused(shell: Shell) -> None:
+    shell.run("suppression", "add", "ann@example.org")
+    failed = shell.run("topic", "list", code=2, MAILER_SUPPRESSION_KEY="k1:" + "ab" * 32)
+    assert "suppression key" in failed.stderr
+
+
+def test_a_database_of_another_version_and_a_file_that_is_none_are_refused(shell: Shell) -> None:
+    shell.run("migrate")
+    database = shell.folder / "data" / "mailer.db"
+    program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"
+    statement = "UPDATE alembic_version SET version_num = '9999'"
+    subprocess.run([sys.executable, "-c", program, str(database), statement], check=True, timeout=30)
+    assert "9999" in shell.run("topic", "list", code=2).stderr
+    for leftover in database.parent.glob("mailer.db*"):
+        leftover.unlink()
+    database.write_bytes(b"these are not the bytes of a database" * 100)
+    assert "not a database" in shell.run("topic", "list", code=1).stderr
+
+
+def test_every_command_helps(shell: Shell) -> None:
+    groups = {
+        "key": ("create", "list", "revoke"),
+        "tenant": ("create", "list"),
+        "topic": ("create", "list"),
+        "suppression": ("list", "add", "lift", "why"),
+        "emails": ("list", "show", "cancel"),
+    }
+    for word in ("serve", "web", "worker", "clock", "migrate", "demo", "send", "render", "report", *groups):
+        assert "--help" in shell.run(word, "--help").stdout
+    for group, words in groups.items():
+        for word in words:
+            assert "--help" in shell.run(group, word, "--help").stdout

@@ -1,0 +1,75 @@
+"""Sums kept as events arrive: nothing is lost however many write at once."""
+
+import asyncio
+from datetime import date
+
+import pytest
+from sqlmodel import Session, col, func, select
+
+from mailer import counters
+from mailer.counters import ALL, Key, Tally
+from mailer.database import Database
+from mailer.models import Counter
+
+DAY = date(2026, 5, 4)
+
+
+def sums(session: Session) -> dict[tuple[str, str, str], int]:
+    statement = select(Counter.dimension, Counter.value, Counter.metric, func.sum(col(Counter.amount))).group_by(
+        Counter.dimension, Counter.value, Counter.metric
+    )
+    return {(dimension, value, metric): int(amount) for dimension, value, metric, amount in session.exec(statement)}
+
+
+def test_an_email_counts_as_one_of_all_and_in_its_topic_template_and_tags() -> None:
+    assert counters.dimensions(tags=None, topic=None, template=None) == [ALL]
+    found = counters.dimensions(tags={"team": "blue"}, topic="news", template="welcome")
+    assert found == [ALL, ("topic", "news"), ("template", "welcome"), ("tag", "team=blue")]
+
+
+def test_a_tag_of_any_length_fits() -> None:
+    [_all, (_tag, value)] = counters.dimensions(tags={"n" * 200: "v" * 200}, topic=None, template=None)
+    assert len(value) == 160
+
+
+def test_a_tally_adds_up_before_it_is_written() -> None:
+    tally = Tally()
+    for _ in range(3):
+        tally.add(1, DAY, "promotional", "sent", [ALL, ("topic", "news")])
+    assert tally.sums[Key(1, DAY, "promotional", "all", "", "sent")] == 3
+
+
+async def test_an_empty_tally_writes_nothing(database: Database) -> None:
+    await database.run(lambda session: Tally().write(session))
+    assert await database.read(sums) == {}
+
+
+async def test_what_is_written_twice_is_counted_once(database: Database) -> None:
+    tally = Tally()
+    tally.add(1, DAY, "promotional", "sent", [ALL])
+
+    def twice(session: Session) -> None:
+        tally.write(session)
+        tally.write(session)
+
+    await database.run(twice)
+    assert await database.read(sums) == {("all", "", "sent"): 1}
+
+
+@pytest.mark.parametrize("slots", [1, 4])
+async def test_sums_add_up_however_many_write_at_once(database: Database, slots: int) -> None:
+    async def one(writer: int) -> None:
+        for turn in range(10):
+            tally = Tally()
+            # Each in another order, which would deadlock if the rows were not locked in one.
+            dims = [ALL, ("topic", "news"), ("tag", "team=blue")]
+            for dimension in dims[turn % 3 :] + dims[: turn % 3]:
+                tally.add(1, DAY, "promotional", "sent", [dimension])
+            await database.run(lambda session, tally=tally: tally.write(session, writer % slots))  # type: ignore[misc]
+
+    await asyncio.gather(*(one(writer) for writer in range(8)))
+    assert await database.read(sums) == {
+        ("all", "", "sent"): 80,
+        ("topic", "news", "sent"): 80,
+        ("tag", "team=blue", "sent"): 80,
+    }

@@ -1,0 +1,105 @@
+"""The links of sent mail: signed for one purpose, and under the public address of their stream."""
+
+from datetime import UTC, date, datetime
+from urllib.parse import urlsplit
+
+import pytest
+
+from mailer import ids
+from mailer.links import Audience, Hit, Links
+from mailer.settings import Settings
+from suppression.rules import Stream
+from suppression.token import OptOut, Ring, verify_opt_out
+
+T, P = Stream.TRANSACTIONAL, Stream.PROMOTIONAL
+RING = Ring("k1:" + "a" * 32)
+EMAIL = ids.new("em", datetime(2026, 5, 4, tzinfo=UTC))
+LEAVING = OptOut(7, b"f" * 16, P, "newsletter", ids.to_bytes(EMAIL))
+
+
+def links(**settings: str) -> Links:
+    return Links(Settings(**settings), RING)
+
+
+def token(url: str) -> str:
+    return urlsplit(url).path.rpartition("/")[2].removesuffix(".gif")
+
+
+def test_links_stand_under_the_public_address_of_their_stream() -> None:
+    made = links(public_url="https://x.example", promotional_public_url="https://news.x.example/m/")
+    assert made.unsubscribe(LEAVING).startswith("https://news.x.example/m/u/")
+    assert made.unsubscribe(LEAVING._replace(stream=T)).startswith("https://x.example/u/")
+
+
+def test_without_a_public_address_links_lead_to_this_very_process() -> None:
+    assert links().view(EMAIL, P).startswith("http://127.0.0.1:8000/v/")
+
+
+def test_an_opt_out_link_says_who_leaves_what() -> None:
+    assert verify_opt_out(RING, token(links().unsubscribe(LEAVING))) == LEAVING
+
+
+def test_a_preference_link_says_whose_preferences() -> None:
+    made = links()
+    assert made.read_preferences(token(made.preferences(LEAVING))) == LEAVING
+
+
+def test_a_view_link_names_an_email() -> None:
+    made = links()
+    assert made.read_view(token(made.view(EMAIL, P))) == EMAIL
+
+
+def test_an_individual_pixel_names_an_email() -> None:
+    made = links()
+    url = made.individual_pixel(EMAIL, P)
+    assert url.endswith(".gif")
+    assert made.read_open(token(url)) == Hit(EMAIL, None, b"")
+
+
+def test_an_aggregate_pixel_names_an_audience_and_never_the_same_number_twice() -> None:
+    made = links()
+    audience = Audience(7, P, "spring", "newsletter", "", date(2026, 5, 4))
+    first, second = (made.read_open(token(made.aggregate_pixel(audience))) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.audience == second.audience == audience
+    assert first.email_id is second.email_id is None
+    assert first.mark != second.mark
+
+
+def test_the_address_of_opt_outs_by_mail_needs_a_domain_that_receives() -> None:
+    assert links().mailto(LEAVING) is None
+    url = links(return_path_domain="bounce.x.example").mailto(LEAVING)
+    assert url is not None
+    local, _, domain = url.removeprefix("mailto:").partition("@")
+    assert domain == "bounce.x.example"
+    assert len(local) <= 64
+
+
+def test_a_token_of_one_purpose_opens_no_other_door() -> None:
+    made = links()
+    tokens = {
+        "preferences": token(made.preferences(LEAVING)),
+        "view": token(made.view(EMAIL, P)),
+        "open": token(made.individual_pixel(EMAIL, P)),
+        "unsubscribe": token(made.unsubscribe(LEAVING)),
+    }
+    readers = {
+        "preferences": made.read_preferences,
+        "view": made.read_view,
+        "open": made.read_open,
+        "unsubscribe": lambda text: verify_opt_out(RING, text),
+    }
+    opened = {(door, key) for door, read in readers.items() for key, text in tokens.items() if read(text) is not None}
+    assert opened == {(door, door) for door in readers}
+
+
+@pytest.mark.parametrize("text", ["", "x", "a" * 500, "../../etc/passwd", "%00", "ї"])
+def test_a_damaged_token_is_none(text: str) -> None:
+    made = links()
+    assert made.read_open(text) is made.read_view(text) is made.read_preferences(text) is None
+
+
+def test_a_link_of_another_service_does_not_verify() -> None:
+    other = Links(Settings(), Ring("k1:" + "b" * 32))
+    assert links().read_view(token(other.view(EMAIL, P))) is None

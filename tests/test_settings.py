@@ -1,0 +1,180 @@
+"""The environment: what is wrong with it is said in one sentence, and stops the start."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from mailer.errors import ConfigurationError
+from mailer.settings import Settings, parse_duration, parse_relay
+from suppression.rules import Stream
+
+T, P = Stream.TRANSACTIONAL, Stream.PROMOTIONAL
+BOTH = {"MAILER_TRANSACTIONAL_RELAY": "inbox:", "MAILER_PROMOTIONAL_RELAY": "inbox:"}
+
+
+def test_no_settings_at_all_capture_everything_in_sqlite_beside_us() -> None:
+    settings = Settings.read({"PATH": "/bin", "HOME": "/root"})
+    assert settings.folder == Path("mailer-data")
+    assert not settings.on_postgresql
+    assert all(settings.relay(stream).captures for stream in Stream)
+    assert (settings.base_url(T), settings.sender(T)) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "sentence"),
+    [
+        ({"MAILER_COLOUR": "blue"}, "unknown settings: MAILER_COLOUR; README lists the known ones"),
+        ({"MAILER_B": "1", "MAILER_A": "1"}, "unknown settings: MAILER_A, MAILER_B; README lists the known ones"),
+        (
+            {"MAILER_TRANSACTIONAL_RELAY": "inbox:"},
+            "set both MAILER_TRANSACTIONAL_RELAY and MAILER_PROMOTIONAL_RELAY, or neither (then mail is captured)",
+        ),
+        (
+            {"MAILER_PROMOTIONAL_RELAY": "smtp://relay.example"},
+            "set both MAILER_TRANSACTIONAL_RELAY and MAILER_PROMOTIONAL_RELAY, or neither (then mail is captured)",
+        ),
+        (
+            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "relay.example:25"},
+            "MAILER_PROMOTIONAL_RELAY must be inbox: or smtp://host:port or smtps://host:port",
+        ),
+        (
+            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://"},
+            "MAILER_PROMOTIONAL_RELAY must be inbox: or smtp://host:port or smtps://host:port",
+        ),
+        (
+            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example:99999"},
+            "MAILER_PROMOTIONAL_RELAY has a port that is no number from 1 to 65535",
+        ),
+        (
+            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example:x"},
+            "MAILER_PROMOTIONAL_RELAY has a port that is no number from 1 to 65535",
+        ),
+        (
+            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example?starttls=maybe"},
+            "MAILER_PROMOTIONAL_RELAY: starttls must be one of required, opportunistic, off",
+        ),
+        (
+            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example?verify=1"},
+            "MAILER_PROMOTIONAL_RELAY: verify must be one of yes, no",
+        ),
+        (
+            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example?connections=0"},
+            "MAILER_PROMOTIONAL_RELAY: connections must be a whole number from 1 to 500",
+        ),
+        (
+            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example?connections=many"},
+            "MAILER_PROMOTIONAL_RELAY: connections must be a whole number from 1 to 500",
+        ),
+        (
+            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example?tls=yes"},
+            "MAILER_PROMOTIONAL_RELAY has unknown options: tls",
+        ),
+        (
+            {"MAILER_REDIS_URL": "redis://r.example"},
+            "MAILER_REDIS_URL needs PostgreSQL: set MAILER_DATABASE_URL, or remove it",
+        ),
+        (
+            {"MAILER_REDIS_URL": "r.example", "MAILER_DATABASE_URL": "postgres://d.example/m"},
+            "MAILER_REDIS_URL must begin with redis://, rediss:// or unix://",
+        ),
+        (
+            {"MAILER_DATABASE_URL": "mysql://d.example/m"},
+            "MAILER_DATABASE_URL must begin with postgresql://, postgres:// or sqlite:///",
+        ),
+        (
+            {"DATABASE_URL": "mysql://d.example/m"},
+            "MAILER_DATABASE_URL must begin with postgresql://, postgres:// or sqlite:///",
+        ),
+        (
+            {"MAILER_PUBLIC_URL": "mail.example"},
+            "MAILER_PUBLIC_URL must be an address such as https://mail.example.org",
+        ),
+        (
+            {"MAILER_PROMOTIONAL_PUBLIC_URL": "ftp://mail.example"},
+            "MAILER_PROMOTIONAL_PUBLIC_URL must be an address such as https://mail.example.org",
+        ),
+        (
+            {"MAILER_RETRY_AFTER": "soon"},
+            "MAILER_RETRY_AFTER must be a length of time such as 30s, 5m, 2h or 3d, not 'soon'",
+        ),
+        (
+            {"MAILER_RETRY_AFTER": "1m,0s"},
+            "MAILER_RETRY_AFTER must be lengths of time above zero, such as 1m,5m,15m",
+        ),
+        ({"MAILER_RETRY_AFTER": ","}, "MAILER_RETRY_AFTER must be lengths of time above zero, such as 1m,5m,15m"),
+        (
+            {"MAILER_GIVE_UP_AFTER": "-3d"},
+            "MAILER_GIVE_UP_AFTER must be a length of time such as 30s, 5m, 2h or 3d, not '-3d'",
+        ),
+    ],
+)
+def test_a_bad_value_is_one_sentence(environ: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.read(environ)
+    assert str(caught.value) == sentence
+
+
+def test_a_relay_is_an_address_with_options() -> None:
+    relay = parse_relay("smtp://us%40er:p%2Fw@r.example:2525?starttls=off&verify=no&connections=3", "X")
+    assert (relay.scheme, relay.host, relay.port, relay.username, relay.password) == (
+        "smtp",
+        "r.example",
+        2525,
+        "us@er",
+        "p/w",
+    )
+    assert (relay.starttls, relay.verify, relay.connections) == ("off", False, 3)
+
+
+def test_a_relay_is_encrypted_and_verified_unless_told_otherwise() -> None:
+    relay = parse_relay("smtp://r.example", "X")
+    assert (relay.port, relay.starttls, relay.verify, relay.connections) == (587, "required", True, 16)
+    assert parse_relay("smtps://r.example", "X").port == 465
+
+
+def test_neither_the_name_nor_the_repr_of_a_relay_shows_its_password() -> None:
+    relay = parse_relay("smtp://ann:secret@r.example", "X")
+    assert relay.name == "smtp://r.example:587"
+    assert "secret" not in repr(relay)
+
+
+def test_the_repr_of_the_settings_shows_no_keys() -> None:
+    settings = Settings.read({"MAILER_SECRET_KEYS": "k1:hush", "MAILER_SUPPRESSION_KEY": "k1:quiet"})
+    assert "hush" not in repr(settings)
+    assert "quiet" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("90", timedelta(seconds=90)),
+        ("30s", timedelta(seconds=30)),
+        ("1.5m", timedelta(seconds=90)),
+        ("2h", timedelta(hours=2)),
+        (" 3d ", timedelta(days=3)),
+    ],
+)
+def test_a_length_of_time_may_name_its_unit(text: str, length: timedelta) -> None:
+    assert parse_duration(text, "X") == length
+
+
+def test_the_platforms_addresses_are_taken_where_ours_are_not_set() -> None:
+    settings = Settings.read({"DATABASE_URL": "postgres://d.example/m", "REDIS_URL": "redis://r.example"})
+    assert settings.on_postgresql
+    assert settings.redis_url == "redis://r.example"
+    ours = Settings.read({"DATABASE_URL": "postgres://d.example/m", "MAILER_DATABASE_URL": "sqlite:////tmp/x.db"})
+    assert not ours.on_postgresql
+
+
+def test_a_stream_may_have_its_own_sender_and_public_address() -> None:
+    settings = Settings.read(
+        {
+            "MAILER_FROM": "us@x.example",
+            "MAILER_PROMOTIONAL_FROM": "news@x.example",
+            "MAILER_PUBLIC_URL": "https://x.example/",
+            "MAILER_PROMOTIONAL_PUBLIC_URL": "https://news.x.example/mail/",
+        }
+    )
+    assert (settings.sender(T), settings.sender(P)) == ("us@x.example", "news@x.example")
+    assert (settings.base_url(T), settings.base_url(P)) == ("https://x.example", "https://news.x.example/mail")
