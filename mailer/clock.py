@@ -54,5 +54,3 @@ async def run(database: Database, holder: str, give_up: timedelta) -> None:
         except Exception as error:  # noqa: BLE001 - the clock outlives everything but its own process
             logger.warning("a tick of the clock failed: %s", type(error).__name__)
         await asyncio.sleep(TICK.total_seconds())
-
-

@@ -21,7 +21,8 @@ def data_folder(settings: Settings) -> Path:
         probe.unlink()
     except OSError as error:
         raise ConfigurationError(
-            f"MAILER_DATA_DIR: the folder {folder} cannot be written ({error.strerror}): choose another or mend its rights"
+            f"MAILER_DATA_DIR: the folder {folder} cannot be written ({error.strerror}): "
+            "choose another one, or mend its rights"
         ) from error
     return folder
 

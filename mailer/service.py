@@ -20,14 +20,18 @@ from mailer.delivery.pipeline import Identity, Pipeline, Retry, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.delivery.wire import Wire
 from mailer.errors import ConfigurationError
+from mailer.feedback import inbound
 from mailer.feedback.opens import Hits, Sighting, record
+from mailer.feedback.optouts import How, Kind, opted_out
 from mailer.inbox import Listener, Store
 from mailer.links import Links
 from mailer.settings import Relay, Settings
+from mailer.smtpd import Server
 from mailer.submission import Intake
 from mailer.tasks import Bells
 from suppression.entries import check_keys
 from suppression.rules import Stream
+from suppression.token import OptOut
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +54,7 @@ class Service:
     pipelines: list[Pipeline] = field(default_factory=list)
     _bells: Bells | None = None
     _listener: Listener | None = None
+    _inbound: Server | None = None
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
     _lock: IO[str] | None = None
 
@@ -91,13 +96,13 @@ class Service:
     async def prepare(self) -> None:
         """Check the database's version and keys, and make what a fresh one needs."""
         await migrate.make_ready(self.database)
-        await self.database.run(
-            lambda session: check_keys(session, self.intake.fingerprints, self.now())
-        )
+        await self.database.run(lambda session: check_keys(session, self.intake.fingerprints, self.now()))
         await self.database.run(lambda session: tenancy.prepare(session, self.settings, self.now()))
 
-    async def start(self, *, streams: frozenset[Stream] = frozenset(), ticking: bool = False) -> None:
-        """Start what this process does: bells, workers of some streams, the clock."""
+    async def start(
+        self, *, streams: frozenset[Stream] = frozenset(), ticking: bool = False, receiving: bool = False
+    ) -> None:
+        """Start what this process does: bells, workers of some streams, the clock, receiving opt-outs by mail."""
         self.streams = streams
         self._bells = Bells(self.settings, self._deliver)
         self.hits.start()
@@ -105,6 +110,20 @@ class Service:
             await self._start_workers(streams)
         if ticking:
             self._loops.append(asyncio.create_task(clock.run(self.database, self._holder(), self.settings.give_up)))
+        if receiving:
+            await self._start_receiving()
+
+    async def _start_receiving(self) -> None:
+        async def record(opt_out: OptOut) -> None:
+            await self.database.run(
+                lambda session: opted_out(session, opt_out, How(Kind.MAILTO), self.now()), urgency=0
+            )
+
+        settings = self.settings
+        domain, address = settings.return_path_domain, settings.inbound_address
+        self._inbound = inbound.listener(self.links.ring, domain, record, address)
+        await self._inbound.start()
+        logger.info("opt-outs by mail are received on %s:%d", *address)
 
     async def _start_workers(self, streams: frozenset[Stream]) -> None:
         assert self._bells is not None
@@ -125,7 +144,7 @@ class Service:
         self._loops.append(asyncio.create_task(self._look()))
 
     def _routes(self, stream: Stream, inbox_port: int) -> list[Route]:
-        """Return where a stream's mail goes: everything to the inbox, or the captured there and the rest to its relay."""
+        """Return where a stream's mail goes: all to the inbox, or what is captured there and the rest to its relay."""
         inbox = Relay(scheme="smtp", host="127.0.0.1", port=inbox_port, starttls="off", connections=8)
         relay = self.settings.relay(stream)
         if relay.captures:
@@ -150,12 +169,13 @@ class Service:
     def _lock_folder(self) -> None:
         """Take the workers' role of this data folder; the lock goes with the process, however it ends."""
         path = self.settings.folder / "serve.lock"
-        self._lock = Path(path).open("w")
+        self._lock = Path(path).open("w")  # noqa: SIM115 - held as long as the process lives
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise ConfigurationError(
-                f"MAILER_DATA_DIR: another mailer serves from {self.settings.folder} already: stop it, or use another folder"
+                f"MAILER_DATA_DIR: another mailer serves from {self.settings.folder} already: "
+                "stop it, or use another folder"
             ) from error
 
     async def _deliver(self, stream: Stream) -> None:
@@ -166,13 +186,19 @@ class Service:
         running: dict[Stream, asyncio.Task[None]] = {}
         while True:
             for stream in self.streams:
-                with suppress(Exception):
-                    if await self.database.read(lambda session, stream=stream: claims.due(session, stream, self.now())):  # type: ignore[misc]
-                        if (task := running.get(stream)) is None or task.done():
-                            running[stream] = asyncio.create_task(self._deliver_quietly(stream))
+                idle = stream not in running or running[stream].done()
+                if idle and await self._is_due(stream):
+                    running[stream] = asyncio.create_task(self._deliver_quietly(stream))
             for pipeline in self.pipelines:
                 await pipeline.tidy()
             await asyncio.sleep(_LOOK)
+
+    async def _is_due(self, stream: Stream) -> bool:
+        try:
+            return await self.database.read(lambda session: claims.due(session, stream, self.now()))
+        except Exception as error:  # noqa: BLE001 - the database may be away; the next look tries again
+            logger.warning("the queue could not be read: %s", type(error).__name__)
+            return False
 
     async def _deliver_quietly(self, stream: Stream) -> None:
         try:
@@ -191,8 +217,9 @@ class Service:
         if self._bells is not None:
             await self._bells.stop()
         await self.hits.stop()
-        if self._listener is not None:
-            await self._listener.stop()
+        for server in (self._listener, self._inbound):
+            if server is not None:
+                await server.stop()
         await self.database.close()
         self.store.close()
         if self._lock is not None:

@@ -149,7 +149,7 @@ class Settings:
             raise ConfigurationError(
                 "set both MAILER_TRANSACTIONAL_RELAY and MAILER_PROMOTIONAL_RELAY, or neither (then mail is captured)"
             )
-        _ = (self.retries, self.give_up)
+        _ = (self.retries, self.give_up, self.inbound_address)
         if self.redis_url and not self.on_postgresql:
             raise ConfigurationError("MAILER_REDIS_URL needs PostgreSQL: set MAILER_DATABASE_URL, or remove it")
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
@@ -181,6 +181,14 @@ class Settings:
     def give_up(self) -> timedelta:
         """Return how long an email is tried."""
         return parse_duration(self.give_up_after, "MAILER_GIVE_UP_AFTER")
+
+    @property
+    def inbound_address(self) -> tuple[str, int]:
+        """Return the host and port on which opt-outs by mail are received."""
+        host, _, port = self.inbound_listen.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ConfigurationError("MAILER_INBOUND_LISTEN must be an address and a port, such as 0.0.0.0:25")
+        return host, int(port)
 
     def relay(self, stream: Stream) -> Relay:
         """Return the relay of a stream; the inbox where none is set."""

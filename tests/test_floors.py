@@ -165,8 +165,9 @@ def test_every_public_name_says_what_it_is() -> None:
         if tree.body and not ast.get_docstring(tree):
             missing.append(str(path))
         for node in tree.body:
-            named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            if named and not node.name.startswith("_") and not ast.get_docstring(node):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            if not node.name.startswith("_") and not ast.get_docstring(node):
                 missing.append(f"{path}:{node.lineno} {node.name}")
     assert not missing, "\n".join(missing)
 

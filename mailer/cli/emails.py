@@ -1,6 +1,6 @@
 """`mailer emails`: what became of each."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from sqlmodel import Session
@@ -40,7 +40,7 @@ def listed(
             prints = service.intake.fingerprints.all_of(owner, address.parse(to).canonical)
         wanted = Filter(prints=prints, stream=stream, status=status, topic=topic, tag=tag)
         page = emails.listing(session, owner, wanted, limit=limit, after=after)
-        shown = emails.shown_of(session, page.emails)
+        shown = emails.versions_of(session, page.emails)
         return [emails.view(email, (), shown.get(email.content_id)) for email in page.emails], page.has_more
 
     found, more = running.read(find)
@@ -64,7 +64,7 @@ def show(identifier: _Id, tenant: Chosen = None, as_json: Json = False) -> None:
     if as_json:
         printing.as_json(email)
         return
-    printing.table(("field", "value"), [item for item in email.items() if item[1] not in (None, {}, [])])
+    _tell(email)
 
 
 @app.command()
@@ -81,6 +81,16 @@ def cancel(identifier: _Id, tenant: Chosen = None, as_json: Json = False) -> Non
         printing.line(f"{email['id']} {email['status']}")
 
 
+def _tell(email: dict[str, object]) -> None:
+    events = cast("list[dict[str, object]]", email["events"])
+    fields = [(name, value) for name, value in email.items() if name != "events" and value not in (None, {}, "")]
+    printing.table(("field", "value"), fields)
+    rows = []
+    for event in events:
+        told = [f"{name}={value}" for name, value in event.items() if name not in ("type", "at")]
+        rows.append((event["at"], event["type"], told))
+    printing.table(("at", "event", "details"), rows)
+
+
 def _whole(session: Session, email: Email) -> dict[str, object]:
-    shown = emails.shown_of(session, [email]).get(email.content_id)
-    return emails.view(email, emails.events_of(session, email), shown)
+    return emails.view(email, emails.events_of(session, email), emails.shown_of(session, email))

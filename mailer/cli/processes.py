@@ -16,7 +16,6 @@ from mailer import migrate as migrations
 from mailer import secrets, tenancy
 from mailer.cli import running
 from mailer.cli.printing import note
-from mailer.database import Database
 from mailer.errors import ConfigurationError
 from mailer.service import Service
 from mailer.settings import Settings
@@ -36,6 +35,7 @@ def add(app: typer.Typer) -> None:
     app.command(name="web")(web_alone)
     app.command()(worker)
     app.command()(clock)
+    app.command()(inbound)
     app.command()(migrate)
 
 
@@ -60,12 +60,22 @@ def worker(stream: Annotated[Stream, typer.Argument(help="The stream whose mail 
     """Send the mail of one stream, beside `web` and `clock`."""
     settings = _scaled("worker")
     _need_relays(settings)
-    _run(settings, streams=frozenset({stream}), ticking=False, name=f"worker of the {stream} stream")
+    _run(settings, streams=frozenset({stream}), name=f"worker of the {stream} stream")
 
 
 def clock() -> None:
     """Do what is due without anybody asking, beside `web` and `worker`; of several one ticks."""
-    _run(_scaled("clock"), streams=frozenset(), ticking=True, name="clock")
+    _run(_scaled("clock"), ticking=True, name="clock")
+
+
+def inbound() -> None:
+    """Receive opt-outs by mail, at the address in MAILER_INBOUND_LISTEN."""
+    settings = running.settings()
+    if not settings.return_path_domain:
+        raise ConfigurationError(
+            "set MAILER_RETURN_PATH_DOMAIN to the domain whose mail is sent here: nothing is received without it"
+        )
+    _run(settings, receiving=True, name="receiver of opt-outs by mail")
 
 
 def migrate() -> None:
@@ -115,7 +125,7 @@ def _scaled(command: str) -> Settings:
     settings = running.settings()
     if not settings.redis_url:
         raise ConfigurationError(
-            f"`mailer {command}` is a process of its own and needs MAILER_REDIS_URL; without it `mailer serve` does everything"
+            f"`mailer {command}` alone needs MAILER_REDIS_URL; without it `mailer serve` does everything in one process"
         )
     return settings
 
@@ -129,20 +139,26 @@ def _need_relays(settings: Settings) -> None:
         )
 
 
-def _run(settings: Settings, *, streams: frozenset[Stream], ticking: bool, name: str) -> None:
+def _run(
+    settings: Settings,
+    *,
+    name: str,
+    streams: frozenset[Stream] = frozenset(),
+    ticking: bool = False,
+    receiving: bool = False,
+) -> None:
+    async def until_stopped() -> None:
+        stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        service = Service.build(settings)
+        try:
+            await service.prepare()
+            await service.start(streams=streams, ticking=ticking, receiving=receiving)
+            note(f"the {name} runs (process {os.getpid()})")
+            await stopping.wait()
+        finally:
+            await service.stop()
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_until_stopped(settings, streams, ticking, name))
-
-
-async def _until_stopped(settings: Settings, streams: frozenset[Stream], ticking: bool, name: str) -> None:
-    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    service = Service.build(settings)
-    try:
-        await service.prepare()
-        await service.start(streams=streams, ticking=ticking)
-        note(f"the {name} runs (process {os.getpid()})")
-        await stopping.wait()
-    finally:
-        await service.stop()
+        runner.run(until_stopped())

@@ -17,7 +17,8 @@ from mailer.compose.sandbox import Expression, Sandbox
 _GLANCE = 78  # octets: one line of base64; words are seldom further away
 _TAME = re.compile(r"[^ \t\n\r\f]+(?: [^ \t\n\r\f]+)*")
 _TAME_LINES = re.compile(r"[^ \t\n\r\f]+(?:(?: |\n\n?)[^ \t\n\r\f]+)*")
-_TAG = re.compile(r"<(?!br>)")
+#: What in escaped markup a browser would not show as it stands, <br> apart.
+_NOT_BREAK = re.compile(r"<(?!br>)|[\t\n\r\f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +156,7 @@ def _words(string: str) -> str | None:
 
 def _lines(markup: str) -> str | None:
     """Return the text of escaped markup with <br>, or None where the walk must say it."""
-    if _TAG.search(markup):
+    if _NOT_BREAK.search(markup):
         return None
     shown = unescape(markup.replace("<br>", "\n")).translate(text.UNSEEN)
     return shown if _TAME_LINES.fullmatch(shown) else None

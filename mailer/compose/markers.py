@@ -10,7 +10,7 @@ Path = tuple[str, ...]
 Tree = Mapping[str, "Tree"]
 
 
-class Needed(Exception):  # noqa: N818  (a signal, caught by the skeleton, never seen by callers)
+class Needed(Exception):
     """The frame depends on a value: wholly, or on whether it is empty only."""
 
     def __init__(self, names: frozenset[str], truth: Path | None = None) -> None:

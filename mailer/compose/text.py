@@ -33,6 +33,7 @@ class _Writer:
         self.parts: list[str] = []
         self._gap = 0
         self._space = False
+        self._broken = False
         self._glue = ""
         self._prefix = ""
         self.indent = 0
@@ -46,23 +47,27 @@ class _Writer:
             return
         before = self._space or words[0] == " "
         if self._gap and self.parts:
-            self.parts.append("\n" * min(self._gap, 2) + "  " * max(0, self.indent - bool(self._prefix)))
+            # A line after <br> is not indented: a value with line ends looks the same wherever it stands.
+            indent = 0 if self._broken else max(0, self.indent - bool(self._prefix))
+            self.parts.append("\n" * min(self._gap, 2) + "  " * indent)
         elif self._glue and self.parts:
             self.parts.append(self._glue)
         elif before and self.parts and not self._prefix:
             self.parts.append(" ")
         self.parts.append(self._prefix + words.strip(" "))
-        self._gap, self._glue, self._prefix = 0, "", ""
+        self._gap, self._glue, self._prefix, self._broken = 0, "", "", False
         self._space = words[-1] == " "
 
     def gap(self, lines: int) -> None:
         """Begin a new line or paragraph before the next word."""
         self._gap = max(self._gap, lines)
+        self._broken = False
         self._space = False
 
     def line(self) -> None:
         """Break the line, as <br> does."""
         self._gap += 1
+        self._broken = True
         self._space = False
 
     def glue(self, between: str) -> None:

@@ -10,10 +10,10 @@ from sqlmodel import Session, col, select
 from mailer import submission, tenancy
 from mailer.demo import samples
 from mailer.demo.samples import Sample
+from mailer.errors import MailerError
 from mailer.feedback import optouts
 from mailer.feedback.optouts import How, Kind
 from mailer.inbox import read
-from mailer.errors import MailerError
 from mailer.models import Email
 from mailer.service import Service
 from mailer.status import Status

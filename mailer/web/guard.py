@@ -34,7 +34,8 @@ class InboxGuard:
             headers = Headers(scope=scope)
             if not self._local(scope, headers) and not await self._signed_in(headers):
                 answer = PlainTextResponse(
-                    "Sign in with any name, and a key of scope admin as the password (mailer key create NAME --scope admin).\n",
+                    "Sign in with any name, and with a key of scope admin as the password"
+                    " (mailer key create NAME --scope admin).\n",
                     401,
                     {"WWW-Authenticate": 'Basic realm="mailer inbox", charset="UTF-8"'},
                 )

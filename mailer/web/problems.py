@@ -93,7 +93,10 @@ def answer(error: Exception) -> Response:
 def response(problem: Mapping[str, object], status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Response:
     """Return a problem as a response."""
     return Response(
-        orjson.dumps(problem), status.value, headers={**_HEADERS.get(status, {}), **(headers or {})}, media_type=MEDIA_TYPE
+        orjson.dumps(problem),
+        status.value,
+        headers={**_HEADERS.get(status, {}), **(headers or {})},
+        media_type=MEDIA_TYPE,
     )
 
 

@@ -100,7 +100,9 @@ async def _serve(
     with _stopping(server):
         try:
             await service.prepare()
-            await service.start(streams=streams, ticking=ticking)
+            # Whoever sends from here receives here too: one process for everything.
+            receiving = bool(streams and settings.return_path_domain)
+            await service.start(streams=streams, ticking=ticking, receiving=receiving)
             serving = asyncio.create_task(server.serve(sockets=[bound]))
             await _announce(server, serving, url)
             if started is not None and not serving.done():

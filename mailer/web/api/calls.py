@@ -28,7 +28,7 @@ B = TypeVar("B", bound=BaseModel)
 #: The largest body that is read, and how much more is taken from the wire so that its sender reads our answer.
 MOST_BODY = 25 * 1024 * 1024
 _MOST_DRAINED = 128 * 1024 * 1024
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 
 #: Who goes first where SQLite has one writer.
 URGENT, USUAL, BULK = 0, 1, 2

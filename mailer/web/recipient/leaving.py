@@ -134,7 +134,7 @@ def _left_only(session: Session, asked: _Asked, topics: set[str]) -> _Answer:
     gone = tuple(each.topic.key for each in visit.promotional if each.left)
     if not gone:
         return _Answer(visit, "done_none_title", "done_none", "")
-    return _Answer(visit, "done_title", "done_some", "in_flight", stops=gone)
+    return _Answer(visit, "done_some_title", "done_some", "in_flight", stops=gone)
 
 
 def _undo(session: Session, asked: _Asked) -> _Answer:

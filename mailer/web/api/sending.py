@@ -1,0 +1,223 @@
+"""Sending: one mail, many mails, a look at one; each request with an `Idempotency-Key` is done once."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import orjson
+from sqlmodel import Session
+from starlette.responses import Response
+
+from mailer import answers, catalogue, drafts, emails, submission
+from mailer.answers import Asked, Fresh, Replay
+from mailer.catalogue import Look
+from mailer.compose.letter import Sender, TopicInfo
+from mailer.drafts import Draft, RenderDraft, Reschedule
+from mailer.errors import Forbidden, Invalid, MailerError, Problem
+from mailer.models import Email
+from mailer.people import may_leave
+from mailer.status import Status
+from mailer.submission import Accepted, Placed, Refused
+from mailer.tenancy import sender_of, tenant_of, topics
+from mailer.web import problems
+from mailer.web.api.calls import BULK, NO_STORE, URGENT, USUAL, Answer, Call
+from mailer.web.api.showing import entry_view
+from suppression.rules import Stream
+
+_KEY = "Idempotency-Key"
+_LONGEST_KEY = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a request does: the verb in its transaction, its answer, and whom to ring afterwards."""
+
+    verb: Callable[[Session], Sequence[Accepted | Refused]]
+    told: Callable[[Sequence[Accepted | Refused]], Answer]
+    urgency: int
+
+
+async def send(call: Call) -> Answer | Response:
+    """Accept one mail."""
+    draft = call.draft(Draft)
+
+    def verb(session: Session) -> Sequence[Accepted | Refused]:
+        return [submission.submit(session, call.submitter, draft, call.service.intake, call.now)]
+
+    def told(results: Sequence[Accepted | Refused]) -> Answer:
+        return Answer(_told(results[0]), HTTPStatus.ACCEPTED)
+
+    return await _once(call, _Work(verb, told, URGENT if draft.stream is Stream.TRANSACTIONAL else USUAL))
+
+
+async def send_batch(call: Call) -> Answer | Response:
+    """Accept many mails, each for itself."""
+    items = _items(call.json())
+    parsed = [_parsed(item) for item in items]
+    good = [draft for draft in parsed if isinstance(draft, Draft)]
+
+    def verb(session: Session) -> Sequence[Accepted | Refused]:
+        placed = iter(submission.submit_many(session, call.submitter, good, call.service.intake, call.now))
+        return [next(placed) if isinstance(draft, Draft) else draft for draft in parsed]
+
+    def told(results: Sequence[Accepted | Refused]) -> Answer:
+        return Answer({"data": [_told(result) for result in results]}, HTTPStatus.ACCEPTED)
+
+    return await _once(call, _Work(verb, told, BULK))
+
+
+def _items(data: object) -> list[object]:
+    """Return what a batch holds; only its frame is checked here, so that one bad mail spoils no other."""
+    if not isinstance(data, dict):
+        raise Invalid(Problem("", "must be an object"))
+    found = [Problem(str(name)[:200], "is not a field that is known here") for name in data if name != "emails"]
+    items = data.get("emails")
+    if not isinstance(items, list):
+        found.append(Problem("emails", "must be a list" if "emails" in data else "is required"))
+    elif not 1 <= len(items) <= drafts.MOST_EMAILS:
+        found.append(Problem("emails", f"must hold 1 to {drafts.MOST_EMAILS} emails, not {len(items)}"))
+    if found or not isinstance(items, list):
+        raise Invalid(*found)
+    return items
+
+
+def _parsed(item: object) -> Draft | Invalid:
+    try:
+        return drafts.parse(Draft, item)
+    except Invalid as error:
+        return error
+
+
+def _told(result: Accepted | Refused) -> dict[str, object]:
+    if not isinstance(result, Accepted):
+        return problems.describe(result)
+    if len(result.emails) == 1:
+        return _placed(result.emails[0])
+    return {"data": [{**_placed(placed), "to": placed.to} for placed in result.emails]}
+
+
+def _placed(placed: Placed) -> dict[str, object]:
+    told: dict[str, object] = {"id": placed.id, "status": placed.status}
+    if placed.suppression is not None:
+        told["suppression"] = entry_view(placed.suppression)
+    return told
+
+
+async def _once(call: Call, work: _Work) -> Answer | Response:
+    """Do the work, or repeat the answer that was given to the same request before."""
+    key = call.request.headers.get(_KEY)
+    if key is None:
+        results = await call.run(work.verb, urgency=work.urgency)
+        _ring(call, results)
+        return work.told(results)
+    if not 1 <= len(key) <= _LONGEST_KEY:
+        raise Invalid(Problem(_KEY, f"must have 1 to {_LONGEST_KEY} characters"))
+    asked = Asked.of(call.tenant_id, f"POST {call.request.url.path}", key, call.raw)
+    begun = await call.run(lambda session: answers.begin(session, asked, call.now), urgency=work.urgency)
+    if isinstance(begun, Replay):
+        return _replayed(begun)
+    return await _first_time(call, work, begun)
+
+
+async def _first_time(call: Call, work: _Work, fresh: Fresh) -> Answer:
+    def verb(session: Session) -> tuple[Sequence[Accepted | Refused], Answer]:
+        results = work.verb(session)
+        answer = work.told(results)
+        # The emails and their answer are one commit: no crash leaves one without the other.
+        answers.finish(session, fresh, answer.status, answer.body)
+        return results, answer
+
+    try:
+        results, answer = await call.run(verb, urgency=work.urgency)
+    except Exception as error:
+        await _settle(call, fresh, error)
+        raise
+    _ring(call, results)
+    return answer
+
+
+async def _settle(call: Call, fresh: Fresh, error: Exception) -> None:
+    """Keep the answer to a request that can never be accepted; forget what may go better another time."""
+    status = problems.status_of(error)
+    if status is HTTPStatus.UNPROCESSABLE_ENTITY:
+        body = orjson.dumps(problems.describe(error))
+        await call.run(lambda session: answers.finish(session, fresh, status, body))
+        return
+    try:
+        await call.run(lambda session: answers.forget(session, fresh))
+    except Exception:  # noqa: BLE001 - the database is away: the key is free again after five minutes
+        return
+
+
+def _replayed(replay: Replay) -> Response:
+    kind = "application/json" if replay.status_code < HTTPStatus.BAD_REQUEST else problems.MEDIA_TYPE
+    headers = {**NO_STORE, "Idempotency-Replayed": "true"}
+    return Response(replay.body, replay.status_code, headers=headers, media_type=kind)
+
+
+def _ring(call: Call, results: Iterable[Accepted | Refused]) -> None:
+    """Ring for what can go now; what is scheduled is found when it is due."""
+    waiting = {
+        result.stream
+        for result in results
+        if isinstance(result, Accepted) and any(placed.status is Status.QUEUED for placed in result.emails)
+    }
+    for stream in sorted(waiting):
+        call.service.ring(stream)
+
+
+async def cancel(call: Call) -> Answer:
+    """Take an email back."""
+
+    def verb(session: Session) -> Email:
+        _sendable(session, call)
+        return emails.cancel(session, call.tenant_id, call.path("id"), call.now)
+
+    email = await call.run(verb, urgency=URGENT)
+    return Answer({"id": email.id, "status": email.status})
+
+
+async def reschedule(call: Call) -> Answer:
+    """Give a waiting email another time."""
+    draft = call.draft(Reschedule)
+
+    def verb(session: Session) -> Email:
+        _sendable(session, call)
+        return emails.reschedule(session, call.tenant_id, call.path("id"), draft.scheduled_at, call.now)
+
+    email = await call.run(verb, urgency=URGENT)
+    if email.status is Status.QUEUED:
+        call.service.ring(email.stream)
+    return Answer({"id": email.id, "status": email.status, "scheduled_at": email.scheduled_at})
+
+
+def _sendable(session: Session, call: Call) -> None:
+    """Refuse to touch mail of a stream that the key may not send."""
+    stream = emails.get(session, call.tenant_id, call.path("id")).stream
+    if not call.submitter.may_send(stream):
+        raise Forbidden(f"the key lacks the scope send:{stream}")
+
+
+async def render(call: Call) -> Answer:
+    """Show what a mail would look like; nothing is stored or sent."""
+    draft = call.draft(RenderDraft)
+
+    def verb(session: Session) -> tuple[catalogue.Body, Look]:
+        tenant = tenant_of(session, call.tenant_id)
+        locale = draft.locale or tenant.locale
+        if draft.template is not None:
+            body = catalogue.current(session, call.tenant_id, draft.template).body
+        else:
+            stream = draft.stream or Stream.TRANSACTIONAL
+            body = catalogue.written(stream, draft.subject or "", draft.html, draft.text, locale=locale)
+        if draft.stream is not None and draft.stream is not body.stream:
+            raise Invalid(Problem("stream", f"the template {draft.template} is {body.stream}"))
+        leavable = {topic.key: topic.names for topic in topics(session, call.tenant_id) if may_leave(topic)}
+        topic = TopicInfo(body.topic, leavable[body.topic]) if body.topic in leavable else None
+        who = sender_of(session, call.tenant_id, body.stream)
+        sender = Sender(who.address, who.name, tenant.postal_address or None)
+        return body, Look(sender=sender, locale=locale, variables=draft.variables, topic=topic)
+
+    body, look = await call.read(verb)
+    reading = await catalogue_preview(body, look, call)
+    return Answer({"subject": reading.subject, "html": reading.html, "text": reading.text})
