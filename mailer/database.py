@@ -19,7 +19,8 @@ import orjson
 from sqlalchemy import ColumnElement, Engine, Table, any_, bindparam, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlmodel import Session
 
@@ -106,12 +107,16 @@ class _Writer:
 
     def _commit(self, jobs: list[_Job]) -> None:
         """Run every job in its savepoint, then commit once; nobody hears of success before the commit."""
+        # Whoever gave up before its turn is left out; from here on, giving up comes too late to stop the writer.
+        jobs = [job for job in jobs if job.done.set_running_or_notify_cancel()]
         results: list[tuple[_Job, object, Exception | None]] = []
         try:
             with Session(self._engine, expire_on_commit=False) as session:
                 results += [self._attempt(session, job) for job in jobs]
                 session.commit()
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of a full disk or a lost file
+            # After a COMMIT that failed, SQLite may still be inside of the transaction: never use that connection again.
+            self._engine.dispose()
             for job in jobs:
                 job.done.set_exception(error)
             return
@@ -128,6 +133,9 @@ class _Writer:
                 return job, job.verb(session), None
         except Exception as error:  # noqa: BLE001 - handed to whoever asked
             return job, None, error
+        finally:
+            # The next verb shares the commit, but not what this one remembers of its rows.
+            session.expunge_all()
 
 
 class Database:
@@ -216,9 +224,19 @@ def insert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
     return postgresql.insert(table) if on_postgresql(session) else sqlite.insert(table)
 
 
+#: Classes of SQLSTATE: connection exceptions, rollbacks that ask to try again, too few resources, an operator's act.
+_PASSING = frozenset({"08", "40", "53", "57"})
+
+
 def unreachable(error: BaseException) -> bool:
-    """Return whether an error means that the database is away (and may come back)."""
-    return isinstance(error, (OperationalError, ConnectionError, TimeoutError, OSError))
+    """Return whether an error means that the database is away or busy (so that trying again may help)."""
+    if isinstance(error, (OperationalError, PoolTimeout, ConnectionError, TimeoutError, OSError)):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # asyncpg's own errors come through bare while a connection is opened, else inside of SQLAlchemy's.
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return str(getattr(cause, "sqlstate", None) or "")[:2] in _PASSING
 
 
 __all__ = ["Database", "among", "asyncpg_url", "insert", "on_postgresql", "sqlite_engine", "unreachable"]

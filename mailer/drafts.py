@@ -206,14 +206,17 @@ def _stripped(value: str) -> str:
     return value.strip()
 
 
+Address = Annotated[str, AfterValidator(_address)]
+
+
 class _Draft(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_max_length=_MOST_TEXT)
+    model_config = ConfigDict(extra="forbid")
 
 
 class Mailbox(_Draft):
     """An address and the name that stands beside it."""
 
-    email: Annotated[str, AfterValidator(_address)]
+    email: Address
     name: Annotated[str, StringConstraints(max_length=200), AfterValidator(_line)] = ""
 
 
@@ -379,7 +382,7 @@ class TopicDraft(_Draft):
 class SuppressionDraft(_Draft):
     """An entry that forbids mail to an address."""
 
-    email: Annotated[str, AfterValidator(_address)]
+    email: Address
     reason: Reason = Reason.MANUAL
     scope: Annotated[str, AfterValidator(_scope)] = rules.ALL
     expires_at: Moment | None = None

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from mailer.errors import ConfigurationError
@@ -16,7 +17,7 @@ def data_folder(settings: Settings) -> Path:
     folder = settings.folder
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
+        probe = folder / f".probe-{secrets.token_hex(8)}"
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -29,17 +30,31 @@ def data_folder(settings: Settings) -> Path:
 
 def _kept(settings: Settings, name: str) -> str:
     """Return a ring kept in the data folder; the first process to ask makes it up."""
-    path = data_folder(settings) / name
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    folder = data_folder(settings)
+    path = folder / name
+    if path.exists():
         return path.read_text().strip()
-    with os.fdopen(descriptor, "w") as file:
-        ring = f"k1:{secrets.token_hex(32)}"
-        file.write(ring + "\n")
+    fresh = folder / f".{name}-{secrets.token_hex(8)}"
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"k1:{secrets.token_hex(32)}\n")
         file.flush()
         os.fsync(file.fileno())
-    return ring
+    try:
+        # A link appears whole or not at all: nobody reads half a key, neither now nor after a crash.
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+    finally:
+        fresh.unlink()
+    _sync(folder)
+    return path.read_text().strip()
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def token_ring(settings: Settings) -> Ring:

@@ -5,19 +5,18 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from sqlmodel import SQLModel
 
 from mailer import migrate
 from mailer.database import Database
 from tests import servers
 from tests.servers import Certificate, Postgres, Redis, Relay
 
-_TEMPLATE = "migrated"
-
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL of our own; skipped where there is none."""
-    with servers.postgres() as server:
+    with servers.postgres(migrate.upgrade_postgresql, tuple(SQLModel.metadata.tables)) as server:
         yield server
 
 
@@ -52,13 +51,9 @@ def sqlite_url(tmp_path: Path, migrated_file: Path) -> str:
 @pytest.fixture
 def postgresql_url(postgres: Postgres) -> Iterator[str]:
     """The address of a fresh, migrated PostgreSQL database."""
-    if postgres.template is None:
-        postgres.command(f"CREATE DATABASE {_TEMPLATE}")
-        servers.apart(lambda: migrate.upgrade_postgresql(postgres.url(_TEMPLATE)))
-        postgres.template = _TEMPLATE
-    url = postgres.create(postgres.template)
+    url = postgres.take()
     yield url
-    postgres.drop(url)
+    postgres.give_back(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,7 +1,7 @@
 """Sums kept as events arrive: nothing is lost however many write at once."""
 
 import asyncio
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from sqlmodel import Session, col, func, select
@@ -9,9 +9,17 @@ from sqlmodel import Session, col, func, select
 from mailer import counters
 from mailer.counters import ALL, Key, Tally
 from mailer.database import Database
-from mailer.models import Counter
+from mailer.models import Counter, Tenant
 
 DAY = date(2026, 5, 4)
+
+
+@pytest.fixture
+async def database(database: Database) -> Database:
+    """A database with one tenant."""
+    tenant = Tenant(id=1, key="default", name="Ringwise", created_at=datetime(2026, 5, 4, tzinfo=UTC))
+    await database.run(lambda session: session.add(tenant))
+    return database
 
 
 def sums(session: Session) -> dict[tuple[str, str, str], int]:

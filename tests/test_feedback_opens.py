@@ -1,13 +1,13 @@
 """Who loaded a picture, what may be recorded of it, and that no load ever waits for the database."""
 
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, delete, select, update
 
 from mailer import people
+from mailer.database import Database
 from mailer.feedback import opens
 from mailer.feedback.opens import GIF, RULES, Class, Hits, Sighting, Verdict, classify
 from mailer.links import Audience, Hit
@@ -29,8 +29,8 @@ HUMAN, MACHINE = Verdict(Class.HUMAN, "browser"), Verdict(Class.MACHINE, "gmail-
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(tmp_path) as world:
+async def world(database: Database) -> AsyncIterator[World]:
+    async with open_world(database) as world:
         yield world
 
 

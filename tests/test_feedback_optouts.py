@@ -1,17 +1,16 @@
 """Opting out is one transaction: the entry, what waits, the events and the counters."""
 
-import sqlite3
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlmodel import Session, col, select, update
 
+from mailer.database import Database
 from mailer.errors import NotFound
 from mailer.feedback import optouts
 from mailer.feedback.optouts import UNDO_FOR, Chosen, How, Kind
-from mailer.models import OptOutScope, Tenant
+from mailer.models import Counter, OptOutScope, Tenant
 from mailer.status import Status
 from suppression import entries, rules
 from suppression.address import parse
@@ -25,8 +24,8 @@ ALL_PROMOTIONAL = {"stream:promotional"}
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(tmp_path) as world:
+async def world(database: Database) -> AsyncIterator[World]:
+    async with open_world(database) as world:
         yield world
 
 
@@ -96,10 +95,8 @@ async def test_the_counter_belongs_to_the_day_of_the_mail(world: World) -> None:
     opt_out = world.opt_out(await world.email())
     world.later(days=9)
     await leave(world, opt_out)
-    with sqlite3.connect(world.database.path) as plain:
-        days = plain.execute("SELECT DISTINCT day FROM counter WHERE metric = 'unsubscribed'").fetchall()
-    plain.close()
-    assert days == [(NOON.date().isoformat(),)]
+    counted = select(col(Counter.day)).where(Counter.metric == "unsubscribed").distinct()
+    assert await world.database.read(lambda session: session.exec(counted).all()) == [NOON.date()]
 
 
 async def test_twice_is_once_and_the_first_time_stays(world: World) -> None:

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 from sqlmodel import Session, select
 
 from mailer import people
+from mailer.database import Database
 from mailer.models import Consent
 from mailer.people import Leaving, Preferences, Rejoined
 from suppression import entries, rules
@@ -21,8 +21,8 @@ OTHERS = {"topic:newsletter", "topic:product-updates", "topic:surveys"}
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(tmp_path) as world:
+async def world(sqlite: Database) -> AsyncIterator[World]:
+    async with open_world(sqlite) as world:
         yield world
 
 

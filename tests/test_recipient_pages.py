@@ -4,14 +4,13 @@ import re
 import time
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 
 from mailer import people
-from mailer.database import Verb
+from mailer.database import Database, Verb
 from mailer.feedback.opens import GIF, Hits
 from mailer.links import Audience
 from mailer.models import Opens
@@ -33,8 +32,8 @@ _NAMED = re.compile(r"{(\w+)}")
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    async with open_world(tmp_path) as world:
+async def world(sqlite: Database) -> AsyncIterator[World]:
+    async with open_world(sqlite) as world:
         yield world
 
 

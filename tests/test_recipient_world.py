@@ -1,10 +1,9 @@
-"""A tenant with topics, people and mail over a real SQLite file, and the recipients' routes over it."""
+"""A tenant with topics, people and mail over a real database, and the recipients' routes over it."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 import httpx2
@@ -231,10 +230,8 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(folder: Path) -> AsyncIterator[World]:
-    """Make a world in a folder, and close it."""
-    database = Database(f"sqlite:///{folder / 'mailer.db'}")
-    SQLModel.metadata.create_all(database._write_engine)
+async def open_world(database: Database) -> AsyncIterator[World]:
+    """Make a world in a database, and leave it."""
     world = World(database)
     await database.run(world.seed)
     try:
@@ -242,11 +239,10 @@ async def open_world(folder: Path) -> AsyncIterator[World]:
     finally:
         await world.client.aclose()
         await world.hits.stop()
-        await database.close()
 
 
-async def test_two_tenants_have_their_own_people(tmp_path: Path) -> None:
-    async with open_world(tmp_path) as world:
+async def test_two_tenants_have_their_own_people(database: Database) -> None:
+    async with open_world(database) as world:
         assert (await world.post(await world.newsletter())).status == 200
         assert not await world.may_get()
         assert await world.may_get(tenant_id=2)

@@ -113,4 +113,8 @@ class Body:
 
     def size(self, values: Sequence[str]) -> int:
         """Return the octets of the text before it is encoded."""
-        return self._size + sum(len(values[slot].encode("utf-8")) for _, slot in self._places)
+        size = self._size
+        for _, slot in self._places:
+            value = values[slot]
+            size += len(value) if value.isascii() else len(value.encode("utf-8"))
+        return size

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
+from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
@@ -105,41 +106,63 @@ class FramedHtml:
 
     def page(self, values: Mapping[str, object]) -> str:
         """Return the HTML for one recipient as a string."""
-        return self.html.text(self._printed(values)[0])
+        return self.html.text(self._printed(values).html)
 
     def fill(self, values: Mapping[str, object], *, derive: bool = True) -> tuple[Encoded, Encoded | None]:
         """Return the encoded HTML and, where it is wanted, the text made from it, for one recipient."""
-        html, plain = self._printed(values)
-        html_lines = [string.encode() + b"=\r\n" if is_plain(string) else quoted(string) for string in html]
-        encoded = Encoded(self.html.encoding, self.html.lines(html, html_lines), self.html.size(html))
-        return encoded, self._text(html, html_lines, plain) if derive else None
+        printed = self._printed(values)
+        encoded = Encoded(
+            self.html.encoding, self.html.lines(printed.html, printed.lines), self.html.size(printed.html)
+        )
+        return encoded, self._text(printed) if derive else None
 
-    def _printed(self, values: Mapping[str, object]) -> tuple[list[str], list[str | None]]:
-        """Return each slot as HTML and as text; None where its text depends on what stands around it."""
+    def _printed(self, values: Mapping[str, object]) -> "_Printed":
         html: list[str] = []
+        lines: list[bytes] = []
         plain: list[str | None] = []
         for value in self.frame.values(values):
             if type(value) is str and is_plain(value):
                 html.append(value)
+                lines.append(value.encode() + b"=\r\n")
                 plain.append(value)
-            elif isinstance(value, Markup):
+                continue
+            if isinstance(value, Markup):
                 html.append(clean(str(value)))
                 plain.append(_lines(html[-1]))
             else:
                 string = _string(value)
                 html.append(str(escape(string)))
                 plain.append(_words(string))
-        return html, plain
+            lines.append(quoted(html[-1]))
+        return _Printed(html, lines, plain)
 
-    def _text(self, html: list[str], html_lines: list[bytes], plain: list[str | None]) -> Encoded:
+    def _text(self, printed: "_Printed") -> Encoded:
         body = self.derived
-        strings = [string if string is not None else "" for string in plain]
-        tame = all(plain[slot] is not None for slot in body.slots)
-        if not tame or not all(opening.holds(strings) for opening in self.openings):
-            whole = Body([text.from_html(self.html.text(html))])
-            return Encoded(whole.encoding, whole.lines((), ()))
-        lines = [html_lines[index] if string == html[index] else quoted(string) for index, string in enumerate(strings)]
+        strings: list[str] = [""] * len(printed.html)
+        lines = printed.lines.copy()
+        for slot in body.slots:
+            string = printed.plain[slot]
+            if string is None:
+                return self._walked(printed.html)
+            strings[slot] = string
+            if string != printed.html[slot]:
+                lines[slot] = quoted(string)
+        if not all(opening.holds(strings) for opening in self.openings):
+            return self._walked(printed.html)
         return Encoded(body.encoding, body.lines(strings, lines))
+
+    def _walked(self, html: Sequence[str]) -> Encoded:
+        """Make the text from the finished HTML, where a value's white space plays with what stands around it."""
+        whole = Body([text.from_html(self.html.text(html))])
+        return Encoded(whole.encoding, whole.lines((), ()))
+
+
+class _Printed(NamedTuple):
+    """Each slot as HTML, as encoded HTML, and as text; None where its text depends on what stands around it."""
+
+    html: list[str]
+    lines: list[bytes]
+    plain: list[str | None]
 
 
 def _string(value: object) -> str:

@@ -25,7 +25,7 @@ RESERVED = frozenset(
         *("resent-date", "resent-message-id"),
     }
 )
-RESERVED_PREFIXES = ("list-", "cfbl-", "content-", "arc-", "x-campaignid")
+RESERVED_PREFIXES = ("list-", "cfbl-", "content-", "arc-")
 
 _SOFT = 78  # RFC 5322 section 2.1.1: should
 _HARD = 998  # and must
@@ -38,6 +38,7 @@ _SIMPLE_ADDRESS = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
     r"@(?:(?!xn--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}"
 )
+_URI = re.compile(r"<[!#-;=?-~]+>")
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+")
 _Q_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -175,10 +176,18 @@ def mailboxes(name: str, entries: Iterable[tuple[str, str]], *, smtputf8: bool =
         bare = addr_spec(address, smtputf8=smtputf8)
         shown.append(bare if not display.strip() else _named(display, bare, column))
         column = 1
-    return name, fold_list(name, shown)
+    return name, shown[0] if len(shown) == 1 else fold_list(name, shown)
+
+
+@lru_cache(maxsize=1024)
+def mailbox(name: str, address: str, display: str) -> Line:
+    """Return a header of one address that many mails share, such as From."""
+    return mailboxes(name, [(address, display)])
 
 
 def _named(display: str, bare: str, column: int) -> str:
+    if len(display) <= 30 and _ATOMS.fullmatch(display) and "=?" not in display and column + len(bare) + 33 < _SOFT:
+        return f"{display} <{bare}>"
     words = phrase(display, column)
     last = words.rpartition("\r\n")[2]
     limit = _WORD_LINE if "=?" in last else _SOFT
@@ -226,13 +235,14 @@ def list_unsubscribe(url: str, mailto: str | None) -> Line:
     """Return the one-click address first, whole, then the mailto (RFC 8058 section 3.1, R1.1, R1.3)."""
     uris = [f"<{url}>"] + ([f"<{mailto}>"] if mailto else [])
     for uri in uris:
-        if not uri.isascii() or not uri.isprintable() or re.search(r"[ <>\"]", uri[1:-1]):
+        if not _URI.fullmatch(uri):
             raise ContentError("An address to unsubscribe at holds a character that a header cannot hold.")
         if len("List-Unsubscribe: ") + len(uri) > _HARD:
             raise ContentError("An address to unsubscribe at is too long for a header line.")
     return "List-Unsubscribe", fold_list("List-Unsubscribe", uris)
 
 
+@lru_cache(maxsize=1024)
 def list_id(name: str, key: str, domain: str) -> Line:
     """Return the list's identifier; Gmail refuses encoded-words here, so only an ASCII name is shown (R1.14)."""
     label = f"<{key}.{addr_spec(f'list@{domain}').partition('@')[2]}>"
@@ -244,7 +254,8 @@ def list_id(name: str, key: str, domain: str) -> Line:
     return structured("List-Id", f'"{shown}" {label}')
 
 
-def feedback_id(fields: Sequence[str]) -> Line:
+@lru_cache(maxsize=1024)
+def feedback_id(fields: tuple[str, ...]) -> Line:
     """Return campaign:topic:stream:sender for Gmail's reports; the sender has 5 to 15 characters (R2.2)."""
     if not 1 <= len(fields) <= 4 or not 5 <= len(fields[-1]) <= 15:
         raise ContentError("A Feedback-ID has at most four fields, the last a sender of 5 to 15 characters.")

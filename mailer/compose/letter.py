@@ -237,7 +237,7 @@ def _alone(subject: str) -> tuple[str, bytes]:
 def _envelope(order: Order, subject: str) -> list[Line]:
     """Return the headers that every mail has once (RFC 5322 section 3.6, R3.4)."""
     sender = order.sender
-    lines = [headers.mailboxes("From", [(sender.address, sender.name)])]
+    lines = [headers.mailbox("From", sender.address, sender.name)]
     lines.append(_people("To", order.to or (order.recipient,)))
     if order.cc:
         lines.append(_people("Cc", order.cc))
@@ -260,7 +260,7 @@ def _automatic(order: Order) -> list[Line]:
     # MS-OXCMAIL 2.1.3.2.20; never NDR: bounces are wanted (R3.10).
     lines.append(("X-Auto-Response-Suppress", "OOF, AutoReply, DR, RN, NRN"))
     if order.feedback_id:
-        lines.append(headers.feedback_id(order.feedback_id))
+        lines.append(headers.feedback_id(tuple(order.feedback_id)))
     return lines
 
 

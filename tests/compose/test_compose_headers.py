@@ -1,8 +1,8 @@
 import email
 import email.policy
 import re
-from email.header import decode_header, make_header
 from datetime import UTC, datetime, timedelta, timezone
+from email.header import decode_header, make_header
 
 import pytest
 from hypothesis import given, settings
@@ -161,7 +161,8 @@ def test_a_date_keeps_its_offset() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["a\rb", "a\nb", "a\r\nBcc: x", "a\x00b", "a\x7fb", "a\x85b", "a\u2028b", "a\u2029b", "a\x1bb", "=?utf-8?q?hi=0D=0ABcc:_evil?=",
+    ["a\rb", "a\nb", "a\r\nBcc: x", "a\x00b", "a\x7fb", "a\x85b", "a\u2028b", "a\u2029b", "a\x1bb",
+     "=?utf-8?q?hi=0D=0ABcc:_evil?=",
      "=?utf-8?b?aGkKQmNjOiBldmls?=", "=?utf-8?q?a=00?=", "=?utf-8?b?!!!?= =?nonsense?q?x?="],
 )  # fmt: skip
 def test_what_could_inject_a_header_is_forbidden(value: str) -> None:
@@ -176,8 +177,8 @@ def test_what_is_harmless_is_not_forbidden(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Bcc", "list-unsubscribe", "List-Anything", "DKIM-Signature", "CFBL-Address", "Sender", "Content-Type", "Received",
-             "X-Foo\r\nBcc", "X Foo", "X-Foo:", "", "Ünï", "Feedback-ID", "Return-Path", "=?utf-8?q?X?= "]
+    "name", ["Bcc", "list-unsubscribe", "List-Anything", "DKIM-Signature", "CFBL-Address", "Sender", "Content-Type",
+             "Received", "X-Foo\r\nBcc", "X Foo", "X-Foo:", "", "Ünï", "Feedback-ID", "Return-Path", "=?utf-8?q?X?= "]
 )  # fmt: skip
 def test_a_caller_cannot_set_what_is_ours(name: str) -> None:
     assert headers.forbidden_name(name)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -64,34 +64,29 @@ def assert_no_defects(message: EmailMessage) -> None:
         assert part.defects == []
 
 
+def plain(body: str) -> str:
+    """Return a body as it may travel: \\n at the end of lines, no control characters."""
+    return re.sub("[\x00-\x08\x0b-\x1f\x7f]", "", body.replace("\r\n", "\n").replace("\r", "\n"))
+
+
 @pytest.mark.parametrize("body", NASTY)
-def test_every_body_survives_the_wire(make: "Make", read: Reader, body: str) -> None:
-    shown = body.replace("\r\n", "\n").replace("\r", "\n") if "\r" in body else body
-    shown = re.sub("[\x00-\x08]", "", shown)
-    for literal in (True, False):
-        fields = {"variables": {"body": "text"}, "values": {"body": body.replace("\x00", "").replace("\x01", "")}}
-        order = (
-            make(
-                html=None,
-                text=body if literal else "{{ body }}",
-                literal=literal,
-                **({} if literal else cast("dict[str, Any]", fields)),
-            )
-            if literal or "\x07" not in body
-            else make(html=None, text="x")
-        )
-        letter = read(order)
-        assert_wire(letter.raw)
-        assert_no_defects(letter.message)
-        if literal:
-            assert letter.text.strip() == (shown.strip() or "Hello")
+@pytest.mark.parametrize("literal", [True, False])
+def test_every_body_survives_the_wire(make: "Make", read: Reader, body: str, literal: bool) -> None:
+    if literal:
+        letter = read(make(html=None, text=body, literal=True))
+    else:
+        values = {"body": plain(body)}
+        letter = read(make(html=None, text="{{ body }}", variables={"body": "text"}, values=values))
+    assert_wire(letter.raw)
+    assert_no_defects(letter.message)
+    assert letter.text.strip() == (plain(body).strip() or "Hello")
 
 
 @given(st.text(max_size=400))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_literal_text_comes_back(make: "Make", read: Reader, body: str) -> None:
     letter = read(make(html=None, text=body, literal=True))
-    expected = re.sub("[\x00-\x08\x0b-\x1f\x7f]", "", body.replace("\r\n", "\n").replace("\r", "\n"))
+    expected = plain(body)
     assert letter.text.strip("\n") == (expected.strip("\n") if expected.strip() else "Hello")
     assert_wire(letter.raw)
 
@@ -232,7 +227,8 @@ def test_the_pixel_stands_once_before_the_last_real_end_of_the_body(
     make: "Make", read: Reader, html: str, literal: bool
 ) -> None:
     shown = read(make(html=html, literal=literal, pixel_url=PIXEL)).html
-    image = '<img src="https://x.example/o/t.gif?a=1&amp;b=2" width="1" height="1" alt="" style="border:0;width:1px;height:1px">'
+    source = 'src="https://x.example/o/t.gif?a=1&amp;b=2" width="1" height="1"'
+    image = f'<img {source} alt="" style="border:0;width:1px;height:1px">'
     assert shown.count(image) == 1
     rest = re.sub(r"<!--.*?-->", "", shown[shown.index(image) + len(image) :], flags=re.DOTALL)
     assert re.fullmatch(r"(?:</body\s*>)?\s*(?:</html>)?\s*", rest, re.IGNORECASE)

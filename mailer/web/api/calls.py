@@ -27,7 +27,7 @@ B = TypeVar("B", bound=BaseModel)
 
 #: The largest body that is read, and how much more is taken from the wire so that its sender reads our answer.
 MOST_BODY = 25 * 1024 * 1024
-_MOST_DRAINED = 128 * 1024 * 1024
+MOST_DRAINED = 128 * 1024 * 1024
 _PATIENCE = 300.0
 
 #: Who goes first where SQLite has one writer.
@@ -142,7 +142,7 @@ async def body_of(request: Request) -> bytes:
                 taken += len(chunk)
                 if taken <= MOST_BODY:
                     chunks.append(chunk)
-                elif taken > _MOST_DRAINED:
+                elif taken > MOST_DRAINED:
                     break
                 else:
                     chunks.clear()

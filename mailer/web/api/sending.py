@@ -1,27 +1,28 @@
 """Sending: one mail, many mails, a look at one; each request with an `Idempotency-Key` is done once."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import orjson
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 from starlette.responses import Response
 
 from mailer import answers, catalogue, drafts, emails, submission
 from mailer.answers import Asked, Fresh, Replay
 from mailer.catalogue import Look
 from mailer.compose.letter import Sender, TopicInfo
+from mailer.compose.templates import Content
 from mailer.drafts import Draft, RenderDraft, Reschedule
-from mailer.errors import Forbidden, Invalid, MailerError, Problem
-from mailer.models import Email
+from mailer.errors import Forbidden, Invalid, NotFound, Problem, UnknownTemplate
+from mailer.models import Email, Identity, Tenant, Topic
 from mailer.people import may_leave
 from mailer.status import Status
 from mailer.submission import Accepted, Placed, Refused
-from mailer.tenancy import sender_of, tenant_of, topics
 from mailer.web import problems
 from mailer.web.api.calls import BULK, NO_STORE, URGENT, USUAL, Answer, Call
-from mailer.web.api.showing import entry_view
+from mailer.web.api.suppressing import entry_view
 from suppression.rules import Stream
 
 _KEY = "Idempotency-Key"
@@ -201,23 +202,39 @@ def _sendable(session: Session, call: Call) -> None:
 async def render(call: Call) -> Answer:
     """Show what a mail would look like; nothing is stored or sent."""
     draft = call.draft(RenderDraft)
-
-    def verb(session: Session) -> tuple[catalogue.Body, Look]:
-        tenant = tenant_of(session, call.tenant_id)
-        locale = draft.locale or tenant.locale
-        if draft.template is not None:
-            body = catalogue.current(session, call.tenant_id, draft.template).body
-        else:
-            stream = draft.stream or Stream.TRANSACTIONAL
-            body = catalogue.written(stream, draft.subject or "", draft.html, draft.text, locale=locale)
-        if draft.stream is not None and draft.stream is not body.stream:
-            raise Invalid(Problem("stream", f"the template {draft.template} is {body.stream}"))
-        leavable = {topic.key: topic.names for topic in topics(session, call.tenant_id) if may_leave(topic)}
-        topic = TopicInfo(body.topic, leavable[body.topic]) if body.topic in leavable else None
-        who = sender_of(session, call.tenant_id, body.stream)
-        sender = Sender(who.address, who.name, tenant.postal_address or None)
-        return body, Look(sender=sender, locale=locale, variables=draft.variables, topic=topic)
-
-    body, look = await call.read(verb)
-    reading = await catalogue_preview(body, look, call)
+    body, look = await call.read(
+        lambda session: (body := _body(session, call, draft), _look(session, call, draft, body))
+    )
+    reading = await asyncio.to_thread(catalogue.preview, body, look, call.now)
     return Answer({"subject": reading.subject, "html": reading.html, "text": reading.text})
+
+
+def _body(session: Session, call: Call, draft: RenderDraft) -> Content:
+    if draft.template is None:
+        stream = draft.stream or Stream.TRANSACTIONAL
+        return catalogue.written(stream, draft.subject or "", draft.html, draft.text, locale=draft.locale or "en")
+    try:
+        body = catalogue.current(session, call.tenant_id, draft.template).body
+    except NotFound as error:
+        raise UnknownTemplate(Problem("template", str(error))) from None
+    if draft.stream is not None and draft.stream is not body.stream:
+        raise Invalid(Problem("stream", f"the template {draft.template} is {body.stream}"))
+    return body
+
+
+def _look(session: Session, call: Call, draft: RenderDraft, body: Content) -> Look:
+    tenant = session.get_one(Tenant, call.tenant_id)
+    mine = (col(Identity.tenant_id) == tenant.id, col(Identity.stream) == body.stream)
+    identity = session.exec(select(Identity).where(*mine)).first()
+    named = select(Topic).where(col(Topic.tenant_id) == tenant.id, col(Topic.key) == body.topic)
+    topic = session.exec(named).one_or_none() if body.topic else None
+    return Look(
+        sender=Sender(
+            identity.address if identity else "sender@preview.invalid",
+            identity.name if identity else tenant.name,
+            tenant.postal_address or None,
+        ),
+        locale=draft.locale or tenant.locale,
+        variables=draft.variables,
+        topic=TopicInfo(topic.key, topic.names) if topic is not None and may_leave(topic) else None,
+    )

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 from starlette.requests import Request
 
-from mailer.database import Database
+from mailer.database import Database, unreachable
 from mailer.feedback.opens import Hits
 from mailer.feedback.optouts import How, Kind
 from mailer.links import Links
@@ -91,7 +91,7 @@ async def committed(database: Database, verb: Callable[[Session], T]) -> T:
     for left in reversed(range(_TRIES)):
         try:
             return await database.run(verb, urgency=0)
-        except DBAPIError:
-            if not left:
+        except Exception as error:
+            if not (left and (isinstance(error, DBAPIError) or unreachable(error))):
                 raise
     raise AssertionError("the last try returns or raises")

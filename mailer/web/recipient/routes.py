@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from mailer import links
+from mailer.database import unreachable
 from mailer.web.recipient.asking import Service, token_of
 from mailer.web.recipient.choices import Choices
 from mailer.web.recipient.leaving import Leaving
@@ -55,7 +56,9 @@ def _link(shape: str, pages: Pages, show: _Endpoint, act: _Endpoint | None = Non
             return allowed(*methods)
         try:
             return await (act if act and request.method == "POST" else show)(request)
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:
+            if not (isinstance(error, SQLAlchemyError) or unreachable(error)):
+                raise
             # No text of the error and no path: both may hold what leads to a person (R10.11).
             _log.error("a recipient's page met %s", type(error).__name__)
             return pages.away(request)

@@ -1,0 +1,64 @@
+"""What may stand in the query of a GET."""
+
+from datetime import date
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mailer.drafts import Address, Note, TopicKey
+from mailer.status import Status
+from suppression.rules import Reason, Stream
+
+
+class _Query(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Paged(_Query):
+    """A page: how many at most, and the id of the last one of the page before."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    after: Annotated[str, Field(max_length=40)] | None = None
+
+
+class EmailQuery(Paged):
+    """Which emails are asked for."""
+
+    to: Address | None = None
+    stream: Stream | None = None
+    status: Status | None = None
+    campaign_id: Annotated[str, Field(max_length=40)] | None = None
+    topic: TopicKey | None = None
+    tag: Annotated[str, Field(max_length=160, description="name=value", pattern="^[A-Za-z0-9_.-]{1,40}=")] | None = None
+
+
+class SuppressionQuery(Paged):
+    """Which suppressions are asked for."""
+
+    email: Address | None = None
+    reason: Reason | None = None
+    live: bool | None = None
+
+
+class CheckQuery(_Query):
+    """May this address get this mail?"""
+
+    email: Address
+    stream: Stream
+    topic: TopicKey | None = None
+
+
+class LiftQuery(_Query):
+    """Why an entry is lifted, where a client sends no body with DELETE."""
+
+    note: Note | None = None
+
+
+class MetricsQuery(_Query):
+    """Which days are counted, by when the emails were accepted (UTC)."""
+
+    days: Annotated[int, Field(ge=1, le=3660)] = 30
+    from_: Annotated[date | None, Field(alias="from")] = None
+    to: date | None = None
+    stream: Stream | None = None
+    tag: Annotated[str, Field(max_length=160, description="name=value", pattern="^[A-Za-z0-9_.-]{1,40}=")] | None = None

@@ -1,0 +1,73 @@
+"""What became of mail: emails, and the numbers of many."""
+
+from sqlmodel import Session
+
+from mailer import emails, reports
+from mailer.emails import Filter
+from mailer.reports import Report, Span
+from mailer.web.api.calls import Answer, Call
+from mailer.web.api.queries import EmailQuery, MetricsQuery
+from suppression import address
+
+
+async def email(call: Call) -> Answer:
+    """Show one email with everything that happened to it."""
+
+    def verb(session: Session) -> dict[str, object]:
+        found = emails.get(session, call.tenant_id, call.path("id"))
+        return emails.view(found, emails.events_of(session, found), emails.shown_of(session, found))
+
+    return Answer(await call.read(verb))
+
+
+async def listing(call: Call) -> Answer:
+    """List emails, the newest first, without their events."""
+    asked = call.query(EmailQuery)
+    prints: tuple[bytes, ...] = ()
+    if asked.to is not None:
+        canonical = address.parse(asked.to).canonical
+        prints = call.service.intake.fingerprints.all_of(call.tenant_id, canonical)
+    wanted = Filter(
+        prints=prints,
+        stream=asked.stream,
+        status=asked.status,
+        campaign_id=asked.campaign_id,
+        topic=asked.topic,
+        tag=asked.tag,
+    )
+
+    def verb(session: Session) -> dict[str, object]:
+        page = emails.listing(session, call.tenant_id, wanted, limit=asked.limit, after=asked.after)
+        versions = emails.versions_of(session, page.emails)
+        views = [emails.view(each, shown=versions.get(each.content_id)) for each in page.emails]
+        data = [{name: value for name, value in view.items() if name != "events"} for view in views]
+        return {"data": data, "has_more": page.has_more}
+
+    return Answer(await call.read(verb))
+
+
+async def metrics(call: Call) -> Answer:
+    """Show the numbers of the emails that were accepted in some days, each with its formula."""
+    asked = call.query(MetricsQuery)
+    span = Span.of(call.now, days=asked.days, first=asked.from_, last=asked.to)
+    report = await call.read(
+        lambda session: reports.report(session, call.tenant_id, span, stream=asked.stream, tag=asked.tag)
+    )
+    return Answer({"from": span.first, "to": span.last, **report_view(report)})
+
+
+def report_view(report: Report) -> dict[str, object]:
+    """Return a report as JSON shows it."""
+    return {
+        "numbers": {figure.name: {"value": figure.value, "formula": figure.formula} for figure in report.figures},
+        "suppressed_by": dict(report.suppressed_by),
+        "streams": {name: _part(part) for name, part in report.streams.items()},
+        "campaigns": {name: _part(part) for name, part in report.campaigns.items()},
+    }
+
+
+def _part(report: Report) -> dict[str, object]:
+    return {
+        **{figure.name: figure.value for figure in report.figures},
+        "suppressed_by": dict(report.suppressed_by),
+    }
