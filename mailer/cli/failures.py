@@ -1,5 +1,6 @@
 """What a person reads where a command fails, and with which code it ends."""
 
+import socket
 from typing import NamedTuple
 
 import asyncpg  # type: ignore[import-untyped]
@@ -51,6 +52,11 @@ def explain(error: Exception) -> Failure | None:
         return Failure(_line("; ".join(_problem(each) for each in error.errors())), USAGE)
     if isinstance(error, SQLAlchemyError | asyncpg.PostgresError | redis.RedisError):
         return Failure(f"the database or Redis does not do its part: {_cause(error)}", FAILED)
+    if isinstance(error, ConnectionError | TimeoutError | socket.gaierror):
+        why = error.strerror or _line(str(error)) or "no answer in time"
+        return Failure(
+            f"the database cannot be reached ({why}): look at MAILER_DATABASE_URL, and whether it runs", FAILED
+        )
     if isinstance(error, OSError):
         about = f" ({error.filename})" if error.filename else ""
         return Failure(f"the system refuses: {error.strerror or _line(str(error))}{about}", FAILED)
