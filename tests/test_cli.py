@@ -237,6 +237,17 @@ def test_an_entry_blocks_and_why_says_so(quick: Quick) -> None:
     assert past[0]["lift_note"] == "asked again by phone"
 
 
+def test_why_prints_what_the_api_prints(served: tuple[str, subprocess.Popen[str]], shell: Shell) -> None:
+    shell.run("suppression", "add", "ann@example.org", "--note", "asked by phone")
+    key = shell.run("key", "create", "desk", "--scope", "suppressions").stdout.strip()
+    asked = {"email": "ann@example.org", "stream": "transactional"}
+    headers = {"Authorization": f"Bearer {key}"}
+    address = f"{served[0]}/v1/suppressions/check"
+    answer = httpx2.get(address, params=asked, headers=headers, trust_env=False).json()
+    assert answer["allowed"] is False
+    assert shell.json("suppression", "why", "ann@example.org", "--stream", "transactional") == answer
+
+
 def test_an_operator_does_not_end_what_a_person_decided(quick: Quick) -> None:
     entry = quick.json("suppression", "add", "ann@example.org", "--reason", "unsubscribe")
     assert "the person" in quick.run("suppression", "lift", str(entry["id"]), "--note", "x", code=1).stderr
@@ -336,9 +347,10 @@ def test_a_reader_that_leaves_early_is_no_failure(shell: Shell) -> None:
         (["send", "--stream", "promotional", "--to", "a@b.example", "--subject", "x", "--text", "y"], 2, "topic"),
         (["send", "--stream", "transactional", "--to", "a@b.example", "--subject", "x", "--text", "@/no"], 2, "/no"),
         (["suppression", "why", "nobody", "--stream", "promotional"], 2, "no @"),
-        (["suppression", "why", "a@b.example", "--stream", "promotional", "--topic", "nope"], 1, "nope"),
+        (["suppression", "why", "a@b.example", "--stream", "promotional", "--topic", "nope"], 2, "nope"),
         (["suppression", "why", "a@b.example", "--stream", "promotional", "--topic", "notifications"], 2, "stream"),
         (["suppression", "add", "a@b.example", "--scope", "here"], 2, "topic:<key>"),
+        (["suppression", "add", "a@b.example", "--reason", "unsubscribe", "--scope", "topic:nope"], 2, "nope"),
         (["suppression", "add", "a@b.example", "--reason", "snooze"], 2, "time"),
         (["suppression", "lift", "su_1", "--note", "x"], 1, "no such"),
         (["emails", "list", "--status", "lost"], 2, "queued"),

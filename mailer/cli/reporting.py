@@ -10,6 +10,7 @@ from mailer.cli import printing, running
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.reports import Figure, Report, Span
 from mailer.service import Service
+from mailer.web.api.showing import report_view
 from suppression.rules import Stream
 
 
@@ -33,7 +34,7 @@ def report(
 
     found = running.read(find)
     if as_json:
-        printing.as_json(_plain(found))
+        printing.as_json({"from": found.span.first, "to": found.span.last, **report_view(found)})
         return
     parts = found.streams if len(found.streams) > 1 else {}
     rows = [
@@ -63,14 +64,3 @@ def _shown(figure: Figure) -> str:
     if figure.name.endswith(("_rate", "coverage")):
         return f"{figure.value:.2%}"
     return f"{figure.value:,.0f}"
-
-
-def _plain(found: Report) -> dict[str, object]:
-    return {
-        "from": found.span.first,
-        "to": found.span.last,
-        "figures": [figure._asdict() for figure in found.figures],
-        "suppressed_by": dict(found.suppressed_by),
-        "streams": {name: _plain(part) for name, part in found.streams.items()},
-        "campaigns": {name: _plain(part) for name, part in found.campaigns.items()},
-    }

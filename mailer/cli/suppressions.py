@@ -10,13 +10,14 @@ from sqlmodel import Session, col, select
 from mailer.cli import printing, running
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.drafts import LiftDraft, SuppressionDraft, parse
-from mailer.errors import Invalid, NotFound, Problem
+from mailer.errors import Invalid, Problem
 from mailer.models import Topic
 from mailer.people import may_leave
 from mailer.service import Service
+from mailer.web.api.suppressing import entry_view
 from suppression import address as addresses
 from suppression import entries, rules
-from suppression.entries import Entry, Explanation, NewEntry, Question
+from suppression.entries import Explanation, NewEntry, Question
 from suppression.rules import Ender, Origin, Reason, Stream
 
 app = typer.Typer(help="The list of what forbids mail.", no_args_is_help=True)
@@ -48,7 +49,7 @@ def listed(
             reason=reason,
             live=None if past else True,
         )
-        return [plain(entry) for entry in found]
+        return [entry_view(entry) for entry in found]
 
     found = running.read(find)
     if as_json:
@@ -78,6 +79,8 @@ def add(
 
     def put(service: Service, session: Session) -> dict[str, object]:
         owner, read = chosen(session, tenant), addresses.parse(draft.email)
+        if draft.scope.startswith(rules.TOPIC_PREFIX):
+            _topic(session, owner, None, draft.scope.removeprefix(rules.TOPIC_PREFIX))
         new = NewEntry(
             tenant_id=owner,
             fingerprint=service.intake.fingerprints.of(owner, read.canonical),
@@ -90,7 +93,7 @@ def add(
             note=draft.note,
         )
         entry, created = entries.add(session, new, service.now())
-        return {**plain(entry), "created": created}
+        return {**entry_view(entry), "created": created}
 
     entry = running.commit(put)
     if as_json:
@@ -111,7 +114,7 @@ def lift(
 
     def end(service: Service, session: Session) -> dict[str, object]:
         by = f"{Ender.OPERATOR}:{_user()}"
-        return plain(entries.lift(session, chosen(session, tenant), identifier, by, draft.note, service.now()))
+        return entry_view(entries.lift(session, chosen(session, tenant), identifier, by, draft.note, service.now()))
 
     entry = running.commit(end)
     if as_json:
@@ -134,37 +137,19 @@ def why(
         owner = chosen(session, tenant)
         first, *others = _fingerprints(service, owner, address)
         question = Question(first, stream, _topic(session, owner, stream, topic), tuple(others))
-        return entries.explain(session, owner, question, service.now())
+        return entries.exentry_view(session, owner, question, service.now())
 
     told = running.read(ask)
     if as_json:
         printing.as_json(
             {
                 "allowed": told.allowed,
-                "entry": plain(told.entry) if told.entry else None,
+                "entry": entry_view(told.entry) if told.entry else None,
                 "trace": [{"rule": each.rule, "matched": each.matched, "blocks": each.blocks} for each in told.trace],
             }
         )
         return
     _tell(told)
-
-
-def plain(entry: Entry) -> dict[str, object]:
-    """Return an entry as the API prints it."""
-    return {
-        "id": entry.id,
-        "email": entry.address,
-        "reason": entry.reason,
-        "scope": entry.scope,
-        "origin": entry.origin,
-        "created_at": entry.created_at,
-        "expires_at": entry.expires_at,
-        "lifted_at": entry.lifted_at,
-        "lifted_by": entry.lifted_by,
-        "lift_note": entry.lift_note,
-        "note": entry.note,
-        "evidence": entry.evidence,
-    }
 
 
 def _tell(told: Explanation) -> None:
@@ -197,14 +182,15 @@ def _day(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "at an unknown time"
 
 
-def _topic(session: Session, tenant_id: int, stream: Stream, key: str | None) -> rules.Topic | None:
+def _topic(session: Session, tenant_id: int, stream: Stream | None, key: str | None) -> rules.Topic | None:
+    """Return the topic of a key; without a stream, whichever it belongs to."""
     if key is None:
         return None
     statement = select(Topic).where(col(Topic.tenant_id) == tenant_id, col(Topic.key) == key)
     found = session.exec(statement).one_or_none()
     if found is None:
-        raise NotFound(f"there is no topic {key}")
-    if found.stream is not stream:
+        raise Invalid(Problem("topic", f"there is no topic {key}"))
+    if stream is not None and found.stream is not stream:
         raise Invalid(Problem("topic", f"{key} belongs to the {found.stream} stream"))
     return rules.Topic(found.key, found.stream, may_leave(found))
 

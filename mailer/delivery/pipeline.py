@@ -292,7 +292,7 @@ class Pipeline:
             return None
         if not answer.positive:
             await self._forget(wire)
-            return self._refused(job, answer, Stage.ENVELOPE)
+            return self._refused(job, answer, Stage.SENDER if answer.to_sender else Stage.ENVELOPE)
         try:
             answer = await wire.hand_over(ready.data)
         except Lost as lost:

@@ -11,6 +11,9 @@ from mailer.status import Status
 class Stage(StrEnum):
     """Which command was answered."""
 
+    #: MAIL: our sender was judged, nobody else.
+    SENDER = "sender"
+    #: RCPT.
     ENVELOPE = "envelope"
     DATA = "data"
 
@@ -40,7 +43,7 @@ _PERMANENT: tuple[_Row, ...] = (
     _Row(r"5\.1\.(1|3|6|10)", "", _HARD),
     _Row(r"5\.1\.2", "", Verdict(Status.BOUNCED, "bad_domain", hard=True)),
     # Gmail uses 5.2.1 both for a disabled mailbox and for one that gets too much mail at once.
-    _Row(r"5\.2\.1", r"rate|too (many|quickly|fast)|receiving mail", Verdict(Status.BOUNCED, "transient")),
+    _Row(r"5\.2\.1", r"\brate\b|too (many|quickly|fast)|receiving mail", Verdict(Status.BOUNCED, "transient")),
     _Row(
         r"5\.2\.1",
         r"inactive|disabled|suspended|deactivated",
@@ -70,7 +73,8 @@ _BY_CODE = {
     535: Verdict(Status.DEFERRED, "auth"),
     556: Verdict(Status.BOUNCED, "bad_domain", hard=True),
 }
-_ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
+#: Four numbers are an IP address (`198.5.1.1 is listed`), which convicts nobody.
+_ENHANCED = re.compile(r"(?<![\d.])([245]\.\d{1,3}\.\d{1,3})(?!\d|\.\d)")
 
 
 def enhanced_code(answer: Answer) -> str:
@@ -88,7 +92,11 @@ def decide(answer: Answer, stage: Stage) -> Verdict:
         return Verdict(Status.DEFERRED, "mailbox_full" if enhanced.endswith(".2.2") else "transient")
     if answer.code in _BY_CODE:
         return _BY_CODE[answer.code]
-    if verdict := _row(enhanced, answer.text.lower()):
+    verdict = _row(enhanced, answer.text.lower())
+    if stage is Stage.SENDER:
+        # "Sender address rejected: unknown" is about our From, and would else suppress a whole campaign's recipients.
+        return verdict if verdict and verdict.status is Status.FAILED else Verdict(Status.FAILED, "sender_invalid")
+    if verdict:
         # A relay that names the address after it has taken the whole mail may mean anything: only RCPT convicts.
         return verdict if stage is Stage.ENVELOPE or enhanced else verdict._replace(hard=False)
     return Verdict(Status.BOUNCED, "unknown")

@@ -1,6 +1,7 @@
 """A pipelining SMTP client over a transport that is already greeted, encrypted and signed in (RFC 5321, RFC 2920)."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -9,6 +10,7 @@ from typing import NamedTuple, cast
 _COMMAND_TIMEOUT = 300.0
 _DATA_TIMEOUT = 120.0
 _FINAL_DOT_TIMEOUT = 600.0
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class Answer(NamedTuple):
@@ -16,6 +18,8 @@ class Answer(NamedTuple):
 
     code: int
     text: str
+    #: MAIL was refused, so the recipient was not judged.
+    to_sender: bool = False
 
     @property
     def positive(self) -> bool:
@@ -84,7 +88,7 @@ class Wire(asyncio.Protocol):
             if line[3:4] == "-":
                 continue
             text, self._lines = "\n".join(self._lines)[:2000], []
-            if not line[:3].isdigit():
+            if not (line[:3].isascii() and line[:3].isdigit()):
                 self._end("the relay answered with something that is not SMTP")
                 return
             self._answered(Answer(int(line[:3]), text))
@@ -139,10 +143,10 @@ class Wire(asyncio.Protocol):
             first, second = self._send(mail + rcpt, 2)
             # Every status of a group must be read (RFC 2920 section 3.1).
             answers = [await self._answer(first, _COMMAND_TIMEOUT), await self._answer(second, _COMMAND_TIMEOUT)]
-            return answers[1] if answers[0].positive else answers[0]
+            return answers[1] if answers[0].positive else answers[0]._replace(to_sender=True)
         answer = await self._answer(self._send(mail, 1)[0], _COMMAND_TIMEOUT)
         if not answer.positive:
-            return answer
+            return answer._replace(to_sender=True)
         return await self._answer(self._send(rcpt, 1)[0], _COMMAND_TIMEOUT)
 
     def _commands(self, envelope: Envelope) -> tuple[bytes, bytes]:
@@ -157,14 +161,14 @@ class Wire(asyncio.Protocol):
         )
 
     async def hand_over(self, data: bytes) -> Answer:
-        """Send DATA and the mail (CRLF-terminated, not yet dot-stuffed); return the answer to the final dot.
+        """Send DATA and the mail (not yet dot-stuffed); return the answer to the final dot.
 
         Raises `Lost` with `in_doubt` where the dot may have reached the relay (RFC 5321 section 4.5.3.2.6, RFC 1047).
         """
         answer = await self._answer(self._send(b"DATA\r\n", 1)[0], _DATA_TIMEOUT)
         if answer.code != 354:
             return answer if answer.code >= 400 else Answer(451, f"unexpected answer {answer.code} to DATA")
-        final = self._send(dot_stuffed(data) + b".\r\n", 1)[0]
+        final = self._send(dot_stuffed(whole_lines(data)) + b".\r\n", 1)[0]
         try:
             await self._can_write.wait()
             answer = await self._answer(final, _FINAL_DOT_TIMEOUT)
@@ -185,6 +189,17 @@ class Wire(asyncio.Protocol):
             return
         finally:
             self._end("we quit")
+
+
+def whole_lines(data: bytes) -> bytes:
+    """Return the data with CRLF at the end of every line, which composed mail has already.
+
+    A bare CR or LF around a dot would end the mail for some servers only: SMTP smuggling (RFC 5321 section 2.3.8).
+    """
+    ends = data.count(b"\r\n")
+    if data.count(b"\n") != ends or data.count(b"\r") != ends:
+        data = _LINE_END.sub(b"\r\n", data)
+    return data if data.endswith(b"\r\n") else data + b"\r\n"
 
 
 def dot_stuffed(data: bytes) -> bytes:

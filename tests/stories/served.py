@@ -64,7 +64,7 @@ class Served:
     def kill(self) -> None:
         """Kill the process as a crash would."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.communicate(timeout=10)
 
 
 def start(env: Mapping[str, str], port: int = 0) -> Served:

@@ -1,0 +1,307 @@
+"""The client's half of SMTP, against a relay that keeps to it and one that does not."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailer.delivery import wire as wires
+from mailer.delivery.relay import connect
+from mailer.delivery.wire import Answer, Envelope, Lost, Wire, dot_stuffed, whole_lines
+from mailer.settings import Relay as Address
+from tests import servers
+from tests.servers import Relay, Stage
+
+ENVELOPE = Envelope("us@x.example", "ann@example.org", 5, False)
+MAIL = b"Subject: hi\r\n\r\nHello\r\n"
+Open = Callable[[Relay], Awaitable[Wire]]
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Open]:
+    """Open connections that are closed after the test."""
+    made: list[Wire] = []
+
+    async def opening(relay: Relay) -> Wire:
+        address = Address(scheme="smtp", host="127.0.0.1", port=relay.port, starttls="off")
+        made.append(await connect(address, "us.example", ssl.create_default_context()))
+        return made[-1]
+
+    yield opening
+    for each in made:
+        await each.quit()
+
+
+async def send(wire: Wire, data: bytes = MAIL, envelope: Envelope = ENVELOPE) -> Answer:
+    answer = await wire.offer(envelope)
+    return await wire.hand_over(data) if answer.positive else answer
+
+
+async def test_a_mail_arrives_as_it_was_handed_over(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    assert await send(wire) == Answer(250, "2.0.0 taken")
+    [mail] = relay.mails
+    assert (mail.sender, mail.recipient, mail.data) == ("us@x.example", "ann@example.org", MAIL)
+
+
+async def test_a_connection_carries_many_mails(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    for place in range(50):
+        assert (await send(wire, envelope=ENVELOPE._replace(recipient=f"u{place}@example.org"))).positive
+    assert (wire.mails, relay.connections) == (50, 1)
+    assert relay.recipients == [f"u{place}@example.org" for place in range(50)]
+
+
+async def test_mail_and_rcpt_travel_together_where_the_relay_offers_it(relay: Relay, opened: Open) -> None:
+    await send(await opened(relay))
+    assert relay.together == 2
+
+
+async def test_commands_wait_for_their_answers_where_it_does_not(opened: Open) -> None:
+    async with servers.relay(("8BITMIME", "SIZE 1000")) as relay:
+        assert (await send(await opened(relay))).positive
+        assert relay.together == 1
+
+
+@pytest.mark.parametrize("extensions", [("PIPELINING",), ()])
+async def test_a_refused_sender_is_told_apart_from_a_refused_recipient(
+    extensions: tuple[str, ...], opened: Open
+) -> None:
+    async with servers.relay(extensions) as relay:
+        wire = await opened(relay)
+        relay.at(Stage.MAIL, "550 no such sender", times=1)
+        assert await wire.offer(ENVELOPE) == Answer(550, "no such sender", to_sender=True)
+        await wire.reset()
+        relay.at(Stage.RCPT, "550 no such user", times=1)
+        assert await wire.offer(ENVELOPE) == Answer(550, "no such user")
+        await wire.reset()
+        assert (await send(wire)).positive
+
+
+async def test_size_is_announced_only_where_it_is_understood(relay: Relay, opened: Open) -> None:
+    await send(await opened(relay))
+    assert relay.mails[0].options.strip() == "SIZE=5"
+    async with servers.relay(()) as plain:
+        await send(await opened(plain))
+        assert plain.mails[0].options == ""
+
+
+async def test_an_address_beyond_ascii_asks_for_smtputf8(relay: Relay, opened: Open) -> None:
+    envelope = Envelope("us@x.example", "їжак@example.org", 5, True)
+    await send(await opened(relay), envelope=envelope)
+    assert relay.mails[0].recipient == "їжак@example.org"
+    assert "SMTPUTF8 BODY=8BITMIME" in relay.mails[0].options
+
+
+# --- replies, however they come
+
+
+@pytest.fixture
+async def said(opened: Open) -> Callable[[bytes, float], Awaitable[Answer]]:
+    """Return what a client makes of bytes that come in pieces of one octet."""
+
+    async def say(reply: bytes, pause: float) -> Answer:
+        wire = Wire(frozenset())
+        reading = asyncio.get_running_loop().create_future()
+        wire._waiting.append(reading)
+        for octet in reply:
+            wire.data_received(bytes([octet]))
+            if pause:
+                await asyncio.sleep(pause)
+        assert reading.done()
+        return await reading
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        (b"250 ok\r\n", Answer(250, "ok")),
+        (b"250\r\n", Answer(250, "")),
+        (b"250 ok\n", Answer(250, "ok")),
+        (b"250-first\r\n250-second\r\n250 third\r\n", Answer(250, "first\nsecond\nthird")),
+        (b"550-5.1.1 no\r\n550-5.1.1\r\n550 5.1.1 gone\r\n", Answer(550, "5.1.1 no\n5.1.1\n5.1.1 gone")),
+        (b"250 \xff\xfe\r\n", Answer(250, "\ufffd\ufffd")),
+    ],
+)
+async def test_a_reply_is_whole_only_at_its_last_line(
+    said: Callable[[bytes, float], Awaitable[Answer]], reply: bytes, answer: Answer
+) -> None:
+    assert await said(reply, 0) == answer
+
+
+@pytest.mark.parametrize("reply", [b"hello\r\n", b"\r\n", b"2x0 ok\r\n", "²²² ok\r\n".encode(), b"x" * 70000])
+async def test_what_is_not_smtp_ends_the_connection(reply: bytes) -> None:
+    wire = Wire(frozenset())
+    waiting = asyncio.get_running_loop().create_future()
+    wire._waiting.append(waiting)
+    wire.data_received(reply)
+    assert wire.lost
+    with pytest.raises(Lost):
+        await waiting
+
+
+async def test_replies_to_several_commands_in_one_packet_find_their_commands(relay: Relay, opened: Open) -> None:
+    wire = Wire(frozenset())
+    first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
+    wire._waiting.extend([first, second])
+    wire.data_received(b"250-a\r\n250 b\r\n550 c\r\n")
+    assert (await first, await second) == (Answer(250, "a\nb"), Answer(550, "c"))
+
+
+# --- the mail itself
+
+
+@given(st.lists(st.sampled_from([b".", b"..", b"\r\n", b"\n", b"\r", b"a", b".\r\n", b"\n.\n"]), max_size=12))
+def test_no_bytes_can_end_the_mail_early(pieces: list[bytes]) -> None:
+    stuffed = dot_stuffed(whole_lines(b"".join(pieces)))
+    assert stuffed.replace(b"\r\n", b"").count(b"\r") + stuffed.replace(b"\r\n", b"").count(b"\n") == 0
+    assert stuffed.endswith(b"\r\n")
+    lines = stuffed.split(b"\r\n")[:-1]
+    assert b"." not in lines
+    assert [line[1:] if line.startswith(b".") else line for line in lines] == whole_lines(b"".join(pieces)).split(
+        b"\r\n"
+    )[:-1]
+
+
+def test_composed_mail_is_not_touched_but_for_its_dots() -> None:
+    assert whole_lines(MAIL) is MAIL
+    assert dot_stuffed(MAIL) == MAIL
+    assert dot_stuffed(b".a\r\n..b\r\nc.\r\n.\r\n") == b"..a\r\n...b\r\nc.\r\n..\r\n"
+
+
+@pytest.mark.parametrize("end", [b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\n.\r\n", b"\r\n\x00.\r\n"])
+async def test_smuggled_commands_stay_a_part_of_the_mail(relay: Relay, opened: Open, end: bytes) -> None:
+    wire = await opened(relay)
+    data = b"Subject: hi\r\n\r\nbegin" + end + b"MAIL FROM:<evil@x.example>\r\nRCPT TO:<v@x.example>\r\nDATA\r\nend\r\n"
+    assert (await send(wire, data)).positive
+    assert (await send(wire)).positive
+    assert relay.recipients == ["ann@example.org"] * 2
+    raw = relay.mails[0].raw
+    assert raw.count(b"\n") == raw.count(b"\r") == raw.count(b"\r\n")
+    assert b"MAIL FROM:<evil@x.example>\r\n" in relay.mails[0].data
+
+
+async def test_a_mail_of_many_megabytes_does_not_overrun_a_slow_relay(relay: Relay, opened: Open) -> None:
+    data = b"Subject: big\r\n\r\n" + (b"x" * 76 + b"\r\n") * 100_000
+    assert (await send(await opened(relay), data)).positive
+    assert relay.mails[0].data == data
+
+
+# --- a relay that goes away
+
+
+@pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA])
+async def test_a_close_before_the_mail_is_no_doubt(relay: Relay, opened: Open, stage: Stage) -> None:
+    wire = await opened(relay)
+    relay.at(stage, close=True)
+    with pytest.raises(Lost) as caught:
+        await send(wire)
+    assert not caught.value.in_doubt
+    assert wire.lost
+    assert relay.mails == []
+
+
+@pytest.mark.parametrize("stage", [Stage.BODY, Stage.DOT])
+async def test_a_close_after_the_mail_was_handed_over_is_a_doubt(relay: Relay, opened: Open, stage: Stage) -> None:
+    wire = await opened(relay)
+    relay.at(stage, close=True)
+    with pytest.raises(Lost) as caught:
+        await send(wire)
+    assert caught.value.in_doubt
+
+
+@pytest.mark.parametrize(
+    ("stage", "timeout", "doubt"),
+    [
+        (Stage.MAIL, "_COMMAND_TIMEOUT", False),
+        (Stage.RCPT, "_COMMAND_TIMEOUT", False),
+        (Stage.DATA, "_DATA_TIMEOUT", False),
+        (Stage.DOT, "_FINAL_DOT_TIMEOUT", True),
+    ],
+)
+async def test_a_silence_ends_the_connection_after_its_time(
+    relay: Relay, opened: Open, monkeypatch: pytest.MonkeyPatch, stage: Stage, timeout: str, doubt: bool
+) -> None:
+    wire = await opened(relay)
+    monkeypatch.setattr(wires, timeout, 0.05)
+    relay.at(stage, hang=True)
+    with pytest.raises(Lost, match="no answer within") as caught:
+        await send(wire)
+    assert caught.value.in_doubt is doubt
+    assert wire.lost
+
+
+def test_the_waits_are_those_of_the_standard() -> None:
+    # RFC 5321 section 4.5.3.2
+    assert (wires._COMMAND_TIMEOUT, wires._DATA_TIMEOUT, wires._FINAL_DOT_TIMEOUT) == (300, 120, 600)
+
+
+async def test_nothing_can_be_sent_after_the_end(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    relay.at(Stage.DOT, close=True)
+    with pytest.raises(Lost):
+        await send(wire)
+    for act in (wire.offer(ENVELOPE), wire.hand_over(MAIL), wire.reset()):
+        with pytest.raises(Lost):
+            await act
+    await wire.quit()
+
+
+async def test_a_goodbye_that_nobody_asked_for_ends_the_connection(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    wire.data_received(b"421 4.4.2 idle for too long\r\n")
+    assert wire.lost == "the relay ended the session (421)"
+    with pytest.raises(Lost):
+        await wire.offer(ENVELOPE)
+
+
+async def test_a_silent_close_between_mails_is_noticed(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    relay.at(Stage.BETWEEN, times=1)
+    assert (await send(wire)).positive
+    for _ in range(100):
+        if wire.lost:
+            break
+        await asyncio.sleep(0.01)
+    assert wire.lost
+
+
+async def test_a_cancelled_command_never_lends_its_answer_to_the_next(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    relay.at(Stage.MAIL, wait=0.05, times=1)
+    offering = asyncio.create_task(wire.offer(ENVELOPE))
+    await asyncio.sleep(0.01)
+    offering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await offering
+    assert wire.lost == "cancelled"
+
+
+async def test_what_is_refused_at_data_or_after_the_dot_is_no_loss(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    relay.at(Stage.DATA, "451 4.3.0 later", times=1)
+    assert await send(wire) == Answer(451, "4.3.0 later")
+    await wire.reset()
+    relay.at(Stage.DOT, "554 5.7.1 spam", times=1)
+    assert await send(wire) == Answer(554, "5.7.1 spam")
+    assert (await send(wire)).positive
+
+
+async def test_a_relay_that_says_250_to_data_is_not_believed(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    relay.at(Stage.DATA, "250 thanks", times=1)
+    answer = await send(wire)
+    assert answer.code == 451
+    assert relay.mails == []
+
+
+async def test_goodbye_is_said_and_never_raises(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    await wire.quit()
+    await wire.quit()
+    assert relay.commands[-1] == "QUIT"
