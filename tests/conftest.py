@@ -7,16 +7,22 @@ from pathlib import Path
 import pytest
 from sqlmodel import SQLModel
 
-from mailer import migrate
+import suppression.entries
+from mailer import migrate, models
 from mailer.database import Database
 from tests import servers
 from tests.servers import Certificate, Postgres, Redis, Relay
 
 
+def _tables() -> tuple[str, ...]:
+    assert models.Email.metadata is suppression.entries.Entry.metadata
+    return tuple(SQLModel.metadata.tables)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL of our own; skipped where there is none."""
-    with servers.postgres(migrate.upgrade_postgresql, tuple(SQLModel.metadata.tables)) as server:
+    with servers.postgres(migrate.upgrade_postgresql, _tables()) as server:
         yield server
 
 

@@ -41,7 +41,8 @@ def listed(
         wanted = Filter(prints=prints, stream=stream, status=status, topic=topic, tag=tag)
         page = emails.listing(session, owner, wanted, limit=limit, after=after)
         shown = emails.versions_of(session, page.emails)
-        return [emails.view(email, (), shown.get(email.content_id)) for email in page.emails], page.has_more
+        views = [emails.view(email, (), shown.get(email.content_id)) for email in page.emails]
+        return [{name: value for name, value in view.items() if name != "events"} for view in views], page.has_more
 
     found, more = running.read(find)
     if as_json:

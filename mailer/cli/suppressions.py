@@ -137,7 +137,7 @@ def why(
         owner = chosen(session, tenant)
         first, *others = _fingerprints(service, owner, address)
         question = Question(first, stream, _topic(session, owner, stream, topic), tuple(others))
-        return entries.exentry_view(session, owner, question, service.now())
+        return entries.explain(session, owner, question, service.now())
 
     told = running.read(ask)
     if as_json:

@@ -250,7 +250,7 @@ def _finish_html(rendered: Rendered, *, literal: bool) -> FramedHtml:
     if footer := rendered.footer(walked.text):
         html = markup.insert(html, footer.html())
         walked = text.walk(html, prefix)
-    html = markup.insert(html.rstrip("\n"), rendered.printer.sentinel(_PIXEL)) + "\n"
+    html = markup.insert(html, rendered.printer.sentinel(_PIXEL)) + "\n"
     frame = rendered.render.slots(rendered.printer)
     derived = rendered.split(walked.text)
     openings = _openings(rendered, walked.open_links)
@@ -291,7 +291,7 @@ class Compiled:
         parts = content.parts[self.locale]
         sources = {"subject.txt": parts.subject}
         if parts.html is not None:
-            sources["body.html"] = parts.html
+            sources["body.html"] = parts.html.rstrip("\n")
         if parts.text is not None:
             sources["body.txt"] = parts.text
         names = frozenset(content.schema.variables)

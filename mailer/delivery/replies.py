@@ -110,7 +110,7 @@ def _row(enhanced: str, text: str) -> Verdict | None:
     return None
 
 
-_ADDRESS = re.compile(r"[^\s<>()\"']+@[^\s<>()\"']+")
+_ADDRESS = re.compile(r"<[^<>]*@[^<>]*>|[^\s<>()\"]+@[^\s<>()\"']+")
 
 
 def told(answer: Answer) -> str:

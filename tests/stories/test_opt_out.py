@@ -17,13 +17,20 @@ NEWSLETTER = {
     "html": "<html><body><h1>News</h1><p>Three things happened.</p></body></html>",
 }
 INVOICE = {"stream": "transactional", "subject": "Invoice 7", "text": "Please pay 12 euros."}
+_MULTIPART = (
+    b"---FormBoundaryjWmhtjORrn",
+    b'Content-Disposition: form-data; name="List-Unsubscribe"',
+    b"",
+    b"One-Click",
+    b"---FormBoundaryjWmhtjORrn--",
+    b"",
+)
 #: RFC 8058 sections 8.1 to 8.3, letter by letter; the third lacks its closing boundary there too.
 RFC_8058 = {
     "8.1": (b"List-Unsubscribe=One-Click", "application/x-www-form-urlencoded"),
     "8.2": (b"List-Unsubscribe=One-Click", "application/x-www-form-urlencoded"),
     "8.3": (
-        b'---FormBoundaryjWmhtjORrn\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\n'
-        b"One-Click\r\n---FormBoundaryjWmhtjORrn--\r\n",
+        b"\r\n".join(_MULTIPART),
         "multipart/form-data; boundary=---FormBoundaryjWmhtjORrn",
     ),
     "empty": (b"", ""),

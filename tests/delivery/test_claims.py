@@ -1,0 +1,580 @@
+"""Claim, intend, settle, recover: what each may change, and who wins when two want the same row."""
+
+import asyncio
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlmodel import Session, col, select
+
+from mailer import ids
+from mailer.database import Database
+from mailer.delivery import claims
+from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker
+from mailer.feedback import optouts
+from mailer.feedback.optouts import How, Kind
+from mailer.models import Email, Lease
+from mailer.status import Status
+from suppression import entries
+from suppression.entries import Entry
+from suppression.rules import Ender, Reason
+from suppression.token import OptOut
+from tests.delivery import mails
+from tests.delivery.mails import NOW, P, T
+
+LATER = NOW + timedelta(minutes=1)
+
+
+async def claimed(database: Database, stream: str = "promotional", number: int = 1) -> tuple[Worker, list[Job]]:
+    """Return a lease and what it holds."""
+    which = P if stream == "promotional" else T
+
+    def verb(session: Session) -> tuple[Worker, list[Job]]:
+        mails.add(session, number, which)
+        return mails.claim(session, which)
+
+    return await database.run(verb)
+
+
+async def intend(database: Database, worker: Worker, job: Job, now: datetime = NOW) -> bool:
+    """Ask for an intent and return whether DATA may be sent."""
+    step = Step(intent=job)
+    await database.run(lambda session: claims.commit(session, [step], worker, now))
+    return step.granted
+
+
+async def settle(database: Database, worker: Worker, outcome: Outcome, now: datetime = NOW) -> None:
+    await database.run(lambda session: claims.commit(session, [Step(outcome=outcome)], worker, now))
+
+
+async def row(database: Database, job: Job) -> Email:
+    return await database.read(lambda session: mails.email(session, job.id))
+
+
+# --- claim
+
+
+async def test_the_urgent_go_first_then_who_is_due_longest(database: Database) -> None:
+    def verb(session: Session) -> list[str]:
+        bulk = mails.add(session, 1, T, urgency=2, due_at=NOW - timedelta(hours=2))
+        single = mails.add(session, 1, T, urgency=1, due_at=NOW)
+        older = mails.add(session, 1, T, urgency=1, due_at=NOW - timedelta(hours=1))
+        reset = mails.add(session, 1, T, urgency=0, due_at=NOW)
+        return reset + older + single + bulk
+
+    order = await database.run(verb)
+    _worker, jobs = await database.run(lambda session: mails.claim(session, T))
+    assert [job.id for job in jobs] == order
+
+
+async def test_a_small_claim_takes_the_urgent(database: Database) -> None:
+    def verb(session: Session) -> list[str]:
+        mails.add(session, 5, T, urgency=2, due_at=NOW - timedelta(hours=2))
+        return mails.add(session, 2, T, urgency=0)
+
+    urgent = await database.run(verb)
+    _worker, jobs = await database.run(lambda session: mails.claim(session, T, limit=3))
+    assert [job.id for job in jobs[:2]] == urgent
+    assert len(jobs) == 3
+
+
+async def test_only_what_is_due_and_waits_is_claimed(database: Database) -> None:
+    def verb(session: Session) -> set[str]:
+        mails.add(session, 1, P, due_at=NOW + timedelta(seconds=1))
+        mails.add(session, 1, T)
+        for status in Status:
+            mails.add(session, 1, P, status=status)
+        claimable = [Status.QUEUED, Status.DEFERRED, Status.SCHEDULED]
+        return set(session.exec(select(Email.id).where(col(Email.status).in_(claimable), Email.stream == P)))
+
+    due = await database.run(verb)
+    _worker, jobs = await database.run(lambda session: mails.claim(session, P))
+    assert len(jobs) == 3
+    assert {job.id for job in jobs} < due
+
+
+async def test_captured_mail_has_its_own_way(database: Database) -> None:
+    def verb(session: Session) -> tuple[list[str], Worker]:
+        mails.add(session, 2, P)
+        captured = mails.add(session, 1, P, captured=True)
+        return captured, Worker(claims.open_lease(session, P, "me", NOW), 0, "k1")
+
+    captured, worker = await database.run(verb)
+    for route, expected in ((True, 1), (False, 2)):
+        ask = Ask(P, route, worker.lease, 10)
+        jobs = await database.run(lambda session, ask=ask: claims.claim(session, ask, NOW))  # type: ignore[misc]
+        assert len(jobs) == expected
+        assert ([job.id for job in jobs] == captured) is route
+
+
+async def test_a_claim_dates_the_mail_once_and_for_all(database: Database) -> None:
+    worker, [job] = await claimed(database, "transactional")
+    assert (job.status, job.lease, job.dated_at) == (Status.SENDING, worker.lease, NOW)
+    await database.run(lambda session: claims.give_back(session, worker.lease, LATER))
+    _worker, [again] = await database.run(lambda session: mails.claim(session, T, LATER))
+    assert again.dated_at == NOW
+
+
+async def test_many_claimers_at_once_never_share_a_row(database: Database) -> None:
+    await database.run(lambda session: mails.add(session, 400, P))
+    workers = [
+        await database.run(lambda session: Worker(claims.open_lease(session, P, "me", NOW), 0, "k1")) for _ in range(6)
+    ]
+
+    async def take(worker: Worker) -> list[str]:
+        taken: list[str] = []
+        empty = 0
+        while empty < 2:
+            ask = Ask(P, None, worker.lease, 17)
+            jobs = await database.run(lambda session: claims.claim(session, ask, NOW))
+            assert len(jobs) <= 17
+            taken += [job.id for job in jobs]
+            empty += not jobs
+        return taken
+
+    taken = Counter(identifier for each in await asyncio.gather(*map(take, workers)) for identifier in each)
+    assert len(taken) == 400
+    assert set(taken.values()) == {1}
+
+
+async def test_a_lease_that_ended_claims_nothing(database: Database) -> None:
+    # Rows under a lease that nobody sweeps would wait for ever.
+    await database.run(lambda session: mails.add(session, 3, P))
+    worker, _none = await database.run(lambda session: mails.claim(session, P, limit=0))
+    await database.run(lambda session: claims.give_back(session, worker.lease, NOW))
+    ask = Ask(P, None, worker.lease, 10)
+    assert await database.run(lambda session: claims.claim(session, ask, NOW)) == []
+    assert await database.read(mails.statuses) == {Status.QUEUED: 3}
+
+
+# --- intend
+
+
+async def test_an_intent_is_written_before_the_mail_may_go(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    assert await intend(database, worker, job)
+    email = await row(database, job)
+    assert (email.status, email.intent_at, email.attempts) == (Status.SENDING, NOW, 1)
+
+
+async def test_who_opted_out_after_the_claim_gets_no_mail(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    entry = await database.run(lambda session: mails.opt_out(session, job.fingerprint, NOW))
+    assert not await intend(database, worker, job)
+    email = await row(database, job)
+    assert (email.status, email.suppression_id, email.suppression_reason) == (
+        Status.SUPPRESSED,
+        entry.id,
+        Reason.UNSUBSCRIBE,
+    )
+    assert await database.read(mails.sums) == {"suppressed:unsubscribe": 1}
+    assert await database.read(lambda session: mails.kinds(session, job.id)) == ["email.suppressed"]
+
+
+async def test_the_same_opt_out_does_not_stop_transactional_mail(database: Database) -> None:
+    worker, [job] = await claimed(database, "transactional")
+    await database.run(lambda session: mails.opt_out(session, job.fingerprint, NOW))
+    assert await intend(database, worker, job)
+
+
+async def test_a_topic_that_may_be_left_is_asked_for_in_transactional_mail(database: Database) -> None:
+    def verb(session: Session) -> tuple[Worker, list[Job]]:
+        mails.add(session, 1, T, topic="notifications", leavable=True)
+        return mails.claim(session, T)
+
+    worker, [job] = await database.run(verb)
+
+    def leave(session: Session) -> None:
+        optouts.opted_out(
+            session, OptOut(1, job.fingerprint, T, "notifications", ids.to_bytes(job.id)), How(Kind.LINK), NOW
+        )
+
+    await database.run(leave)
+    assert not await intend(database, worker, job)
+    assert (await row(database, job)).status is Status.SUPPRESSED
+
+
+async def test_an_opt_out_that_was_taken_back_forbids_nothing(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    entry = await database.run(lambda session: mails.opt_out(session, job.fingerprint, NOW))
+    await database.run(lambda session: entries.lift(session, 1, entry.id, Ender.PERSON, None, NOW))
+    assert await intend(database, worker, job)
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.SUPPRESSED, Status.EXPIRED])
+async def test_what_was_ended_after_the_claim_is_not_sent_and_stays_ended(database: Database, status: Status) -> None:
+    worker, [job] = await claimed(database)
+    await database.run(lambda session: mails.move(session, [job.id], status=status, lease=None))
+    assert not await intend(database, worker, job)
+    assert (await row(database, job)).status is status
+    assert await database.read(mails.sums) == {}
+
+
+async def test_what_expired_after_the_claim_is_not_sent(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    await database.run(lambda session: mails.move(session, [job.id], expires_at=NOW))
+    assert not await intend(database, worker, job)
+    assert (await row(database, job)).status is Status.EXPIRED
+    assert await database.read(mails.sums) == {"expired": 1}
+
+
+async def test_an_erased_address_cancels(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    await database.run(lambda session: mails.move(session, [job.id], address=None, fingerprint=None))
+    assert not await intend(database, worker, job)
+    assert (await row(database, job)).status is Status.CANCELLED
+
+
+async def test_a_lease_that_was_voided_gets_no_intent(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    await database.run(lambda session: claims.void(session, worker.lease, LATER))
+    assert not await intend(database, worker, job, LATER)
+    assert (await row(database, job)).status is Status.QUEUED
+
+
+async def test_one_commit_carries_outcomes_intents_and_refusals(database: Database) -> None:
+    worker, jobs = await claimed(database, number=4)
+    sent, wanted, left, gone = jobs
+    assert await intend(database, worker, sent)
+    await database.run(lambda session: mails.opt_out(session, left.fingerprint, NOW))
+    await database.run(lambda session: mails.move(session, [gone.id], status=Status.CANCELLED, lease=None))
+    steps = [
+        Step(outcome=Outcome(sent, Status.SENT, reply="250 ok", tracked=True), intent=wanted),
+        Step(intent=left),
+        Step(intent=gone),
+    ]
+    await database.run(lambda session: claims.commit(session, steps, worker, LATER))
+    assert [step.granted for step in steps] == [True, False, False]
+    assert [(await row(database, job)).status for job in jobs] == [
+        Status.SENT,
+        Status.SENDING,
+        Status.SUPPRESSED,
+        Status.CANCELLED,
+    ]
+    assert await database.read(mails.sums) == {"sent": 1, "tracked": 1, "suppressed:unsubscribe": 1}
+
+
+# --- settle
+
+
+async def test_an_outcome_is_written_with_its_time_event_and_count(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    await intend(database, worker, job)
+    outcome = Outcome(job, Status.DEFERRED, reply="451 later", category="transient", due_at=LATER)
+    await settle(database, worker, outcome)
+    email = await row(database, job)
+    assert (email.status, email.reply, email.due_at, email.lease, email.intent_at, email.settled_at) == (
+        Status.DEFERRED,
+        "451 later",
+        LATER,
+        None,
+        None,
+        NOW,
+    )
+    assert email.sent_at is None
+    assert await database.read(mails.sums) == {"deferred": 1}
+    assert await database.read(lambda session: mails.kinds(session, job.id)) == ["email.deferred"]
+
+
+async def test_what_was_sent_knows_when(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    await intend(database, worker, job)
+    await settle(database, worker, Outcome(job, Status.SENT, reply="250 ok"), LATER)
+    email = await row(database, job)
+    assert (email.status, email.sent_at, email.due_at) == (Status.SENT, LATER, NOW)
+
+
+async def test_a_hard_bounce_forbids_the_address_in_every_stream(database: Database) -> None:
+    worker, [job] = await claimed(database, "transactional")
+    await intend(database, worker, job)
+    outcome = Outcome(job, Status.BOUNCED, reply="550 5.1.1 no", category="invalid_recipient", hard=True)
+    await settle(database, worker, outcome)
+    [entry] = await database.read(lambda session: session.exec(select(Entry)).all())
+    assert (entry.reason, entry.scope, entry.fingerprint, entry.key_id) == (
+        Reason.HARD_BOUNCE,
+        "all",
+        job.fingerprint,
+        "k1",
+    )
+    await database.run(lambda session: mails.add(session, 1, T))
+    again, [second] = await database.run(lambda session: mails.claim(session, T))
+    assert not await intend(database, again, second)
+    assert (await row(database, second)).suppression_reason == Reason.HARD_BOUNCE
+
+
+async def test_an_outcome_under_a_void_lease_changes_nothing(database: Database) -> None:
+    worker, jobs = await claimed(database, number=3)
+    for job in jobs:
+        await intend(database, worker, job)
+    await database.run(lambda session: claims.void(session, worker.lease, LATER))
+    before = await database.read(mails.sums)
+    outcomes = [
+        Outcome(jobs[0], Status.SENT, reply="250 ok", tracked=True),
+        Outcome(jobs[1], Status.DEFERRED, reply="451 later", due_at=LATER),
+        Outcome(jobs[2], Status.BOUNCED, reply="550 5.1.1 no", category="invalid_recipient", hard=True),
+    ]
+    for outcome in outcomes:
+        await settle(database, worker, outcome, LATER)
+    assert before == await database.read(mails.sums) == {"uncertain": 3}
+    assert await database.read(mails.statuses) == {Status.UNCERTAIN: 3}
+    assert await database.read(lambda session: session.exec(select(Entry)).all()) == []
+    assert await database.read(lambda session: mails.kinds(session, jobs[1].id)) == ["email.uncertain"]
+
+
+async def test_an_outcome_that_arrives_twice_counts_once(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    await intend(database, worker, job)
+    for _ in range(2):
+        await settle(database, worker, Outcome(job, Status.SENT, reply="250 ok"))
+    assert await database.read(mails.sums) == {"sent": 1}
+
+
+# --- a worker that died
+
+
+async def test_without_an_intent_nothing_was_sent_so_it_waits_again(database: Database) -> None:
+    for stream in ("promotional", "transactional"):
+        worker, [job] = await claimed(database, stream)
+        assert await database.run(lambda session, worker=worker: claims.void(session, worker.lease, LATER)) == 1  # type: ignore[misc]
+        email = await row(database, job)
+        assert (email.status, email.lease, email.maybe_duplicate) == (Status.QUEUED, None, False)
+
+
+async def test_with_an_intent_a_transactional_email_is_sent_again_as_a_possible_duplicate(database: Database) -> None:
+    worker, [job] = await claimed(database, "transactional")
+    await intend(database, worker, job)
+    await database.run(lambda session: claims.void(session, worker.lease, LATER))
+    email = await row(database, job)
+    assert (email.status, email.maybe_duplicate, email.intent_at, email.dated_at) == (Status.QUEUED, True, None, NOW)
+
+
+async def test_with_an_intent_a_promotional_email_is_uncertain_and_never_sent_again(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    await intend(database, worker, job)
+    await database.run(lambda session: claims.void(session, worker.lease, LATER))
+    assert (await row(database, job)).status is Status.UNCERTAIN
+    assert await database.read(mails.sums) == {"uncertain": 1}
+    assert await database.read(lambda session: mails.kinds(session, job.id)) == ["email.uncertain"]
+    _worker, jobs = await database.run(lambda session: mails.claim(session, P, LATER + timedelta(days=9)))
+    assert jobs == []
+
+
+async def test_giving_back_ends_the_lease(database: Database) -> None:
+    worker, _jobs = await claimed(database, number=3)
+    await database.run(lambda session: claims.give_back(session, worker.lease, LATER))
+    assert await database.read(mails.statuses) == {Status.QUEUED: 3}
+    assert not await database.run(lambda session: claims.beat(session, worker.lease, LATER))
+
+
+async def test_a_worker_that_beats_keeps_what_it_holds(database: Database) -> None:
+    worker, _jobs = await claimed(database, number=3)
+    moment = NOW
+    for _ in range(10):
+        moment += timedelta(seconds=20)
+        assert await database.run(lambda session, moment=moment: claims.beat(session, worker.lease, moment))  # type: ignore[misc]
+        assert await database.run(lambda session, moment=moment: claims.recover(session, moment)) == 0  # type: ignore[misc]
+    assert await database.read(mails.statuses) == {Status.SENDING: 3}
+
+
+async def test_a_worker_that_is_silent_for_30_seconds_loses_it(database: Database) -> None:
+    worker, _jobs = await claimed(database, number=3)
+    assert await database.run(lambda session: claims.recover(session, NOW + timedelta(seconds=30))) == 0
+    assert await database.run(lambda session: claims.recover(session, NOW + timedelta(seconds=31))) == 3
+    assert await database.read(mails.statuses) == {Status.QUEUED: 3}
+    assert not await database.run(lambda session: claims.beat(session, worker.lease, LATER))
+    assert await database.run(lambda session: claims.recover(session, NOW + timedelta(hours=1))) == 0
+
+
+async def test_a_known_dead_worker_loses_it_at_once_and_the_others_keep_theirs(database: Database) -> None:
+    await claimed(database, number=2)
+
+    def other(session: Session) -> None:
+        mails.add(session, 3, P)
+        mails.claim(session, P, holder="other")
+
+    await database.run(other)
+    assert await database.run(lambda session: claims.recover(session, NOW, holder="other")) == 3
+    assert await database.read(mails.statuses) == {Status.QUEUED: 3, Status.SENDING: 2}
+    assert await database.read(lambda session: [each.holder for each in session.exec(select(Lease))]) == ["me"]
+
+
+async def test_two_that_recover_at_once_do_it_once(database: Database) -> None:
+    worker, jobs = await claimed(database, number=5)
+    for job in jobs[:2]:
+        await intend(database, worker, job)
+    moment = NOW + timedelta(minutes=5)
+    changed = await asyncio.gather(
+        *(database.run(lambda session: claims.recover(session, moment)) for _ in range(3))
+    )
+    assert sum(changed) == 5
+    assert await database.read(mails.sums) == {"uncertain": 2}
+
+
+# --- what waited too long
+
+
+async def test_what_waits_beyond_its_time_expires(database: Database) -> None:
+    def verb(session: Session) -> None:
+        mails.add(session, 1, P, expires_at=NOW)
+        mails.add(session, 1, T, status=Status.SCHEDULED, expires_at=NOW, due_at=LATER)
+        mails.add(session, 1, T, expires_at=LATER)
+
+    await database.run(verb)
+    assert await database.run(lambda session: claims.expire(session, NOW, timedelta(days=3))) == 2
+    assert await database.read(mails.statuses) == {Status.EXPIRED: 2, Status.QUEUED: 1}
+    assert await database.read(mails.sums) == {"expired": 2}
+
+
+async def test_what_was_refused_too_long_bounces_and_what_was_never_tried_failed(database: Database) -> None:
+    def verb(session: Session) -> None:
+        mails.add(session, 1, P, status=Status.DEFERRED, dated_at=NOW - timedelta(days=3, seconds=1))
+        mails.add(session, 1, P, status=Status.DEFERRED, dated_at=NOW - timedelta(days=2))
+        mails.add(session, 1, P, dated_at=NOW - timedelta(days=3, seconds=1))
+        mails.add(session, 1, P, due_at=NOW - timedelta(days=9))
+
+    await database.run(verb)
+    assert await database.run(lambda session: claims.expire(session, NOW, timedelta(days=3))) == 2
+    assert await database.read(mails.statuses) == {
+        Status.BOUNCED: 1,
+        Status.DEFERRED: 1,
+        Status.FAILED: 1,
+        Status.QUEUED: 1,
+    }
+
+
+async def test_due_looks_at_a_stream_and_the_time(database: Database) -> None:
+    await database.run(lambda session: mails.add(session, 1, P, due_at=LATER))
+    for stream, moment, expected in ((P, NOW, False), (P, LATER, True), (T, LATER, False)):
+        assert await database.read(lambda session, s=stream, m=moment: claims.due(session, s, m)) is expected  # type: ignore[misc]
+
+
+# --- opt-outs against intents
+
+
+async def test_no_intent_is_committed_after_an_opt_out_was_answered(postgresql: Database) -> None:
+    """200 people opt out at a random moment around their intent; the order in which commits happened decides."""
+    rounds = 200
+    worker, jobs = await claimed(postgresql, number=rounds)
+    chance = random.Random(5)
+    answered: dict[str, float] = {}
+    allowed: dict[str, float] = {}
+    loop = asyncio.get_running_loop()
+
+    async def leave(job: Job) -> None:
+        await asyncio.sleep(chance.uniform(0, 0.004))
+        opt_out = OptOut(1, job.fingerprint, P, "newsletter", ids.to_bytes(job.id))
+        now = datetime.now(UTC)
+        await postgresql.run(lambda session: optouts.opted_out(session, opt_out, How(Kind.ONE_CLICK), now))
+        answered[job.id] = loop.time()
+
+    async def send(job: Job) -> None:
+        await asyncio.sleep(chance.uniform(0, 0.004))
+        step = Step(intent=job)
+        asked = loop.time()
+        await postgresql.run(lambda session: claims.commit(session, [step], worker, datetime.now(UTC)))
+        if step.granted:
+            allowed[job.id] = asked
+
+    for job in jobs:
+        await asyncio.gather(leave(job), send(job))
+    suppressed = await postgresql.read(
+        lambda session: set(session.exec(select(Email.id).where(Email.status == Status.SUPPRESSED)))
+    )
+    assert len(answered) == rounds
+    # Whoever asked after the answer got a no, and every mail is either intended or suppressed, never both.
+    assert not [each for each, asked in allowed.items() if asked > answered[each]]
+    assert set(allowed) | suppressed == {job.id for job in jobs}
+    assert not set(allowed) & suppressed
+    assert len(allowed) > 10
+    assert len(suppressed) > 10
+
+
+async def test_an_opt_out_waits_for_an_intent_that_is_being_written(postgresql: Database) -> None:
+    worker, [job] = await claimed(postgresql)
+    written, go_on = asyncio.Event(), asyncio.Event()
+    order: list[str] = []
+    step = Step(intent=job)
+
+    async def send() -> None:
+        assert postgresql._async is not None
+        async with postgresql._async.connect() as connection, connection.begin():
+            await connection.run_sync(
+                lambda held: claims.commit(Session(held), [step], worker, NOW)  # the same verb, held open
+            )
+            written.set()
+            await go_on.wait()
+            order.append("intent")
+
+    async def leave() -> None:
+        await written.wait()
+        await postgresql.run(
+            lambda session: optouts.opted_out(
+                session, OptOut(1, job.fingerprint, P, "newsletter", ids.to_bytes(job.id)), How(Kind.LINK), NOW
+            )
+        )
+        order.append("opt-out")
+
+    leaving, sending = asyncio.create_task(leave()), asyncio.create_task(send())
+    await written.wait()
+    await asyncio.sleep(0.1)
+    assert not leaving.done()
+    go_on.set()
+    await asyncio.gather(leaving, sending)
+    assert order == ["intent", "opt-out"]
+    assert step.granted
+    assert (await row(postgresql, job)).status is Status.SENDING
+
+
+async def test_an_intent_waits_for_an_opt_out_that_is_being_written_and_is_refused(postgresql: Database) -> None:
+    worker, [job] = await claimed(postgresql)
+    written, go_on = asyncio.Event(), asyncio.Event()
+    opt_out = OptOut(1, job.fingerprint, P, "newsletter", ids.to_bytes(job.id))
+
+    async def leave() -> None:
+        assert postgresql._async is not None
+        async with postgresql._async.connect() as connection, connection.begin():
+            await connection.run_sync(
+                lambda held: optouts.opted_out(Session(held), opt_out, How(Kind.LINK), NOW)
+            )
+            written.set()
+            await go_on.wait()
+
+    leaving = asyncio.create_task(leave())
+    await written.wait()
+    sending = asyncio.create_task(intend(postgresql, worker, job))
+    await asyncio.sleep(0.1)
+    assert not sending.done()
+    go_on.set()
+    await leaving
+    assert not await sending
+    assert (await row(postgresql, job)).status is Status.SUPPRESSED
+
+
+async def test_mail_accepted_while_an_opt_out_is_being_written_is_not_sent_after_it(postgresql: Database) -> None:
+    """The opt-out cannot see a row that is committed after its UPDATE, so no row lock orders the two."""
+    await postgresql.run(mails.found)
+    someone = mails.fingerprint("p0@example.org")
+    written, go_on = asyncio.Event(), asyncio.Event()
+
+    async def leave() -> None:
+        assert postgresql._async is not None
+        async with postgresql._async.connect() as connection, connection.begin():
+            await connection.run_sync(
+                lambda held: optouts.opted_out(Session(held), OptOut(1, someone, P, "newsletter"), How(Kind.LINK), NOW)
+            )
+            written.set()
+            await go_on.wait()
+
+    leaving = asyncio.create_task(leave())
+    await written.wait()
+    worker, [job] = await claimed(postgresql)
+    sending = asyncio.create_task(intend(postgresql, worker, job))
+    await asyncio.sleep(0.1)
+    early = sending.done() and sending.result()
+    go_on.set()
+    await leaving
+    # Either the intent was committed before the opt-out was answered, or it is refused.
+    assert early or not await sending
+
+
