@@ -72,6 +72,9 @@ class Step:
 def claim(session: Session, ask: Ask, now: datetime) -> list[Job]:
     """Take the next due emails, urgent first; nothing is sent by that, and a claim alone can be taken back."""
     jobs: list[Job] = []
+    if not beat(session, ask.lease, now):
+        # Voided while the worker slept: nobody would take back what is claimed under a lease that is gone.
+        return jobs
     for urgency in ask.urgencies:
         if len(jobs) >= ask.limit:
             break
@@ -211,6 +214,18 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
             _suppress_hard(session, outcome, worker.key_id, now)
     if events:
         session.execute(SQLModel.metadata.tables["event"].insert(), events)
+
+
+def _fenced(session: Session, outcomes: Sequence[Outcome], lease: str) -> Sequence[Outcome]:
+    """Return the outcomes of mail that the lease still holds, and lock it; others were decided by somebody else."""
+    if not outcomes:
+        return outcomes
+    ids_of = [outcome.job.id for outcome in outcomes]
+    held = select(_email.c.id).where(
+        among(session, _email.c.id, ids_of), _email.c.lease == lease, _email.c.status == Status.SENDING
+    )
+    ours = set(session.execute(held.with_for_update()).scalars())
+    return [outcome for outcome in outcomes if outcome.job.id in ours]
 
 
 def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetime) -> None:
@@ -385,7 +400,7 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
         some = select(_email.c.id).where(condition).limit(1000).scalar_subquery()
         jobs = session.execute(
             update(_email)
-            .where(_email.c.id.in_(some), waiting)
+            .where(_email.c.id.in_(some), condition)
             .values(status=status, settled_at=now)
             .returning(*_email.c)
         ).all()

@@ -110,6 +110,8 @@ class Pipeline:
         #: Why nothing is sent at present, for `/readyz`; None while all is well.
         self.trouble: str | None = None
         self._database, self._letters, self._retry, self._who = database, letters, retry, who
+        # SQLite has one writer: a second committer would only make the groups smaller.
+        self._committers = _COMMITTERS if database.on_postgresql else 1
         self._state: _State | None = None
         self._idle: list[tuple[Wire, float]] = []
         self._rung = False
@@ -149,7 +151,7 @@ class Pipeline:
             lambda session: claims.open_lease(session, self.route.stream, self._who.holder, _now()), urgency=0
         )
         state = self._state = _State(Worker(lease, random.randrange(16), self._who.key_id))
-        helpers = [asyncio.create_task(self._commits(state)) for _ in range(_COMMITTERS)]
+        helpers = [asyncio.create_task(self._commits(state)) for _ in range(self._committers)]
         helpers.append(asyncio.create_task(self._beat(lease)))
         try:
             await self._fill(state)

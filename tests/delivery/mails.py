@@ -100,7 +100,8 @@ def fingerprint(address: str) -> bytes:
 
 def statuses(session: Session) -> dict[Status, int]:
     """Return how many emails have which status."""
-    return dict(session.execute(select(Email.status, func.count()).group_by(col(Email.status))).tuples().all())
+    found = session.execute(select(Email.status, func.count()).group_by(col(Email.status)))
+    return {status: number for status, number in found}  # noqa: C416 - rows are no pairs for the type checker
 
 
 def email(session: Session, identifier: str) -> Email:
@@ -142,7 +143,7 @@ def opt_out(session: Session, job_fingerprint: bytes, now: datetime) -> Entry:
 
 
 def claim(
-    session: Session, stream: Stream, now: datetime = NOW, *, limit: int = 100, holder: str = "me"
+    session: Session, stream: Stream, now: datetime = NOW, *, limit: int = 1000, holder: str = "me"
 ) -> tuple[Worker, list[Job]]:
     """Open a lease and claim under it."""
     lease = claims.open_lease(session, stream, holder, now)

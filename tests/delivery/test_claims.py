@@ -551,30 +551,41 @@ async def test_an_intent_waits_for_an_opt_out_that_is_being_written_and_is_refus
     assert (await row(postgresql, job)).status is Status.SUPPRESSED
 
 
-async def test_mail_accepted_while_an_opt_out_is_being_written_is_not_sent_after_it(postgresql: Database) -> None:
-    """The opt-out cannot see a row that is committed after its UPDATE, so no row lock orders the two."""
+async def test_an_intent_of_mail_that_an_opt_out_could_not_see_is_not_committed_after_its_answer(
+    postgresql: Database,
+) -> None:
+    """The opt-out's UPDATE cannot see a row that is accepted after it, so no row lock orders the two."""
     await postgresql.run(mails.found)
     someone = mails.fingerprint("p0@example.org")
-    written, go_on = asyncio.Event(), asyncio.Event()
+    opt_out = OptOut(1, someone, P, "newsletter")
+    order: list[str] = []
+    leave_now, send_now = asyncio.Event(), asyncio.Event()
+    left, intended = asyncio.Event(), asyncio.Event()
+    assert postgresql._async is not None
+    engine = postgresql._async
 
     async def leave() -> None:
-        assert postgresql._async is not None
-        async with postgresql._async.connect() as connection, connection.begin():
-            await connection.run_sync(
-                lambda held: optouts.opted_out(Session(held), OptOut(1, someone, P, "newsletter"), How(Kind.LINK), NOW)
-            )
-            written.set()
-            await go_on.wait()
+        async with engine.connect() as connection, connection.begin():
+            await connection.run_sync(lambda held: optouts.opted_out(Session(held), opt_out, How(Kind.LINK), NOW))
+            left.set()
+            await leave_now.wait()
+        order.append("answered")
+
+    async def send(step: Step, worker: Worker) -> None:
+        async with engine.connect() as connection, connection.begin():
+            await connection.run_sync(lambda held: claims.commit(Session(held), [step], worker, NOW))
+            intended.set()
+            await send_now.wait()
+        if step.granted:
+            order.append("intent")
 
     leaving = asyncio.create_task(leave())
-    await written.wait()
+    await left.wait()
     worker, [job] = await claimed(postgresql)
-    sending = asyncio.create_task(intend(postgresql, worker, job))
+    sending = asyncio.create_task(send(Step(intent=job), worker))
     await asyncio.sleep(0.1)
-    early = sending.done() and sending.result()
-    go_on.set()
+    leave_now.set()
     await leaving
-    # Either the intent was committed before the opt-out was answered, or it is refused.
-    assert early or not await sending
-
-
+    send_now.set()
+    await sending
+    assert order != ["answered", "intent"]
