@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import orjson
-from sqlalchemy import ColumnElement, Engine, Table, any_, bindparam, create_engine, event
+from sqlalchemy import BigInteger, ColumnElement, Engine, Table, any_, bindparam, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -224,6 +224,23 @@ def insert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
     return postgresql.insert(table) if on_postgresql(session) else sqlite.insert(table)
 
 
+def order_people(session: Session, people: Collection[tuple[int, bytes]], *, alone: bool = False) -> None:
+    """Order what is decided about people (tenant, fingerprint) at the same moment; on SQLite one writer does.
+
+    Intents share a person, an opt-out has the person `alone`, each until its transaction ends, and asks before it locks
+    or reads anything else. A row lock would not do: an opt-out cannot see mail that is accepted while it is written.
+    """
+    if not people or not on_postgresql(session):
+        return
+    keys = [int.from_bytes(fingerprint[:8], signed=True) ^ tenant_id for tenant_id, fingerprint in people]
+    session.connection().execute(_ALONE if alone else _SHARING, {"keys": sorted(keys)})
+
+
+_ALONE, _SHARING = (
+    text(f"SELECT {function}(key) FROM unnest(:keys) AS key").bindparams(bindparam("keys", type_=ARRAY(BigInteger)))
+    for function in ("pg_advisory_xact_lock", "pg_advisory_xact_lock_shared")
+)
+
 #: Classes of SQLSTATE: connection exceptions, rollbacks that ask to try again, too few resources, an operator's act.
 _PASSING = frozenset({"08", "40", "53", "57"})
 
@@ -239,4 +256,4 @@ def unreachable(error: BaseException) -> bool:
     return str(getattr(cause, "sqlstate", None) or "")[:2] in _PASSING
 
 
-__all__ = ["Database", "among", "asyncpg_url", "insert", "on_postgresql", "sqlite_engine", "unreachable"]
+__all__ = ["Database", "among", "asyncpg_url", "insert", "on_postgresql", "order_people", "sqlite_engine", "unreachable"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, and_, or_, update
 from sqlmodel import Session, col, select
 
-from mailer import counters, ids
+from mailer import counters, database, ids
 from mailer.models import Consent, Email, LeaveRule, Topic
 from mailer.status import WAITING, Status, before
 from suppression import entries, rules
@@ -139,6 +139,7 @@ def leave(session: Session, leaving: Leaving, now: datetime) -> Left:
 
     Leaving twice is leaving once: the first entry and its time stay. What carries an intent to send is not touched.
     """
+    database.order_people(session, [(leaving.tenant_id, leaving.fingerprint)], alone=True)
     entry, created = entries.add(
         session,
         NewEntry(
@@ -228,7 +229,7 @@ def _key_id(session: Session, leaving: Leaving) -> str:
 def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
     """Turn the person's waiting mail that the entry forbids into suppressed mail, and count it.
 
-    The row lock of this UPDATE and of the intent's orders the two (docs/architecture.md).
+    `leave` has the person alone meanwhile, so that no intent slips in beside it (docs/architecture.md).
     """
     claimed = and_(col(Email.status) == Status.SENDING, col(Email.intent_at).is_(None))
     waiting = or_(col(Email.status).in_(WAITING), claimed)

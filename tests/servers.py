@@ -324,6 +324,8 @@ class Relay:
     #: Encrypted from the first byte (smtps).
     implicit_tls: bool = False
     port: int = 0
+    #: Closes silently after so many.
+    mails_a_connection: int | None = None
     tricks: list[Trick] = field(default_factory=list)
     mails: list[Mail] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
@@ -413,6 +415,7 @@ class _Talk:
     recipient: str = ""
     options: str = ""
     secure: bool = False
+    taken: int = 0
 
     async def run(self) -> None:
         await self.say(Stage.GREETING)
@@ -523,7 +526,8 @@ class _Talk:
             self.relay.mails.append(mail)
         await self.say(Stage.DOT)
         self.sender = self.recipient = ""
-        if self.relay.trick(Stage.BETWEEN, mail.recipient):
+        self.taken += 1
+        if self.taken == self.relay.mails_a_connection or self.relay.trick(Stage.BETWEEN, mail.recipient):
             raise _Closed
 
     async def rset(self, _line: str) -> None:

@@ -8,6 +8,7 @@ from typing import cast
 
 import httpx2
 from pydantic import TypeAdapter
+from sqlmodel import Session
 from starlette.applications import Starlette
 
 from mailer import tenancy
@@ -83,7 +84,7 @@ class Api:
     async def of_tenant(self, key: str, **more: str) -> "Api":
         """Make another tenant, and return its client."""
 
-        def made(session: tenancy.Session) -> tuple[int, str]:
+        def made(session: Session) -> tuple[int, str]:
             now = self.service.now()
             tenant = tenancy.create_tenant(session, key, sender=f"news@{key}.example", now=now, **more)
             assert tenant.id is not None

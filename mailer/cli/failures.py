@@ -3,7 +3,7 @@
 import socket
 from typing import NamedTuple
 
-import asyncpg  # type: ignore[import-untyped]
+import asyncpg
 import pydantic
 import redis
 from pydantic_core import ErrorDetails

@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, Row, String, Update, and_, any_, bindparam, case, func, or_, select, update
+from sqlalchemy import Boolean, Row, Select, String, Update, and_, any_, bindparam, case, func, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session, SQLModel, col
 
 from mailer import counters, ids
 from mailer.counters import Tally
-from mailer.database import among, on_postgresql
+from mailer.database import on_postgresql, order_people
 from mailer.models import Lease
 from mailer.status import CLAIMABLE, Status
 from suppression import entries
@@ -115,6 +115,7 @@ def commit(session: Session, steps: Sequence[Step], worker: Worker, now: datetim
     """
     tally = Tally()
     lease = worker.lease
+    order_people(session, {(step.intent.tenant_id, step.intent.fingerprint or b"") for step in steps if step.intent})
     settle(session, [step.outcome for step in steps if step.outcome], worker, tally, now)
     wanted = {step.intent.id: step for step in steps if step.intent is not None}
     if wanted:
@@ -180,7 +181,13 @@ def _settlement() -> Update:
 
 
 def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally: Tally, now: datetime) -> None:
-    """Write what became of attempts; only under the lease they were made with."""
+    """Write what became of attempts; only under the lease they were made with, else not even counted."""
+    if not outcomes:
+        return
+    asked = {"wanted": [outcome.job.id for outcome in outcomes], "held": worker.lease}
+    statement = _held(arrays=on_postgresql(session), whole=False)
+    ours = set(session.connection().execute(statement, asked).scalars())
+    outcomes = [outcome for outcome in outcomes if outcome.job.id in ours]
     if not outcomes:
         return
     session.connection().execute(
@@ -216,16 +223,15 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
         session.execute(SQLModel.metadata.tables["event"].insert(), events)
 
 
-def _fenced(session: Session, outcomes: Sequence[Outcome], lease: str) -> Sequence[Outcome]:
-    """Return the outcomes of mail that the lease still holds, and lock it; others were decided by somebody else."""
-    if not outcomes:
-        return outcomes
-    ids_of = [outcome.job.id for outcome in outcomes]
-    held = select(_email.c.id).where(
-        among(session, _email.c.id, ids_of), _email.c.lease == lease, _email.c.status == Status.SENDING
-    )
-    ours = set(session.execute(held.with_for_update()).scalars())
-    return [outcome for outcome in outcomes if outcome.job.id in ours]
+@lru_cache(maxsize=4)
+def _held(*, arrays: bool, whole: bool) -> Select[Any]:
+    """Return the statement that locks what a lease still holds of some emails, and reads their rows or only ids."""
+    if arrays:
+        wanted = _email.c.id == any_(bindparam("wanted", type_=ARRAY(String)))
+    else:
+        wanted = _email.c.id.in_(bindparam("wanted", expanding=True))
+    ours = and_(wanted, _email.c.lease == bindparam("held"), _email.c.status == Status.SENDING)
+    return select(*(_email.c if whole else [_email.c.id])).where(ours).with_for_update()
 
 
 def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetime) -> None:
@@ -248,13 +254,9 @@ def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetim
 
 def _refuse(session: Session, jobs: Sequence[Job], lease: str, tally: Tally, now: datetime) -> None:
     """Say why each intent was refused: expired, or forbidden by an entry; what somebody else settled stays as it is."""
-    held = among(session, _email.c.id, [job.id for job in jobs])
-    ours = set(
-        session.execute(
-            select(_email.c.id).where(held, _email.c.lease == lease, _email.c.status == Status.SENDING)
-        ).scalars()
-    )
-    jobs = [job for job in jobs if job.id in ours]
+    asked = {"wanted": [job.id for job in jobs], "held": lease}
+    # Read anew: what made the intent impossible may have been written after the claim.
+    jobs = session.connection().execute(_held(arrays=on_postgresql(session), whole=True), asked).all()
     deciding = _deciding(session, jobs, now)
     events = []
     for job in jobs:

@@ -8,7 +8,7 @@ import asyncio
 import heapq
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -163,9 +163,10 @@ class Pipeline:
                     carrier.result()
         finally:
             self._state = None
-            for helper in (*helpers, *state.carriers):
-                helper.cancel()
-            await asyncio.gather(*helpers, *state.carriers, return_exceptions=True)
+            committers, others = helpers[: self._committers], helpers[self._committers :]
+            # The committers go last: whoever ends has a last outcome to commit.
+            await _ended({*others, *state.carriers})
+            await _ended(committers)
             await self._database.run(lambda session: claims.give_back(session, lease, _now()), urgency=0)
 
     # --- claiming -------------------------------------------------------------------------------------------------
@@ -176,6 +177,9 @@ class Pipeline:
         if len(urgencies) > 1:
             state.exhausted = len(jobs) < limit
         await self._letters.prepare(jobs)
+        if self._state is not state:
+            # The run ended meanwhile, and with its lease this claim.
+            return
         for job in jobs:
             heapq.heappush(state.queue, (job.urgency, job.due_at, job.id, job))
         for _ in range(min(self.route.connections, len(state.queue)) - len(state.carriers)):
@@ -194,8 +198,21 @@ class Pipeline:
             await self._hungry.wait()
             self._hungry.clear()
             if len(state.queue) < _LOW and (self._rung or not state.exhausted):
-                self._rung = False
-                await self._fill(state)
+                await self._refill(state)
+
+    async def _refill(self, state: _State) -> None:
+        rung, self._rung = self._rung, False
+        try:
+            await self._fill(state)
+        except asyncio.CancelledError:
+            # The run ended before it could look: the next one does.
+            self._rung = self._rung or rung
+            raise
+        except Exception as error:  # noqa: BLE001 - the database may be away; whoever waits for mail must not wait for ever
+            logger.warning("the %s stream could not claim mail: %s", self.route.stream, type(error).__name__)
+            state.exhausted = True
+            async with self._filled:
+                self._filled.notify_all()
 
     @property
     def _urgency(self) -> int:
@@ -276,6 +293,11 @@ class Pipeline:
         except MailerError as error:
             await self._commit(state, Step(outcome=last))
             return Outcome(job, Status.FAILED, reply=str(error)[:500], category="content")
+        except Exception as error:
+            # One mail that trips over our own bug must not stop the others.
+            logger.exception("%s could not be composed", job.id)
+            await self._commit(state, Step(outcome=last))
+            return Outcome(job, Status.FAILED, reply=f"our fault: {type(error).__name__}", category="content")
         envelope = Envelope(ready.sender, ready.recipient, len(ready.data), ready.smtputf8)
         if ready.smtputf8 and "smtputf8" not in wire.extensions:
             # RFC 6531 section 3.2: must not be sent; the relay is the cause, not the address.
@@ -326,18 +348,22 @@ class Pipeline:
         reply = "the relay closed the connection"
         if wire.mails:
             # Yahoo and others close a connection silently after some mails: a fresh one will do at once.
-            self._rung = True
             return Outcome(job, Status.QUEUED, reply=reply)
-        due_at = _now() + timedelta(seconds=random.uniform(1, 5))
-        return Outcome(job, Status.DEFERRED, reply=reply, category="transient", due_at=due_at)
+        return Outcome(job, Status.DEFERRED, reply=reply, category="transient", due_at=self._soon(job, 1, 5))
 
     def _in_doubt(self, job: Job) -> Outcome:
         """The connection went after the mail was handed over: nobody knows (RFC 1047)."""
         reply = "the relay closed the connection before it answered"
         if job.stream == Stream.PROMOTIONAL:
             return Outcome(job, Status.UNCERTAIN, reply=reply)
-        due_at = _now() + timedelta(seconds=random.uniform(5, 15))
+        due_at = self._soon(job, 5, 15)
         return Outcome(job, Status.DEFERRED, reply=reply, category="in_doubt", due_at=due_at, maybe_duplicate=True)
+
+    def _soon(self, job: Job, shortest: float, longest: float) -> datetime:
+        """Return when to try again: soon the first time; a relay that goes on so would else get it every few seconds."""
+        if job.attempts:
+            return _now() + self._retry.after(job.attempts)
+        return _now() + timedelta(seconds=random.uniform(shortest, longest))
 
     async def tidy(self) -> None:
         """Close connections that nobody used for a while."""
@@ -359,6 +385,10 @@ class Pipeline:
         state.steps.append((step, done))
         self._to_commit.set()
         await done
+        if step.outcome is not None and step.outcome.status is Status.QUEUED:
+            # Only now a claim can find it.
+            self._rung = True
+            self._hungry.set()
 
     async def _commits(self, state: _State) -> None:
         while True:
@@ -400,7 +430,8 @@ class Pipeline:
         identifier = (step.intent or (step.outcome.job if step.outcome else None)).id  # type: ignore[union-attr]
         # The email keeps its intent, and the end of the lease decides as it does after a crash: honestly.
         logger.error("an outcome could not be written for %s", identifier, exc_info=error)
-        done.set_result(None)
+        if not done.done():
+            done.set_result(None)
 
     async def _beat(self, lease: str) -> None:
         while True:
@@ -409,6 +440,13 @@ class Pipeline:
                 await self._database.run(lambda session: claims.beat(session, lease, _now()), urgency=0)
             except Exception as error:  # noqa: BLE001 - the next beat may succeed; a lapsed lease is fenced
                 logger.warning("a heartbeat could not be written: %s", type(error).__name__)
+
+
+async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they are over."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _now() -> datetime:

@@ -53,6 +53,7 @@ class Desk:
     now: datetime
     house: House
     editions: dict[str, Edition | Invalid] = field(default_factory=dict)
+    literals: dict[tuple[str | None, ...], Edition] = field(default_factory=dict)
     rows: list[dict[str, object]] = field(default_factory=list)
     events: list[dict[str, object]] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
@@ -60,10 +61,7 @@ class Desk:
     def edition(self, draft: Draft) -> Edition:
         """Return the content that a draft means, each looked up once."""
         if draft.template is None:
-            body = catalogue.written(
-                draft.stream, draft.subject or "", draft.html, draft.text, locale=draft.locale or self.house.locale
-            )
-            return catalogue.literal(self.session, self.sender.tenant_id, body, self.now)
+            return self._literal(draft)
         found = self.editions.get(draft.template)
         if found is None:
             try:
@@ -73,6 +71,16 @@ class Desk:
             self.editions[draft.template] = found
         if isinstance(found, Invalid):
             raise found
+        return found
+
+    def _literal(self, draft: Draft) -> Edition:
+        subject, locale = draft.subject or "", draft.locale or self.house.locale
+        said = (draft.stream, subject, draft.html, draft.text, locale)
+        found = self.literals.get(said)
+        if found is None:
+            body = catalogue.written(draft.stream, subject, draft.html, draft.text, locale=locale)
+            found = catalogue.literal(self.session, self.sender.tenant_id, body, self.now)
+            self.literals[said] = found
         return found
 
     def count(self, stream: Stream, metric: str, dims: Sequence[tuple[str, str]]) -> None:

@@ -1,0 +1,316 @@
+"""May this be asked for? Streams, topics, tenants' policies, and what is stored."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlmodel import Session, col, select
+
+from mailer import submission, tenancy
+from mailer.database import Database
+from mailer.drafts import Draft, TopicDraft, parse
+from mailer.errors import Forbidden, Invalid
+from mailer.models import Attachment, Counter, Email, Event, Opens, Tenant
+from mailer.settings import Settings
+from mailer.status import Status
+from mailer.submission import Accepted, Intake, Refused, Submitter, provider_of
+from suppression import address, entries
+from suppression.entries import NewEntry
+from suppression.rules import ALL, STREAM_PROMOTIONAL, Origin, Reason, parse_scope
+from tests.test_api_world import SETTINGS, intake, mail, news, prepared, variables
+
+NOW = datetime(2027, 3, 1, 9, 30, tzinfo=UTC)
+
+
+@dataclass
+class World:
+    """Tenant `default` over a database."""
+
+    database: Database
+    context: Intake
+    sender: Submitter
+
+    async def submit(self, **asked: object) -> Accepted:
+        draft = parse(Draft, asked)
+        return await self.database.run(
+            lambda session: submission.submit(session, self.sender, draft, self.context, NOW)
+        )
+
+    async def submit_many(self, *asked: Mapping[str, object]) -> Sequence[Accepted | Refused]:
+        drafts = [parse(Draft, each) for each in asked]
+        return await self.database.run(
+            lambda session: submission.submit_many(session, self.sender, drafts, self.context, NOW)
+        )
+
+    async def refused(self, **asked: object) -> list[str]:
+        with pytest.raises(Invalid) as caught:
+            await self.submit(**asked)
+        return [problem.path for problem in caught.value.problems]
+
+    async def emails(self) -> list[Email]:
+        def verb(session: Session) -> list[Email]:
+            return list(session.exec(select(Email).order_by(col(Email.id))))
+
+        return await self.database.read(verb)
+
+    async def last(self) -> Email:
+        return (await self.emails())[-1]
+
+    async def sums(self) -> dict[tuple[str, str, str], int]:
+        def verb(session: Session) -> dict[tuple[str, str, str], int]:
+            return {(row.dimension, row.value, row.metric): row.amount for row in session.exec(select(Counter))}
+
+        return await self.database.read(verb)
+
+    async def suppress(self, email: str, reason: Reason = Reason.MANUAL, scope: str = ALL) -> str:
+        prints = self.context.fingerprints
+        new = NewEntry(
+            tenant_id=self.sender.tenant_id,
+            fingerprint=prints.of(self.sender.tenant_id, address.parse(email).canonical),
+            key_id=prints.primary_id,
+            reason=reason,
+            scope=parse_scope(scope),
+            origin=Origin.API,
+        )
+        return (await self.database.run(lambda session: entries.add(session, new, NOW)))[0].id
+
+    async def tenant(self, **changed: object) -> None:
+        def verb(session: Session) -> None:
+            tenant = session.get_one(Tenant, self.sender.tenant_id)
+            for name, value in changed.items():
+                setattr(tenant, name, value)
+
+        await self.database.run(verb)
+
+
+async def world_of(database: Database, settings: Settings = SETTINGS) -> World:
+    tenant = await prepared(database, settings)
+    return World(database, intake(settings), Submitter.trusted(tenant.id or 0))
+
+
+@pytest.fixture
+async def world(database: Database) -> World:
+    return await world_of(database)
+
+
+@pytest.fixture
+async def small(sqlite: Database) -> World:
+    return await world_of(sqlite)
+
+
+async def test_a_mail_waits_as_one_row(world: World) -> None:
+    accepted = await world.submit(**mail(to={"email": "Ann@Gmail.com", "name": "Ann"}, tags={"a": "b"}))
+    email = await world.last()
+    assert (email.id, email.status, accepted.status) == (accepted.id, Status.QUEUED, Status.QUEUED)
+    assert (email.address, email.name, email.provider) == ("Ann@gmail.com", "Ann", "gmail")
+    assert (email.due_at, email.created_at, email.scheduled_at) == (NOW, NOW, None)
+    assert (email.urgency, email.captured, email.leavable, email.opens) == (1, False, False, Opens.OFF)
+    assert email.fingerprint == world.context.fingerprints.of(email.tenant_id, "ann@gmail.com")
+    assert (email.details, email.variables, email.tags) == (None, None, {"a": "b"})
+
+
+async def test_product_code_joins_its_own_transaction(world: World) -> None:
+    def broken(session: Session) -> None:
+        submission.submit(session, world.sender, parse(Draft, mail()), world.context, NOW)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await world.database.run(broken)
+    assert await world.emails() == []
+    assert await world.sums() == {}
+
+
+async def test_who_may_not_send_a_stream_may_not(small: World) -> None:
+    small.sender = replace(small.sender, scopes=frozenset({"send:transactional"}))
+    with pytest.raises(Forbidden, match="send:promotional"):
+        await small.submit(**news())
+    small.sender = replace(small.sender, scopes=frozenset({"admin"}))
+    assert (await small.submit(**news())).status is Status.QUEUED
+
+
+async def test_a_template_and_a_topic_name_their_stream(small: World) -> None:
+    assert await small.refused(**news(stream="transactional")) == ["stream", "topic"]
+    welcome = {"template": "welcome", "variables": variables("welcome")}
+    assert "stream" in await small.refused(stream="promotional", to="a@b.example", topic="newsletter", **welcome)
+    assert await small.refused(**mail(topic="events")) == ["topic"]
+    assert await small.refused(**news(topic="notifications")) == ["topic"]
+
+
+async def test_a_topic_says_whether_its_mail_can_be_left(small: World) -> None:
+    owed = parse(TopicDraft, {"key": "owed", "stream": "transactional", "opt_out": "never"})
+    await small.database.run(lambda session: tenancy.create_topic(session, small.sender.tenant_id, owed))
+    seen = []
+    for asked in (mail(), mail(topic="owed"), mail(topic="notifications"), news()):
+        await small.submit(**asked)
+        email = await small.last()
+        seen.append((email.topic, email.leavable))
+    assert seen == [(None, False), ("owed", False), ("notifications", True), ("newsletter", True)]
+    # A request may move mail to another topic, but not take away the way out that its template has.
+    lead = {"template": "new-lead", "variables": variables("new-lead"), "stream": "transactional", "to": "a@b.example"}
+    assert await small.refused(**lead, topic="owed") == ["topic"]
+    assert (await small.submit(**lead)).status is Status.QUEUED
+
+
+async def test_customers_mail_can_be_left_but_for_what_is_owed(small: World) -> None:
+    await small.tenant(opt_out_in_every_mail=True)
+    seen = {}
+    for template in ("welcome", "invoice", "password-reset", "teammate-invite", "purchase-confirmation"):
+        await small.submit(stream="transactional", to="a@b.example", template=template, variables=variables(template))
+        seen[template] = (await small.last()).topic
+    await small.submit(**mail())
+    assert (await small.last()).topic == "notifications"
+    assert seen == {
+        "welcome": "notifications",
+        "invoice": None,
+        "password-reset": None,
+        "teammate-invite": None,
+        "purchase-confirmation": None,
+    }
+
+
+async def test_urgent_goes_before_singles_before_bulk(small: World) -> None:
+    reset = {"template": "password-reset", "variables": variables("password-reset")}
+    urgent = {"stream": "transactional", "to": "a@b.example", **reset}
+    await small.submit(**mail())
+    await small.submit(**urgent)
+    await small.submit_many(mail(), urgent)
+    assert [email.urgency for email in await small.emails()] == [1, 0, 2, 0]
+
+
+async def test_tracking_is_lowered_and_never_raised(small: World) -> None:
+    async def opens(asked: dict[str, object]) -> Opens:
+        await small.submit(**asked)
+        return (await small.last()).opens
+
+    assert await opens(news()) is Opens.AGGREGATE
+    assert await opens(news(tracking={"opens": "individual"})) is Opens.AGGREGATE
+    assert await opens(news(tracking={"opens": "off"})) is Opens.OFF
+    assert await opens(mail(tracking={"opens": "individual", "clicks": "individual"})) is Opens.OFF
+    await small.tenant(promotional_opens=Opens.INDIVIDUAL)
+    assert await opens(news()) is Opens.INDIVIDUAL
+    assert await opens(news(tracking={"opens": "aggregate"})) is Opens.AGGREGATE
+
+
+async def test_from_is_one_of_the_tenants_addresses(small: World) -> None:
+    await small.submit(**mail(**{"from": {"email": "HELLO@ringwise.example", "name": "Ann of Ringwise"}}))
+    email = await small.last()
+    assert (email.from_address, email.from_name) == ("hello@ringwise.example", "Ann of Ringwise")
+    assert await small.refused(**mail(**{"from": "hello@acme.example"})) == ["from"]
+
+
+async def test_one_person_gets_one_mail_however_often_a_request_names_them(small: World) -> None:
+    accepted = await small.submit(**mail(to=["ann@example.org", "ANN@example.org"], bcc="Ann@Example.org"))
+    assert len(accepted.emails) == 1
+    assert (await small.last()).details is None
+
+
+async def test_what_few_mails_have_is_kept_in_details(small: World) -> None:
+    files = [{"filename": "a.pdf", "content": "eA==", "content_type": "application/pdf", "content_id": "logo@x"}]
+    await small.submit(**mail(reply_to=["b@b.example"], headers={"X-Trace": "1"}, attachments=[*files, *files]))
+    stored = await small.database.read(lambda session: list(session.exec(select(Attachment))))
+    assert [each.data for each in stored] == [b"x"]
+    file = {"id": stored[0].id, "filename": "a.pdf", "content_type": "application/pdf", "content_id": "logo@x"}
+    assert (await small.last()).details == {
+        "reply_to": [["b@b.example", ""]],
+        "headers": {"X-Trace": "1"},
+        "attachments": [file, file],
+    }
+
+
+async def test_bytes_from_python_are_bound_too(small: World) -> None:
+    with pytest.raises(Invalid, match="25 MB"):
+        await small.submit(**mail(attachments=[{"filename": "a", "content": b"x" * (25 * 1024 * 1024 + 1)}]))
+
+
+async def test_staging_captures_what_is_not_ours(sqlite: Database) -> None:
+    world = await world_of(sqlite, replace(SETTINGS, only_to="*@Ours.example, ann@x.example"))
+    for to in ("bob@ours.EXAMPLE", "Ann@x.example", "bob@x.example", "bob@ours.example.evil.example"):
+        await world.submit(**mail(to=to))
+    assert [email.captured for email in await world.emails()] == [False, False, True, True]
+
+
+async def test_the_suppressions_are_asked_with_what_can_be_left(world: World) -> None:
+    left = await world.suppress("ann@example.org", Reason.UNSUBSCRIBE, "topic:notifications")
+    gone = await world.suppress("bob@example.org", Reason.HARD_BOUNCE)
+    await world.suppress("cid@example.org", Reason.COMPLAINT, STREAM_PROMOTIONAL)
+    results = await world.submit_many(
+        mail(),
+        mail(topic="notifications"),
+        mail(to="BOB@example.org"),
+        mail(to="cid@example.org"),
+        news(to="cid@example.org"),
+        news(),
+    )
+    placed = [result.emails[0] for result in results if isinstance(result, Accepted)]
+    assert [each.status for each in placed] == ["queued", "suppressed", "suppressed", "queued", "suppressed", "queued"]
+    assert [each.suppression.id if each.suppression else None for each in placed[:3]] == [None, left, gone]
+    emails = await world.emails()
+    assert [email.suppression_reason for email in emails] == [
+        None,
+        "unsubscribe",
+        "hard_bounce",
+        None,
+        "complaint",
+        None,
+    ]
+    told = await world.database.read(lambda session: list(session.exec(select(Event))))
+    assert {event.kind for event in told} == {"email.suppressed"}
+    assert {event.email_id for event in told} == {emails[1].id, emails[2].id, emails[4].id}
+
+
+async def test_what_is_accepted_is_counted(world: World) -> None:
+    await world.suppress("bob@example.org")
+    tagged = {"tags": {"campaign": "spring"}}
+    await world.submit_many(news(**tagged), news(to="bob@example.org", **tagged), mail(to="x@b.example"))
+    sums = await world.sums()
+    assert sums["all", "", "requested"] + 0 in (1, 2, 3)
+    assert sums["tag", "campaign=spring", "requested"] == 2
+    assert sums["tag", "campaign=spring", "suppressed:manual"] == 1
+    assert sums["topic", "newsletter", "requested"] == sums["template", "newsletter", "requested"] == 2
+
+
+async def test_a_batch_refuses_each_for_itself(small: World) -> None:
+    results = await small.submit_many(mail(), mail(topic="nope"), news(stream="transactional"), mail())
+    assert [type(result) for result in results] == [Accepted, Invalid, Invalid, Accepted]
+    assert [email.id for email in await small.emails()] == [
+        result.id for result in results if isinstance(result, Accepted)
+    ]
+
+
+async def test_expired_before_it_is_sent_is_refused(small: World) -> None:
+    assert await small.refused(**mail(expires_at=NOW - timedelta(seconds=1))) == ["expires_at"]
+    await small.submit(**mail(scheduled_at=NOW - timedelta(days=1), expires_at=NOW + timedelta(days=1)))
+    email = await small.last()
+    assert (email.status, email.due_at, email.scheduled_at) == (Status.QUEUED, NOW, None)
+    await small.submit(**mail(scheduled_at=NOW + timedelta(days=1)))
+    email = await small.last()
+    assert (email.status, email.due_at) == (Status.SCHEDULED, NOW + timedelta(days=1))
+
+
+async def test_thousands_a_second_are_taken_in_batches(small: World) -> None:
+    template = {"template": "welcome", "variables": variables("welcome")}
+    await small.submit(**mail(to="warm@up.example"))
+    asked = [{"stream": "transactional", "to": f"p{i}@example.org", **template} for i in range(1000)]
+    await small.submit_many(*asked)
+    begun = time.perf_counter()
+    results = await small.submit_many(*asked)
+    assert all(isinstance(result, Accepted) for result in results)
+    # Ten thousand a second on a machine of its own; a shared one is slower, a quadratic step much slower.
+    assert time.perf_counter() - begun < 0.5
+
+
+@pytest.mark.parametrize(
+    ("domain", "provider"),
+    [
+        ("gmail.com", "gmail"),
+        ("hotmail.co.uk", "microsoft"),
+        ("yahoo.co.jp", "yahoo"),
+        ("icloud.com", "apple"),
+        ("ours.example", "other"),
+        ("notgmail.com", "other"),
+    ],
+)
+def test_providers_come_from_the_domain(domain: str, provider: str) -> None:
+    assert provider_of(domain) == provider
