@@ -1,7 +1,7 @@
 """From claimed rows to finished mail: fetches what a whole batch needs, and keeps what does not change."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from time import monotonic
@@ -27,7 +27,8 @@ from suppression.token import OptOut
 
 #: A tenant's postal address and topic names may change while workers run; they notice within this many seconds.
 _FRESH = 5.0
-_KEPT_CONTENTS = 512
+#: More than all pipelines of a process can have claimed at once, each of another content.
+_KEPT_CONTENTS = 2048
 _SENDER_ID = re.compile(r"[^a-z0-9]")
 
 
@@ -44,11 +45,13 @@ class _Shelf:
     """What was fetched; contents never change, so they stay."""
 
     contents: dict[int, Parts] = field(default_factory=dict)
+    #: Which contents were wanted, the latest last.
+    used: dict[int, None] = field(default_factory=dict)
     compiled: dict[tuple[int, str], Compiled] = field(default_factory=dict)
     tenants: dict[int, _Sending] = field(default_factory=dict)
     #: Of the emails claimed and not composed yet.
     files: dict[str, Sequence[File]] = field(default_factory=dict)
-    choices: dict[tuple[int, bytes], bool] = field(default_factory=dict)
+    choices: dict[str, bool] = field(default_factory=dict)
 
 
 class Letterbox:
@@ -61,8 +64,21 @@ class Letterbox:
 
     async def prepare(self, jobs: Sequence[Job]) -> None:
         """Fetch contents, tenants, files and choices that a batch needs and that are not at hand."""
+        self._make_room({job.content_id for job in jobs})
         if jobs and self._missing(jobs):
             await self._database.read(lambda session: self._fetch(session, jobs))
+
+    def _make_room(self, wanted: Set[int]) -> None:
+        """Forget the contents that nobody wanted for the longest time; mail claimed before this batch needs its own."""
+        shelf = self._shelf
+        for content_id in wanted:
+            shelf.used.pop(content_id, None)
+            shelf.used[content_id] = None
+        if old := set(list(shelf.used)[: max(0, len(shelf.used) - _KEPT_CONTENTS)]):
+            for content_id in old:
+                del shelf.used[content_id]
+                shelf.contents.pop(content_id, None)
+            shelf.compiled = {key: compiled for key, compiled in shelf.compiled.items() if key[0] not in old}
 
     def _missing(self, jobs: Sequence[Job]) -> bool:
         old = monotonic() - _FRESH
@@ -78,17 +94,18 @@ class Letterbox:
 
     def _fetch(self, session: Session, jobs: Sequence[Job]) -> None:
         shelf = self._shelf
-        if len(shelf.contents) > _KEPT_CONTENTS:
-            shelf.contents.clear()
-            shelf.compiled.clear()
         if wanted := {job.content_id for job in jobs} - shelf.contents.keys():
             for row in session.exec(select(Content).where(col(Content.id).in_(wanted))):
                 shelf.contents[cast("int", row.id)] = Parts.from_dict(row.data)
         for tenant_id in {job.tenant_id for job in jobs}:
             shelf.tenants[tenant_id] = _sending(session, tenant_id)
             measured = [job.fingerprint for job in jobs if job.tenant_id == tenant_id and job.opens == Opens.INDIVIDUAL]
-            for fingerprint, choice in people.tracking_choices(session, tenant_id, measured).items():
-                shelf.choices[tenant_id, fingerprint] = choice
+            choices = people.tracking_choices(session, tenant_id, measured)
+            shelf.choices.update(
+                (job.id, choices[job.fingerprint])
+                for job in jobs
+                if job.tenant_id == tenant_id and job.fingerprint in choices
+            )
         for job in jobs:
             if files := _files(job):
                 shelf.files[job.id] = _read_files(session, job.tenant_id, files)
@@ -100,7 +117,7 @@ class Letterbox:
         pixel = self._pixel(job)
         written = letter.compose(self._order(job, pixel))
         self._shelf.files.pop(job.id, None)
-        self._shelf.choices.pop((job.tenant_id, job.fingerprint), None)
+        self._shelf.choices.pop(job.id, None)
         recipient = address.parse(job.address)
         return Ready(
             sender=job.from_address,
@@ -123,6 +140,7 @@ class Letterbox:
         job = await self._database.read(fetched)
         if job is None or job.address is None:
             return None
+        self._make_room({job.content_id})
         self._shelf.files.pop(job.id, None)
         return letter.view(self._order(job, None))
 
@@ -179,7 +197,7 @@ class Letterbox:
             day = (job.dated_at or job.created_at).date()
             audience = Audience(job.tenant_id, stream, campaign, job.topic or "", job.template or "", day)
             return self._links.aggregate_pixel(audience)
-        choice = self._shelf.choices.get((job.tenant_id, job.fingerprint))
+        choice = self._shelf.choices.get(job.id)
         rule = self._shelf.tenants[job.tenant_id].tenant.consent
         if choice is False or (choice is None and rule is ConsentRule.REQUIRED):
             return None

@@ -1,0 +1,99 @@
+"""What becomes of mail that nobody works on any more: a dead worker's, and what waited too long."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, or_, select, update
+from sqlmodel import Session, col
+
+from mailer.counters import Tally
+from mailer.database import on_postgresql
+from mailer.delivery.claims.rows import EMAIL, EVENT, LEASE, count, event_of
+from mailer.models import Lease
+from mailer.status import CLAIMABLE, Status
+from suppression.rules import Stream
+
+#: After how long without a beat a worker counts as dead.
+LAPSE = timedelta(seconds=30)
+
+
+def recover(session: Session, now: datetime, *, holder: str | None = None) -> int:
+    """Void dead leases and decide what becomes of their mail; return how many emails that were.
+
+    Without an intent nothing was sent: back into the queue. With one, the mail may have gone: a transactional email is
+    sent again (same Message-ID, Date and content), a promotional one is `uncertain` (spec section 3). `holder` names a
+    worker that is known to be dead, such as the `serve` before this one.
+    """
+    lapsed = col(Lease.beat_at) < now - LAPSE
+    dead = select(Lease).where(lapsed if holder is None else or_(lapsed, col(Lease.holder) == holder))
+    if on_postgresql(session):
+        dead = dead.with_for_update(skip_locked=True)
+    number = 0
+    for lease in session.execute(dead).scalars().all():
+        number += void(session, lease.id, now)
+        session.delete(lease)
+    session.flush()
+    return number
+
+
+def void(session: Session, lease: str, now: datetime) -> int:
+    """Take back everything that a lease holds; return how many emails that were."""
+    held = and_(EMAIL.c.lease == lease, EMAIL.c.status == Status.SENDING)
+    sent_again = EMAIL.c.stream == Stream.TRANSACTIONAL
+    unsure = and_(held, EMAIL.c.intent_at.is_not(None), ~sent_again)
+    tally = Tally()
+    doubtful = session.execute(
+        update(EMAIL).where(unsure).values(status=Status.UNCERTAIN, lease=None, settled_at=now).returning(*EMAIL.c)
+    ).all()
+    for job in doubtful:
+        count(tally, job, Status.UNCERTAIN)
+    if doubtful:
+        events = [event_of(job, Status.UNCERTAIN, None, now) for job in doubtful]
+        session.execute(EVENT.insert(), events)
+    tally.write(session)
+    back = session.execute(
+        update(EMAIL)
+        .where(held)
+        .values(
+            status=Status.QUEUED,
+            lease=None,
+            maybe_duplicate=or_(EMAIL.c.maybe_duplicate, EMAIL.c.intent_at.is_not(None)),
+            intent_at=None,
+        )
+        .returning(EMAIL.c.id)
+    ).all()
+    return len(doubtful) + len(back)
+
+
+def give_back(session: Session, lease: str, now: datetime) -> None:
+    """End a lease: what it still holds was not tried, or is in doubt as after a crash."""
+    void(session, lease, now)
+    session.execute(LEASE.delete().where(LEASE.c.id == lease))
+
+
+def expire(session: Session, now: datetime, give_up: timedelta) -> int:
+    """Settle what waited too long: `expires_at` passed, or retries ran out while nobody could claim it."""
+    tally = Tally()
+    number = 0
+    waiting = EMAIL.c.status.in_(CLAIMABLE)
+    rules = (
+        (Status.EXPIRED, and_(waiting, EMAIL.c.expires_at <= now)),
+        (Status.BOUNCED, and_(EMAIL.c.status == Status.DEFERRED, EMAIL.c.dated_at < now - give_up)),
+        # Claimed once, never refused: our own relay was away all the time.
+        (Status.FAILED, and_(EMAIL.c.status == Status.QUEUED, EMAIL.c.dated_at < now - give_up)),
+    )
+    for status, condition in rules:
+        some = select(EMAIL.c.id).where(condition).limit(1000).scalar_subquery()
+        jobs = session.execute(
+            update(EMAIL)
+            .where(EMAIL.c.id.in_(some), condition)
+            .values(status=status, settled_at=now)
+            .returning(*EMAIL.c)
+        ).all()
+        for job in jobs:
+            count(tally, job, status)
+        if jobs:
+            events = [event_of(job, status, {"reply": job.reply}, now) for job in jobs]
+            session.execute(EVENT.insert(), events)
+        number += len(jobs)
+    tally.write(session)
+    return number
