@@ -115,7 +115,7 @@ class _Writer:
                 results += [self._attempt(session, job) for job in jobs]
                 session.commit()
         except BaseException as error:  # noqa: BLE001 - whoever waits must hear of a full disk or a lost file
-            # After a COMMIT that failed, SQLite may still be inside of the transaction: never use that connection again.
+            # After a COMMIT that failed, SQLite may still be in the transaction: never use that connection again.
             self._engine.dispose()
             for job in jobs:
                 job.done.set_exception(error)
@@ -236,10 +236,9 @@ def order_people(session: Session, people: Collection[tuple[int, bytes]], *, alo
     session.connection().execute(_ALONE if alone else _SHARING, {"keys": sorted(keys)})
 
 
-_ALONE, _SHARING = (
-    text(f"SELECT {function}(key) FROM unnest(:keys) AS key").bindparams(bindparam("keys", type_=ARRAY(BigInteger)))
-    for function in ("pg_advisory_xact_lock", "pg_advisory_xact_lock_shared")
-)
+_KEYS = bindparam("keys", type_=ARRAY(BigInteger))
+_ALONE = text("SELECT pg_advisory_xact_lock(key) FROM unnest(:keys) AS key").bindparams(_KEYS)
+_SHARING = text("SELECT pg_advisory_xact_lock_shared(key) FROM unnest(:keys) AS key").bindparams(_KEYS)
 
 #: Classes of SQLSTATE: connection exceptions, rollbacks that ask to try again, too few resources, an operator's act.
 _PASSING = frozenset({"08", "40", "53", "57"})
@@ -256,4 +255,13 @@ def unreachable(error: BaseException) -> bool:
     return str(getattr(cause, "sqlstate", None) or "")[:2] in _PASSING
 
 
-__all__ = ["Database", "among", "asyncpg_url", "insert", "on_postgresql", "order_people", "sqlite_engine", "unreachable"]
+__all__ = [
+    "Database",
+    "among",
+    "asyncpg_url",
+    "insert",
+    "on_postgresql",
+    "order_people",
+    "sqlite_engine",
+    "unreachable",
+]

@@ -129,7 +129,7 @@ class Postgres:
     def give_back(self, url: str) -> None:
         """Empty a database for the next test; whoever still works in it is sent away."""
         name = url.rpartition("/")[2]
-        self.command(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608
+        self.command(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
         self.command("TRUNCATE {} RESTART IDENTITY".format(", ".join(f'"{table}"' for table in self.tables)), url)
         self._free.append(url)
 
@@ -240,8 +240,8 @@ def certificate(folder: Path) -> Certificate:
         missing("openssl")
         raise AssertionError
     made = Certificate(folder / "relay.crt", folder / "relay.key")
-    subject = "-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1".split()
-    kind = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split()
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    kind = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     subprocess.run(
         [openssl, *kind, *subject, "-keyout", made.key, "-out", made.certificate], check=True, capture_output=True
     )
@@ -520,7 +520,9 @@ class _Talk:
     async def dot(self, raw: bytes) -> None:
         unstuffed = raw.replace(b"\r\n..", b"\r\n.").removeprefix(b".")
         mail = Mail(self.sender, self.recipient, unstuffed, raw, self.number, self.options)
-        trick = next((each for each in self.relay.tricks if each.stage is Stage.DOT and each.to in self.recipient), None)
+        trick = next(
+            (each for each in self.relay.tricks if each.stage is Stage.DOT and each.to in self.recipient), None
+        )
         doubtful = trick is not None and trick.times != 0 and (trick.close or trick.hang or trick.answer is not None)
         if not doubtful or (trick and trick.takes):
             self.relay.mails.append(mail)

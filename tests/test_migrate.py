@@ -95,8 +95,9 @@ async def test_the_way_down_and_up_again(fresh_url: str) -> None:
 
 async def test_a_database_of_a_newer_program_is_refused_with_a_sentence(fresh_url: str) -> None:
     await upgrade(fresh_url)
-    await inside(fresh_url, lambda connection: connection.execute(text("UPDATE alembic_version SET version_num='9999'")))
-    with pytest.raises(WrongVersion, match="9999, which this program does not know: run the newer program that made it"):
+    newer = text("UPDATE alembic_version SET version_num='9999'")
+    await inside(fresh_url, lambda connection: connection.execute(newer))
+    with pytest.raises(WrongVersion, match="9999, which this program does not know: run the newer program that made"):
         await upgrade(fresh_url)
     database = Database(fresh_url)
     try:
@@ -109,7 +110,7 @@ async def test_a_database_of_a_newer_program_is_refused_with_a_sentence(fresh_ur
 async def test_an_empty_postgresql_is_not_migrated_by_the_way(postgres: Postgres) -> None:
     database = Database(postgres.create())
     try:
-        with pytest.raises(WrongVersion, match="has version none, this program needs .*: run `mailer migrate` first"):
+        with pytest.raises(WrongVersion, match=r"has version none, this program needs .*: run `mailer migrate` first"):
             await migrate.make_ready(database)
     finally:
         await database.close()

@@ -36,9 +36,9 @@ def test_settings_come_before_what_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_malformed_ring_is_a_sentence_that_names_the_setting(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="^MAILER_SECRET_KEYS: "):
+    with pytest.raises(ConfigurationError, match=r"^MAILER_SECRET_KEYS: "):
         secrets.token_ring(Settings(data_dir=str(tmp_path), secret_keys="short"))
-    with pytest.raises(ConfigurationError, match="^MAILER_SUPPRESSION_KEY: "):
+    with pytest.raises(ConfigurationError, match=r"^MAILER_SUPPRESSION_KEY: "):
         secrets.fingerprints(Settings(data_dir=str(tmp_path), suppression_key="short"))
 
 

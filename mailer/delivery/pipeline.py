@@ -8,14 +8,15 @@ import asyncio
 import heapq
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
-from mailer.database import Database, unreachable
+from mailer.database import Database
 from mailer.delivery import claims, replies
 from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker
+from mailer.delivery.committing import GroupCommit, ended
 from mailer.delivery.relay import RelayAway
 from mailer.delivery.replies import Stage
 from mailer.delivery.wire import Answer, Envelope, Lost, Wire
@@ -29,9 +30,6 @@ logger = logging.getLogger(__name__)
 _BATCH = 200
 _LOW = 100
 _URGENT = 50
-#: Shared commits: how many at once, and how many connections' steps in one.
-_COMMITTERS = 2
-_SHARED = 64
 #: A kept connection says goodbye after this much idleness; relays close it sooner or later anyway.
 _IDLE = timedelta(seconds=20)
 #: RFC 5321 leaves it open; big receivers want new connections now and then (R4.7).
@@ -93,9 +91,9 @@ class Identity(NamedTuple):
 class _State:
     """What a running pipeline holds."""
 
-    worker: Worker
+    lease: str
+    commits: GroupCommit
     queue: list[tuple[int, datetime, str, Job]] = field(default_factory=list)
-    steps: list[tuple[Step, asyncio.Future[None]]] = field(default_factory=list)
     carriers: set[asyncio.Task[None]] = field(default_factory=set)
     #: Nothing more was due at the last claim.
     exhausted: bool = False
@@ -110,8 +108,6 @@ class Pipeline:
         #: Why nothing is sent at present, for `/readyz`; None while all is well.
         self.trouble: str | None = None
         self._database, self._letters, self._retry, self._who = database, letters, retry, who
-        # SQLite has one writer: a second committer would only make the groups smaller.
-        self._committers = _COMMITTERS if database.on_postgresql else 1
         self._state: _State | None = None
         self._idle: list[tuple[Wire, float]] = []
         self._rung = False
@@ -119,7 +115,6 @@ class Pipeline:
         self._running = asyncio.Lock()
         self._hungry = asyncio.Event()
         self._filled = asyncio.Condition()
-        self._to_commit = asyncio.Event()
         self._failures = 0
         self._resume_at = 0.0
 
@@ -150,9 +145,10 @@ class Pipeline:
         lease = await self._database.run(
             lambda session: claims.open_lease(session, self.route.stream, self._who.holder, _now()), urgency=0
         )
-        state = self._state = _State(Worker(lease, random.randrange(16), self._who.key_id))
-        helpers = [asyncio.create_task(self._commits(state)) for _ in range(self._committers)]
-        helpers.append(asyncio.create_task(self._beat(lease)))
+        worker = Worker(lease, random.randrange(16), self._who.key_id)
+        state = self._state = _State(lease, GroupCommit(self._database, worker, self._urgency))
+        state.commits.start()
+        helpers = [asyncio.create_task(self._beat(lease))]
         try:
             await self._fill(state)
             helpers.append(asyncio.create_task(self._filling(state)))
@@ -163,16 +159,15 @@ class Pipeline:
                     carrier.result()
         finally:
             self._state = None
-            committers, others = helpers[: self._committers], helpers[self._committers :]
-            # The committers go last: whoever ends has a last outcome to commit.
-            await _ended({*others, *state.carriers})
-            await _ended(committers)
+            # The commits go last: whoever ends has a last outcome to commit.
+            await ended({*helpers, *state.carriers})
+            await state.commits.end()
             await self._database.run(lambda session: claims.give_back(session, lease, _now()), urgency=0)
 
     # --- claiming -------------------------------------------------------------------------------------------------
 
     async def _fill(self, state: _State, *, limit: int = _BATCH, urgencies: tuple[int, ...] = (0, 1, 2)) -> None:
-        ask = Ask(self.route.stream, self.route.captured, state.worker.lease, limit, urgencies)
+        ask = Ask(self.route.stream, self.route.captured, state.lease, limit, urgencies)
         jobs = await self._database.run(lambda session: claims.claim(session, ask, _now()), urgency=self._urgency)
         if len(urgencies) > 1:
             state.exhausted = len(jobs) < limit
@@ -360,7 +355,7 @@ class Pipeline:
         return Outcome(job, Status.DEFERRED, reply=reply, category="in_doubt", due_at=due_at, maybe_duplicate=True)
 
     def _soon(self, job: Job, shortest: float, longest: float) -> datetime:
-        """Return when to try again: soon the first time; a relay that goes on so would else get it every few seconds."""
+        """Return when to try again: soon the first time; a relay that goes on so would get it every few seconds."""
         if job.attempts:
             return _now() + self._retry.after(job.attempts)
         return _now() + timedelta(seconds=random.uniform(shortest, longest))
@@ -375,63 +370,15 @@ class Pipeline:
             else:
                 await wire.quit()
 
-    # --- group commits --------------------------------------------------------------------------------------------
-
     async def _commit(self, state: _State, step: Step) -> None:
         """Have one step committed together with those of the other connections."""
         if step.outcome is None and step.intent is None:
             return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        state.steps.append((step, done))
-        self._to_commit.set()
-        await done
+        await state.commits.commit(step)
         if step.outcome is not None and step.outcome.status is Status.QUEUED:
             # Only now a claim can find it.
             self._rung = True
             self._hungry.set()
-
-    async def _commits(self, state: _State) -> None:
-        while True:
-            await self._to_commit.wait()
-            some, state.steps = state.steps[:_SHARED], state.steps[_SHARED:]
-            if not state.steps:
-                self._to_commit.clear()
-            if some:
-                await self._commit_together(state, some)
-
-    async def _commit_together(self, state: _State, some: Sequence[tuple[Step, asyncio.Future[None]]]) -> None:
-        """Commit what waits; an outcome is tried until it is written, so nobody hears "done" too early."""
-        steps = [step for step, _done in some]
-        waits = iter((0.1, 0.2, 0.5, 1.0))
-        while True:
-            try:
-                await self._database.run(
-                    lambda session: claims.commit(session, steps, state.worker, _now()), urgency=self._urgency
-                )
-                break
-            except Exception as error:  # noqa: BLE001 - whatever happened, no intent was granted
-                for step in steps:
-                    step.granted = False
-                if not unreachable(error):
-                    await self._apart(state, some, error)
-                    return
-                await asyncio.sleep(next(waits, 2.0))
-        for _step, done in some:
-            if not done.done():
-                done.set_result(None)
-
-    async def _apart(self, state: _State, some: Sequence[tuple[Step, asyncio.Future[None]]], error: Exception) -> None:
-        """One of these steps cannot be written: find it, so that the others are not held up by it."""
-        if len(some) > 1:
-            for one in some:
-                await self._commit_together(state, [one])
-            return
-        step, done = some[0]
-        identifier = (step.intent or (step.outcome.job if step.outcome else None)).id  # type: ignore[union-attr]
-        # The email keeps its intent, and the end of the lease decides as it does after a crash: honestly.
-        logger.error("an outcome could not be written for %s", identifier, exc_info=error)
-        if not done.done():
-            done.set_result(None)
 
     async def _beat(self, lease: str) -> None:
         while True:
@@ -440,13 +387,6 @@ class Pipeline:
                 await self._database.run(lambda session: claims.beat(session, lease, _now()), urgency=0)
             except Exception as error:  # noqa: BLE001 - the next beat may succeed; a lapsed lease is fenced
                 logger.warning("a heartbeat could not be written: %s", type(error).__name__)
-
-
-async def _ended(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait until they are over."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _now() -> datetime:

@@ -127,7 +127,7 @@ async def test_many_claimers_at_once_never_share_a_row(database: Database) -> No
         empty = 0
         while empty < 2:
             ask = Ask(P, None, worker.lease, 17)
-            jobs = await database.run(lambda session: claims.claim(session, ask, NOW))
+            jobs = await database.run(lambda session, ask=ask: claims.claim(session, ask, NOW))  # type: ignore[misc]
             assert len(jobs) <= 17
             taken += [job.id for job in jobs]
             empty += not jobs
@@ -404,9 +404,7 @@ async def test_two_that_recover_at_once_do_it_once(database: Database) -> None:
     for job in jobs[:2]:
         await intend(database, worker, job)
     moment = NOW + timedelta(minutes=5)
-    changed = await asyncio.gather(
-        *(database.run(lambda session: claims.recover(session, moment)) for _ in range(3))
-    )
+    changed = await asyncio.gather(*(database.run(lambda session: claims.recover(session, moment)) for _ in range(3)))
     assert sum(changed) == 5
     assert await database.read(mails.sums) == {"uncertain": 2}
 
@@ -536,9 +534,7 @@ async def test_an_intent_waits_for_an_opt_out_that_is_being_written_and_is_refus
     async def leave() -> None:
         assert postgresql._async is not None
         async with postgresql._async.connect() as connection, connection.begin():
-            await connection.run_sync(
-                lambda held: optouts.opted_out(Session(held), opt_out, How(Kind.LINK), NOW)
-            )
+            await connection.run_sync(lambda held: optouts.opted_out(Session(held), opt_out, How(Kind.LINK), NOW))
             written.set()
             await go_on.wait()
 

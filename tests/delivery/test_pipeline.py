@@ -11,9 +11,11 @@ from sqlalchemy import text
 from sqlmodel import Session, col, select
 
 from mailer.database import Database
+from mailer.delivery import claims
 from mailer.delivery import pipeline as pipelines
 from mailer.delivery.claims import Job
 from mailer.delivery.pipeline import Pipeline
+from mailer.errors import MailerError
 from mailer.models import Email, Lease
 from mailer.status import Status
 from suppression.entries import Entry
@@ -191,7 +193,7 @@ async def test_one_mail_that_cannot_be_composed_does_not_stop_the_others(
     database: Database, relay: Relay, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     await add(database, 20)
-    broken = {"p3@example.org": KeyError("content"), "p7@example.org": pipelines.MailerError("no such template")}
+    broken = {"p3@example.org": KeyError("content"), "p7@example.org": MailerError("no such template")}
     async with asyncio.timeout(10):
         await make(letters=Letters(broken=broken)).ring()
     assert await database.read(mails.statuses) == {Status.SENT: 18, Status.FAILED: 2}
@@ -360,9 +362,7 @@ async def test_a_421_in_the_middle_of_a_session_is_a_rest_and_no_bounce(
 # --- order
 
 
-async def test_an_urgent_mail_passes_a_long_queue_on_a_slow_relay(
-    database: Database, relay: Relay, make: Make
-) -> None:
+async def test_an_urgent_mail_passes_a_long_queue_on_a_slow_relay(database: Database, relay: Relay, make: Make) -> None:
     relay.at(Stage.DOT, wait=0.02)
     await add(database, 500, T)
     pipeline = make(T, connections=2)
@@ -488,7 +488,7 @@ async def test_a_worker_that_slept_while_its_lease_lapsed_sends_nothing_twice(
     await until(lambda: len(relay.mails) >= 10)
 
     def lapse(session: Session) -> int:
-        return pipelines.claims.recover(session, datetime.now(UTC) + timedelta(minutes=1))
+        return claims.recover(session, datetime.now(UTC) + timedelta(minutes=1))
 
     await database.run(lapse)
     await running

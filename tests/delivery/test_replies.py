@@ -23,7 +23,7 @@ TABLE = [
     ("552 too many recipients", DEFERRED, "transient", False),
     # The address is the cause and will stay so.
     ("550 5.1.1 no such user", BOUNCED, "invalid_recipient", True),
-    ("550 5.1.1 The email account that you tried to reach does not exist.\n5.1.1 Try again", BOUNCED, "invalid_recipient", True),
+    ("550 5.1.1 The account that you tried to reach does not exist.\n5.1.1 Try", BOUNCED, "invalid_recipient", True),
     ("550 5.1.2 bad destination host", BOUNCED, "bad_domain", True),
     ("553 5.1.3 bad syntax", BOUNCED, "invalid_recipient", True),
     ("550 5.1.6 mailbox has moved", BOUNCED, "invalid_recipient", True),
@@ -38,7 +38,7 @@ TABLE = [
     ("550 5.2.1 The email account that you tried to reach is disabled", BOUNCED, "inactive_mailbox", True),
     ("550 5.2.1 account inactive", BOUNCED, "inactive_mailbox", True),
     ("550 5.2.1 disabled at corporate.example", BOUNCED, "inactive_mailbox", True),
-    ("550 5.2.1 The user you are trying to contact is receiving mail at a rate that prevents", BOUNCED, "transient", False),
+    ("550 5.2.1 The user you are trying to contact is receiving mail at a rate", BOUNCED, "transient", False),
     ("550 5.2.1 no mail here", BOUNCED, "inactive_mailbox", False),
     # Full, not gone.
     ("552 5.2.2 mailbox full", BOUNCED, "mailbox_full", False),
@@ -122,7 +122,9 @@ def test_the_enhanced_code_is_found_and_an_ip_address_is_none(text: str, code: s
 
 
 def test_what_is_stored_holds_no_address() -> None:
-    stored = told(Answer(550, "5.1.1 <ann.o'hara+x@example.org>: Recipient bob@example.org rejected\nsee (c@d.example)"))
+    stored = told(
+        Answer(550, "5.1.1 <ann.o'hara+x@example.org>: Recipient bob@example.org rejected\nsee (c@d.example)")
+    )
     assert "@" not in stored
     assert stored.startswith("550 5.1.1 <address>: Recipient <address> rejected")
     assert len(told(Answer(550, "x" * 5000))) == 500

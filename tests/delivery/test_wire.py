@@ -105,7 +105,7 @@ async def said(opened: Open) -> Callable[[bytes, float], Awaitable[Answer]]:
 
     async def say(reply: bytes, pause: float) -> Answer:
         wire = Wire(frozenset())
-        reading = asyncio.get_running_loop().create_future()
+        reading: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         wire._waiting.append(reading)
         for octet in reply:
             wire.data_received(bytes([octet]))
@@ -174,7 +174,9 @@ def test_composed_mail_is_not_touched_but_for_its_dots() -> None:
     assert dot_stuffed(b".a\r\n..b\r\nc.\r\n.\r\n") == b"..a\r\n...b\r\nc.\r\n..\r\n"
 
 
-@pytest.mark.parametrize("end", [b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\n.\r\n", b"\r\n\x00.\r\n"])
+@pytest.mark.parametrize(
+    "end", [b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\n.\r\n", b"\r\n\x00.\r\n"]
+)
 async def test_smuggled_commands_stay_a_part_of_the_mail(relay: Relay, opened: Open, end: bytes) -> None:
     wire = await opened(relay)
     data = b"Subject: hi\r\n\r\nbegin" + end + b"MAIL FROM:<evil@x.example>\r\nRCPT TO:<v@x.example>\r\nDATA\r\nend\r\n"
