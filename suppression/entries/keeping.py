@@ -42,7 +42,7 @@ class LiftError(ValueError):
     """The entry may not be lifted so."""
 
 
-class UnknownEntry(LiftError, LookupError):  # noqa: N818 - the name is the sentence
+class UnknownEntry(LiftError, LookupError):
     """There is no such entry."""
 
 

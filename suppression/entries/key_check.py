@@ -10,7 +10,7 @@ from suppression.address import Fingerprints
 from suppression.entries.table import KeyProof, insert_new
 
 
-class WrongKey(Exception):  # noqa: N818 - the name is the sentence
+class WrongKey(Exception):
     """The ring of suppression keys is not the one this database was built with."""
 
 
