@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
+from sqlmodel import Session
+
 from mailer import clock, migrate, secrets, tenancy
 from mailer.database import Database
 from mailer.delivery import claims
@@ -83,6 +85,20 @@ class Service:
         """Say that a stream has mail; call it after the commit."""
         if self._bells is not None:
             self._bells.ring(stream)
+
+    async def broker_trouble(self) -> str | None:
+        """Return why bells cannot be rung between processes; None while they can."""
+        return await asyncio.to_thread(self._bells.trouble) if self._bells is not None else "not started"
+
+    async def waiting(self) -> dict[Stream, float]:
+        """Return for how many seconds the oldest due email of each stream has been waiting."""
+
+        def ages(session: Session) -> dict[Stream, float]:
+            now = self.now()
+            oldest = {stream: claims.oldest_due(session, stream, now) for stream in Stream}
+            return {stream: (now - (since or now)).total_seconds() for stream, since in oldest.items()}
+
+        return await self.database.read(ages)
 
     async def view(self, email_id: str) -> str | None:
         """Return a promotional email's HTML without its pixel; None where it is unknown or erased."""

@@ -83,6 +83,16 @@ class Bells:
             # Workers look for themselves every half second, so a lost bell costs that and no mail.
             logger.warning("a bell could not be rung: %s", type(error).__name__)
 
+    def trouble(self) -> str | None:
+        """Return why bells cannot be rung between processes; None while they can. It blocks for two seconds at most."""
+        if not isinstance(self._broker, RedisBroker):
+            return None
+        try:
+            self._broker.client.ping()
+        except RedisError as error:
+            return f"away ({type(error).__name__}): mail is found by the workers' own look"
+        return None
+
     def start(self, streams: frozenset[Stream]) -> None:
         """Answer the bells of these streams in this process."""
         self._loop = asyncio.get_running_loop()

@@ -25,7 +25,7 @@ from suppression.rules import STREAM_PROMOTIONAL, Origin, Reason, Stream
 T, P = Stream.TRANSACTIONAL, Stream.PROMOTIONAL
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 KEY = "k1"
-_TABLE = SQLModel.metadata.tables["email"]
+TABLE = SQLModel.metadata.tables["email"]
 
 
 class Fields(TypedDict, total=False):
@@ -89,7 +89,7 @@ def add(
             "maybe_duplicate": False,
         }
         rows.append({**row, **fields})
-    session.execute(insert(_TABLE), rows)
+    session.execute(insert(TABLE), rows)
     return [str(row["id"]) for row in rows]
 
 
@@ -152,13 +152,13 @@ def claim(
 
 def move(session: Session, identifiers: Sequence[str], **values: Any) -> None:
     """Change rows as somebody else would."""
-    session.execute(update(_TABLE).where(_TABLE.c.id.in_(identifiers)).values(**values))
+    session.execute(update(TABLE).where(TABLE.c.id.in_(identifiers)).values(**values))
 
 
 def make_due(session: Session) -> None:
     """Let the wait of everything that is deferred be over."""
     past = datetime.now(UTC) - timedelta(seconds=1)
-    session.execute(update(_TABLE).where(_TABLE.c.status == Status.DEFERRED).values(due_at=past))
+    session.execute(update(TABLE).where(TABLE.c.status == Status.DEFERRED).values(due_at=past))
 
 
 class Letters:

@@ -3,7 +3,7 @@
 from mailer.delivery.claims.recovering import LAPSE, expire, give_back, recover, void
 from mailer.delivery.claims.rows import Ask, Job, Outcome, Step, Worker
 from mailer.delivery.claims.settling import commit, settle
-from mailer.delivery.claims.taking import beat, claim, due, open_lease
+from mailer.delivery.claims.taking import beat, claim, due, oldest_due, open_lease
 
 __all__ = [
     "LAPSE",
@@ -18,6 +18,7 @@ __all__ = [
     "due",
     "expire",
     "give_back",
+    "oldest_due",
     "open_lease",
     "recover",
     "settle",

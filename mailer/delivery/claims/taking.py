@@ -51,19 +51,24 @@ def claim(session: Session, ask: Ask, now: datetime) -> list[Job]:
     return sorted(jobs, key=lambda job: (job.urgency, job.due_at, job.id))
 
 
-def due(session: Session, stream: Stream, now: datetime) -> bool:
-    """Return whether anything of a stream could be claimed now."""
+def oldest_due(session: Session, stream: Stream, now: datetime) -> datetime | None:
+    """Return since when the oldest email that could be claimed now has been due; None where nothing is."""
+    found: list[datetime] = []
     for urgency in (0, 1, 2):
-        statement = select(EMAIL.c.id).where(
+        statement = select(EMAIL.c.due_at).where(
             EMAIL.c.stream == stream,
             EMAIL.c.captured.in_([True, False]),
             EMAIL.c.urgency == urgency,
             EMAIL.c.status.in_(CLAIMABLE),
             EMAIL.c.due_at <= now,
         )
-        if session.execute(statement.limit(1)).first():
-            return True
-    return False
+        found += session.execute(statement.order_by(EMAIL.c.due_at).limit(1)).scalars().all()
+    return min(found, default=None)
+
+
+def due(session: Session, stream: Stream, now: datetime) -> bool:
+    """Return whether anything of a stream could be claimed now."""
+    return oldest_due(session, stream, now) is not None
 
 
 def open_lease(session: Session, stream: Stream, holder: str, now: datetime) -> str:

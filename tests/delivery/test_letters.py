@@ -1,0 +1,101 @@
+"""From claimed rows to mail: what a batch needs is at hand, and nobody's choice is lost on the way."""
+
+from collections.abc import Sequence
+
+import pytest
+from sqlmodel import Session, update
+
+from mailer import people
+from mailer.compose.templates import Content as Parts
+from mailer.database import Database
+from mailer.delivery import letters
+from mailer.delivery.claims import Job
+from mailer.delivery.letters import Letterbox
+from mailer.links import Links
+from mailer.models import ConsentRule, Content, Opens, Tenant
+from mailer.settings import Settings
+from suppression.token import Ring
+from tests.delivery import mails
+from tests.delivery.mails import NOW, P
+
+WORDS: dict[str, object] = {
+    "name": None,
+    "stream": "promotional",
+    "parts": {"en": {"subject": "Hello", "html": "<p>Hello</p>", "text": None}},
+    "literal": True,
+}
+
+
+@pytest.fixture
+def letterbox(sqlite: Database) -> Letterbox:
+    """Composes for a tenant with a postal address."""
+    return Letterbox(sqlite, Links(Settings(public_url="https://x.example"), Ring("k1:" + "a" * 32)))
+
+
+def write(session: Session, rule: ConsentRule = ConsentRule.REQUIRED) -> None:
+    mails.found(session)
+    session.execute(update(Content).values(data=Parts.from_dict(WORDS).to_dict()))
+    session.execute(update(Tenant).values(postal_address="1 High Street", consent=rule))
+
+
+def claimed(session: Session) -> Sequence[Job]:
+    return mails.claim(session, P)[1]
+
+
+@pytest.mark.parametrize("rule", ConsentRule)
+@pytest.mark.parametrize("granted", [True, False, None])
+async def test_every_mail_of_a_batch_obeys_the_persons_choice(
+    sqlite: Database, letterbox: Letterbox, rule: ConsentRule, granted: bool | None
+) -> None:
+    def verb(session: Session) -> Sequence[Job]:
+        write(session, rule)
+        for _ in range(3):
+            mails.add(session, 1, P)
+        mails.move(session, [job.id for job in session.execute(mails.TABLE.select())], opens=Opens.INDIVIDUAL)
+        if granted is not None:
+            someone = mails.fingerprint("p0@example.org")
+            people.choose_tracking(session, 1, someone, granted=granted, source="test", now=NOW)
+        return claimed(session)
+
+    jobs = await sqlite.run(verb)
+    await letterbox.prepare(jobs)
+    measured = granted or (granted is None and rule is ConsentRule.NOT_REFUSED)
+    assert [letterbox.compose(job).tracked for job in jobs] == [measured] * 3
+
+
+async def test_mail_that_waits_keeps_its_content_while_others_come(
+    sqlite: Database, letterbox: Letterbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "_KEPT_CONTENTS", 6)
+
+    def verb(session: Session) -> Sequence[Job]:
+        write(session)
+        for number in range(2, 13):
+            data = Parts.from_dict(WORDS).to_dict()
+            session.add(Content(id=number, tenant_id=1, digest=str(number), data=data, created_at=NOW))
+        session.flush()
+        for number, identifier in enumerate(mails.add(session, 12, P)):
+            mails.move(session, [identifier], content_id=number + 1)
+        return claimed(session)
+
+    jobs = await sqlite.run(verb)
+    for start in range(0, 12, 3):
+        await letterbox.prepare(jobs[start : start + 3])
+        for job in jobs[max(0, start - 3) : start + 3]:
+            assert b"Hello" in letterbox.compose(job).data
+    assert len(letterbox._shelf.contents) <= 6
+    assert len(letterbox._shelf.compiled) <= 6
+
+
+async def test_a_mail_is_the_same_at_every_attempt(sqlite: Database, letterbox: Letterbox) -> None:
+    def verb(session: Session) -> Sequence[Job]:
+        write(session)
+        mails.add(session, 1, P)
+        return claimed(session)
+
+    [job] = await sqlite.run(verb)
+    composed = []
+    for _ in range(2):
+        await letterbox.prepare([job])
+        composed.append(letterbox.compose(job).data)
+    assert composed[0] == composed[1]

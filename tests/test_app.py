@@ -1,0 +1,104 @@
+"""What probes ask, who may read the inbox, and what a stranger at the door gets."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from mailer import tenancy
+from mailer.models import Scope
+from mailer.service import Service
+from mailer.settings import Settings
+from mailer.web.app import create_app
+from suppression.rules import Stream
+
+
+async def running(folder: Path, **settings: str) -> Service:
+    service = Service.build(Settings(data_dir=str(folder), **settings))
+    await service.prepare()
+    await service.start(streams=frozenset(Stream), ticking=True)
+    return service
+
+
+def client(service: Service, *, host: str = "127.0.0.1:8000", peer: str = "127.0.0.1") -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(create_app(service), client=(peer, 1234))
+    return httpx2.AsyncClient(transport=transport, base_url=f"http://{host}")
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    service = await running(tmp_path)
+    yield service
+    await service.stop()
+
+
+async def test_probes_say_that_mail_is_captured_and_how_long_it_waits(service: Service) -> None:
+    async with client(service) as http:
+        assert (await http.get("/healthz")).text == "ok\n"
+        ready = await http.get("/readyz")
+        assert ready.status_code == 200
+        assert ready.json() == {
+            "ready": True,
+            "database": "ok",
+            "broker": "ok",
+            "relays": {"transactional": "captured, not sent", "promotional": "captured, not sent"},
+            "queue_age_seconds": {"transactional": 0.0, "promotional": 0.0},
+        }
+        assert "mailer_hits_dropped_total 0.0" in (await http.get("/metrics")).text
+
+
+@pytest.mark.parametrize(
+    ("host", "peer", "status"),
+    [
+        ("127.0.0.1:8000", "127.0.0.1", 200),
+        ("localhost:8000", "127.0.0.1", 200),
+        # A name elsewhere that resolves to this machine must not read mail in a visitor's browser.
+        ("evil.example:8000", "127.0.0.1", 401),
+        ("127.0.0.1:8000", "203.0.113.7", 401),
+    ],
+)
+async def test_the_inbox_is_for_this_machine(service: Service, host: str, peer: str, status: int) -> None:
+    async with client(service, host=host, peer=peer) as http:
+        assert (await http.get("/inbox")).status_code == status
+
+
+async def test_with_a_public_address_the_inbox_needs_an_admin_key(tmp_path: Path) -> None:
+    service = await running(tmp_path, public_url="https://mail.example.org")
+    try:
+        keys = {
+            scope: await service.database.run(
+                lambda session, scope=scope: (
+                    tenancy.create_key(  # type: ignore[misc]
+                        session, 1, scope.value, scopes=[scope], captures=False, now=service.now()
+                    ).plain
+                )
+            )
+            for scope in (Scope.ADMIN, Scope.READ)
+        }
+        async with client(service) as http:
+            assert (await http.get("/inbox")).status_code == 401
+            assert (await http.get("/inbox", auth=("any", keys[Scope.READ]))).status_code == 401
+            assert (await http.get("/inbox", auth=("any", "wrong"))).status_code == 401
+            assert (await http.get("/inbox", auth=("any", keys[Scope.ADMIN]))).status_code == 200
+    finally:
+        await service.stop()
+
+
+async def test_without_an_inbox_relay_there_is_no_inbox(tmp_path: Path) -> None:
+    relay = "smtp://127.0.0.1:1?starttls=off"
+    service = await running(
+        tmp_path, transactional_relay=relay, promotional_relay=relay, public_url="https://m.example.org"
+    )
+    try:
+        async with client(service) as http:
+            assert (await http.get("/inbox", auth=("any", "wrong"))).status_code in {401, 404}
+            assert (await http.get("/readyz")).json()["relays"] == {"transactional": "ok", "promotional": "ok"}
+    finally:
+        await service.stop()
+
+
+async def test_a_path_that_is_nobodys_is_a_404(service: Service) -> None:
+    async with client(service) as http:
+        assert (await http.get("/nowhere")).status_code == 404
+        assert (await http.get("/", follow_redirects=False)).headers["location"] == "/inbox"
