@@ -7,11 +7,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import Session
 
 from mailer.database import Database, asyncpg_url, sqlite_engine
-from mailer.errors import WrongVersion
+from mailer.errors import ConfigurationError, WrongVersion
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -58,6 +59,12 @@ def upgrade_sqlite(path: Path) -> None:
     try:
         with engine.begin() as connection:
             upgrade(connection)
+    except DatabaseError as error:
+        if "not a database" in str(error.orig):
+            raise ConfigurationError(
+                f"MAILER_DATA_DIR: {path} is not a SQLite database: move it away, or name another folder"
+            ) from error
+        raise
     finally:
         engine.dispose()
 

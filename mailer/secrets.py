@@ -15,6 +15,8 @@ from suppression.token import Ring
 def data_folder(settings: Settings) -> Path:
     """Return the data folder, made if need be; raises `ConfigurationError` where it cannot be used."""
     folder = settings.folder
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(f"MAILER_DATA_DIR: {folder} is a file: name a folder")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         probe = folder / f".probe-{secrets.token_hex(8)}"

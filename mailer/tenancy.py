@@ -84,6 +84,12 @@ def prepare(session: Session, settings: Settings, now: datetime) -> Tenant:
         session.flush()
     for stream in Stream:
         _sync_identity(session, _id(tenant), stream, settings.sender(stream))
+    # What recipients read on their pages: whom the mail that they can leave is from.
+    sender = settings.sender(Stream.PROMOTIONAL) or settings.sender(Stream.TRANSACTIONAL)
+    if sender and (name := parse_from(sender).name) and tenant.name != name:
+        tenant.name = name
+        session.add(tenant)
+        session.flush()
     return tenant
 
 
@@ -244,7 +250,8 @@ def _sync_identity(session: Session, tenant_id: int, stream: Stream, setting: st
     try:
         who = parse_from(setting)
     except Invalid as error:
-        raise ConfigurationError(f"the From of the {stream} stream in the settings is wrong: {error}") from error
+        why = "; ".join(problem.message for problem in error.problems)
+        raise ConfigurationError(f"MAILER_FROM or MAILER_{stream.upper()}_FROM: {why}") from error
     session.execute(delete(Identity).where(*of_stream, col(Identity.address) != who.address))
     table = SQLModel.metadata.tables["identity"]
     statement = database.insert(session, table).values(

@@ -44,7 +44,7 @@ def test_a_malformed_ring_is_a_sentence_that_names_the_setting(tmp_path: Path) -
 
 def test_a_folder_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(ConfigurationError, match="cannot be written"):
+    with pytest.raises(ConfigurationError, match="is a file"):
         secrets.data_folder(Settings(data_dir=str(tmp_path / "data")))
 
 

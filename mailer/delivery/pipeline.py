@@ -107,6 +107,8 @@ class Pipeline:
         self.route = route
         #: Why nothing is sent at present, for `/readyz`; None while all is well.
         self.trouble: str | None = None
+        #: Whether the relay has taken a mail yet.
+        self.proven = False
         self._database, self._letters, self._retry, self._who = database, letters, retry, who
         self._state: _State | None = None
         self._idle: list[tuple[Wire, float]] = []
@@ -317,7 +319,7 @@ class Pipeline:
         except Lost as lost:
             return self._in_doubt(job) if lost.in_doubt else self._unsent(wire, job)
         if answer.positive:
-            self.trouble, self._failures = None, 0
+            self.trouble, self.proven, self._failures = None, True, 0
             return Outcome(job, Status.SENT, reply=replies.told(answer), tracked=ready.tracked)
         return self._refused(job, answer, Stage.DATA)
 

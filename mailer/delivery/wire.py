@@ -196,8 +196,8 @@ def whole_lines(data: bytes) -> bytes:
 
     A bare CR or LF around a dot would end the mail for some servers only: SMTP smuggling (RFC 5321 section 2.3.8).
     """
-    ends = data.count(b"\r\n")
-    if data.count(b"\n") != ends or data.count(b"\r") != ends:
+    rest = data.replace(b"\r\n", b"")
+    if b"\n" in rest or b"\r" in rest:
         data = _LINE_END.sub(b"\r\n", data)
     return data if data.endswith(b"\r\n") else data + b"\r\n"
 
