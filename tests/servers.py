@@ -130,6 +130,8 @@ class Postgres:
         """Empty a database for the next test; whoever still works in it is sent away."""
         name = url.rpartition("/")[2]
         self.command(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        # A test may have set a watch on the emails (tests/delivery/mails.py).
+        self.command("DROP TRIGGER IF EXISTS watched ON email", url)
         self.command("TRUNCATE {} RESTART IDENTITY".format(", ".join(f'"{table}"' for table in self.tables)), url)
         self._free.append(url)
 
