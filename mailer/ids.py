@@ -46,7 +46,9 @@ def to_bytes(identifier: str) -> bytes:
         if letter not in _VALUES:
             raise ValueError("an id has only lower-case letters and digits")
         number = number << 5 | _VALUES[letter]
-    return number.to_bytes(17)[1:]
+    if number >> 128:
+        raise ValueError("an id has 128 bits, so its first letter is 7 at most")
+    return number.to_bytes(16)
 
 
 def from_bytes(prefix: str, raw: bytes) -> str:

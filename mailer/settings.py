@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from mailer.errors import ConfigurationError
 from suppression.rules import Stream
 
+_LONGEST = 3650 * 86400
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -46,7 +47,10 @@ def parse_relay(text: str, setting: str) -> Relay:
     """Return the relay that an address such as ``smtp://user:pw@host:587?starttls=off`` names."""
     if text == "inbox:":
         return Relay(scheme="inbox", connections=8)
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise ConfigurationError(f"{setting} must be an address such as smtp://host:587") from error
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ConfigurationError(f"{setting} must be inbox: or smtp://host:port or smtps://host:port")
     try:
@@ -79,7 +83,10 @@ def parse_duration(text: str, setting: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
     if not found:
         raise ConfigurationError(f"{setting} must be a length of time such as 30s, 5m, 2h or 3d, not {text!r}")
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if seconds > _LONGEST:
+        raise ConfigurationError(f"{setting} must be at most 3650d")
+    return timedelta(seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

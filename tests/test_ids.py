@@ -53,3 +53,8 @@ def test_an_id_becomes_bytes_and_comes_back() -> None:
 def test_what_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="an id has"):
         ids.to_bytes(text)
+
+
+def test_an_id_above_128_bits_is_none() -> None:
+    with pytest.raises(ValueError, match="128 bits"):
+        ids.to_bytes("em_" + "z" * 26)

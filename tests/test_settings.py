@@ -178,3 +178,14 @@ def test_a_stream_may_have_its_own_sender_and_public_address() -> None:
     )
     assert (settings.sender(T), settings.sender(P)) == ("us@x.example", "news@x.example")
     assert (settings.base_url(T), settings.base_url(P)) == ("https://x.example", "https://news.x.example/mail")
+
+
+@pytest.mark.parametrize("relay", ["smtp://[::1", "smtp://h:99999", "ftp://h", "smtp://"])
+def test_a_relay_that_is_no_address_is_a_sentence(relay: str) -> None:
+    with pytest.raises(ConfigurationError, match="MAILER_TRANSACTIONAL_RELAY"):
+        Settings.read({"MAILER_TRANSACTIONAL_RELAY": relay, "MAILER_PROMOTIONAL_RELAY": "inbox:"})
+
+
+def test_a_length_of_time_has_a_bound() -> None:
+    with pytest.raises(ConfigurationError, match="MAILER_GIVE_UP_AFTER must be at most 3650d"):
+        Settings.read({"MAILER_GIVE_UP_AFTER": "99999999999d"})

@@ -74,6 +74,7 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
     """Settle what waited too long: `expires_at` passed, or retries ran out while nobody could claim it."""
     tally = Tally()
     number = 0
+    # The same words as the partial index on waiting mail has: no look at the rest of a big table.
     waiting = EMAIL.c.status.in_(CLAIMABLE)
     rules = (
         (Status.EXPIRED, and_(waiting, EMAIL.c.expires_at <= now)),
