@@ -78,6 +78,8 @@ def problems_of(error: ValidationError, data: object) -> list[Problem]:
 
 def _sentence(error: ErrorDetails) -> str:
     told = error["msg"].removeprefix("Input ")
+    if error["type"] == "too_short" and error["loc"][-1:] == ("to",):
+        return "name at least one recipient"
     return _SENTENCES.get(error["type"]) or (told if error["type"] == "wrong" else told[0].lower() + told[1:])
 
 
@@ -133,13 +135,20 @@ def _text(value: str) -> str:
 
 
 def _mailboxes(value: object) -> object:
-    """Return a list of mailboxes however few of them were written, and however shortly."""
-    items = value if isinstance(value, list | tuple) else [value]
-    return [{"email": item} if isinstance(item, str) else item for item in items]
+    """Return a list of mailboxes however few of them were written."""
+    if isinstance(value, list | tuple):
+        return value
+    if isinstance(value, str | Mapping | Mailbox):
+        return [value]
+    raise wrong("must be an address, an object with email and name, or a list of these")
 
 
 def _mailbox(value: object) -> object:
-    return {"email": value} if isinstance(value, str) else value
+    if isinstance(value, Mapping | Mailbox):
+        return value
+    if isinstance(value, str):
+        return {"email": value}
+    raise wrong("must be an address, or an object with email and name")
 
 
 def _decoded(value: object) -> object:
@@ -169,6 +178,8 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if why := header_rules.forbidden_name(name) or header_rules.forbidden(text):
             raise wrong(f"the header {why}", name)
+        if name.lower() == "reply-to":
+            raise wrong("give the addresses that replies go to as `reply_to`, not as a header", name)
     if len({name.lower() for name in value}) < len(value):
         raise wrong("names one header twice")
     return value
@@ -223,7 +234,7 @@ class Mailbox(_Draft):
 Moment = Annotated[datetime, BeforeValidator(_moment, json_schema_input_type=datetime)]
 OneMailbox = Annotated[Mailbox, BeforeValidator(_mailbox, json_schema_input_type=str | Mailbox)]
 Mailboxes = Annotated[
-    list[Mailbox],
+    list[OneMailbox],
     BeforeValidator(_mailboxes, json_schema_input_type=str | Mailbox | list[str | Mailbox]),
     Field(max_length=MOST_RECIPIENTS),
 ]
@@ -288,11 +299,11 @@ class Tracking(_Draft):
     clicks: Opens | None = None
 
 
-class Draft(Composition):
-    """One mail to send."""
+class RenderDraft(Composition):
+    """A mail to look at, as it would be sent, though nobody need be named; nothing is sent."""
 
-    stream: Stream
-    to: Annotated[Mailboxes, Field(min_length=1)]
+    stream: Stream | None = None
+    to: Mailboxes = Field(default_factory=list)
     cc: Mailboxes = Field(default_factory=list)
     bcc: Mailboxes = Field(default_factory=list)
     from_: OneMailbox | None = Field(default=None, alias="from")
@@ -323,6 +334,13 @@ class Draft(Composition):
         return self
 
 
+class Draft(RenderDraft):
+    """One mail to send."""
+
+    stream: Stream
+    to: Annotated[Mailboxes, Field(min_length=1)]
+
+
 class Batch(_Draft):
     """Many emails at once; each is accepted or refused for itself."""
 
@@ -335,18 +353,18 @@ class Reschedule(_Draft):
     scheduled_at: Moment
 
 
-class RenderDraft(Composition):
-    """A mail to look at; nothing is sent."""
-
-    stream: Stream | None = None
-
-
 class PartsDraft(_Draft):
     """One locale's sources; without a text the text is made from the HTML."""
 
     subject: Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(_text)]
     html: BodyText | None = None
     text: BodyText | None = None
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Self:
+        if self.html is None and self.text is None:
+            raise wrong("is required, or text", "html")
+        return self
 
 
 class TemplateDraft(_Draft):

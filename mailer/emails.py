@@ -1,11 +1,12 @@
 """Emails that were accepted: what became of them, taking one back, moving its time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, cast
 
-from sqlalchemy import and_, or_, update
+from sqlalchemy import and_, case, or_, update
+from sqlalchemy import select as sql_select
 from sqlmodel import Session, SQLModel, col, select
 
 from mailer import counters, ids
@@ -16,9 +17,12 @@ from mailer.status import WAITING, Status
 from suppression.rules import Stream
 
 _email = SQLModel.metadata.tables[str(Email.__tablename__)]
+_content = SQLModel.metadata.tables[str(Content.__tablename__)]
 
 #: What can still be moved in time; a deferred email is on its way already.
 _MOVABLE = (Status.SCHEDULED, Status.QUEUED)
+#: How the built-in inbox answers what it took.
+_INBOX_SAID = "Captured, not sent"
 #: RFC 5321 lets an email be taken back until its intent to be sent is durable.
 _TAKEABLE = or_(_email.c.status.in_(WAITING), and_(_email.c.status == Status.SENDING, _email.c.intent_at.is_(None)))
 
@@ -48,12 +52,17 @@ class Shown(NamedTuple):
     """What an email's content says about itself."""
 
     version: int | None
-    #: Only of a literal body: a template's subject is made for each recipient.
+    #: Only of a literal body; a template's subject is made for each recipient.
     subject: str | None
 
 
-def view(email: Email, events: Sequence[Event] = (), shown: Shown | None = None) -> dict[str, object]:
-    """Return an email as JSON shows it; `email.queued` and `email.sent` are told by its own times."""
+def view(
+    email: Email, events: Sequence[Event] = (), shown: Shown | None = None, *, captures: Collection[Stream] = ()
+) -> dict[str, object]:
+    """Return an email as JSON shows it; `email.queued` and `email.sent` are told by its own times.
+
+    `captures` are the streams whose relay is the inbox: where what still waits will go.
+    """
     suppression = None
     if email.suppression_id is not None:
         suppression = {"id": email.suppression_id, "reason": email.suppression_reason}
@@ -78,11 +87,18 @@ def view(email: Email, events: Sequence[Event] = (), shown: Shown | None = None)
         "expires_at": email.expires_at,
         "attempts": email.attempts,
         "reply": email.reply,
-        "captured": email.captured,
+        "captured": _captured(email, captures),
         "maybe_duplicate": email.maybe_duplicate,
         "suppression": suppression,
         "events": _told(email, events),
     }
+
+
+def _captured(email: Email, captures: Collection[Stream]) -> bool:
+    """Return whether an email went to the inbox or, if it goes at all, will go there."""
+    if email.captured or _INBOX_SAID in (email.reply or ""):
+        return True
+    return email.sent_at is None and email.settled_at is None and email.stream in captures
 
 
 def _told(email: Email, events: Sequence[Event]) -> list[dict[str, object]]:
@@ -117,10 +133,15 @@ def shown_of(session: Session, email: Email) -> Shown:
 
 
 def versions_of(session: Session, emails: Sequence[Email]) -> Mapping[int, Shown]:
-    """Return by content id which version of their templates many emails have; no body is read."""
-    wanted = {email.content_id for email in emails}
-    found = session.exec(select(Content.id, Content.version).where(col(Content.id).in_(wanted)))
-    return {identifier: Shown(version, None) for identifier, version in found if identifier is not None}
+    """Return by content id which version of its template, or which literal subject, emails have; no body is read."""
+    shown: dict[int, Shown] = {}
+    # A literal body has one part, in the locale of its emails.
+    for locale in {email.locale for email in emails}:
+        wanted = {email.content_id for email in emails if email.locale == locale}
+        subject = case((_content.c.name.is_(None), _content.c.data["parts", locale, "subject"].as_string()))
+        found = session.execute(sql_select(_content.c.id, _content.c.version, subject).where(_content.c.id.in_(wanted)))
+        shown.update({identifier: Shown(version, said) for identifier, version, said in found})
+    return shown
 
 
 def listing(session: Session, tenant_id: int, wanted: Filter, *, limit: int, after: str | None = None) -> Page:

@@ -456,3 +456,46 @@ async def test_a_mail_can_be_looked_at_without_sending(api: Api) -> None:
     unknown = await api.post("/v1/emails/render", {"template": "nope"})
     assert (unknown.status_code, paths(unknown)) == (422, ["template"])
     assert await stored(api) == []
+
+
+@pytest.mark.parametrize("name", ["Reply-To", "reply-to", "REPLY-TO"])
+async def test_reply_to_is_no_header(api: Api, name: str) -> None:
+    response = await api.post("/v1/emails", mail(headers={name: "ann@example.org"}))
+    assert (response.status_code, paths(response)) == (422, [f"headers.{name}"])
+    assert "reply_to" in response.text
+
+
+async def test_a_list_is_answered_by_a_list(api: Api) -> None:
+    for to in (["ann@example.org"], ["ann@example.org", "ANN@example.org"]):
+        response = await api.post("/v1/emails", mail(to=to))
+        assert [each.to for each in SeveralView.model_validate(data(response)).data] == ["ann@example.org"]
+    PlacedView.model_validate(data(await api.post("/v1/emails", mail(to={"email": "ann@example.org"}))))
+    SeveralView.model_validate(data(await api.post("/v1/emails", mail(cc="ann@example.org"))))
+    batch = [mail(), mail(to=["ann@example.org"]), 5]
+    one, several, bad = rows(await api.post("/v1/emails/batch", {"emails": batch}))
+    PlacedView.model_validate(one)
+    assert len(SeveralView.model_validate(several).data) == 1
+    assert bad["status"] == 422
+
+
+async def test_what_is_about_to_be_sent_can_be_looked_at(api: Api) -> None:
+    asked = mail(cc="bob@example.org", tags={"a": "b"}, headers={"X-A": "1"}, scheduled_at="2090-01-01T00:00:00Z")
+    assert data(await api.post("/v1/emails/render", asked))["subject"] == "Hello"
+    literal = {"stream": "promotional", "to": "ann@example.org", "subject": "Sale", "html": "<p>Sale</p>"}
+    shown = data(await api.post("/v1/emails/render", {**literal, "topic": "promotions"}))
+    assert "https://preview.invalid/" in str(shown["html"])
+    assert "1 Main Street, Kyiv" in str(shown["html"])
+    for change, path in (({"to": "nobody"}, "to"), ({"topic": "nope"}, "topic"), ({"surprise": 1}, "surprise")):
+        wrong = await api.post("/v1/emails/render", {**literal, **change})
+        assert (wrong.status_code, paths(wrong)) == (422, [path])
+    assert await stored(api) == []
+
+
+@pytest.mark.parametrize(
+    ("to", "sentence"),
+    [([], "name at least one recipient"), (None, "must be an address, an object with email and name, or a list")],
+)
+async def test_nobody_is_told_in_english(api: Api, to: object, sentence: str) -> None:
+    response = await api.post("/v1/emails", mail(to=to))
+    assert (response.status_code, paths(response)) == (422, ["to"])
+    assert sentence in response.text

@@ -340,3 +340,45 @@ async def test_answers_are_what_the_document_says(api: Api) -> None:
     ]
     for shape, answer in answers:
         shape.model_validate(answer)
+
+
+@pytest.mark.parametrize("after", ["zzz", "em_zzz", "ev_01k9zzzzzzzzzzzzzzzzzzzzzz", "01k9zzzzzzzzzzzzzzzzzzzzzz"])
+async def test_a_cursor_that_is_none_is_422(api: Api, after: str) -> None:
+    response = await api.get(f"/v1/emails?after={after}")
+    assert (response.status_code, paths(response)) == (422, ["after"])
+
+
+async def test_a_tag_without_value_is_told_how_to_write_it(api: Api) -> None:
+    response = await api.get("/v1/emails?tag=a")
+    assert (response.status_code, paths(response)) == (422, ["tag"])
+    assert "tag=name=value" in response.text
+
+
+async def test_mail_to_the_inbox_is_captured_and_its_subject_listed(api: Api) -> None:
+    identifier = data(await api.post("/v1/emails", mail()))["id"]
+    [listed] = rows(await api.get("/v1/emails"))
+    assert (listed["captured"], listed["subject"]) == (True, "Hello")
+    assert data(await api.get(f"/v1/emails/{identifier}"))["captured"] is True
+
+
+@pytest.mark.parametrize(
+    ("parts", "path", "said"),
+    [
+        ({"en": {"subject": "Hi", "html": "<p>\n{% if %}"}}, "parts.en.html", "line 2"),
+        ({"en": {"subject": "Hi {{ stranger }}", "text": "x"}}, "parts.en.subject", "line 1"),
+        (
+            {
+                "de": {"subject": "Hi", "text": "x"},
+                "en": {"subject": "Hi", "text": "x"},
+                "uk": {"subject": "Hi", "text": "{{ stranger }}"},
+            },
+            "parts.uk.text",
+            "stranger",
+        ),
+        ({"en": {"subject": "Hi"}}, "parts.en.html", "is required"),
+    ],
+)
+async def test_a_wrong_template_says_where(api: Api, parts: Json, path: str, said: str) -> None:
+    response = await api.post("/v1/templates", {**TEMPLATE, "parts": parts})
+    assert (response.status_code, paths(response)) == (422, [path])
+    assert said in response.text

@@ -373,7 +373,7 @@ def test_a_failure_is_one_sentence(quick: Quick, words: list[str], code: int, sa
         ("MAILER_TRANSACTIONAL_RELAY", "smtp://localhost", "MAILER_PROMOTIONAL_RELAY"),
         ("MAILER_REDIS_URL", "redis://localhost", "PostgreSQL"),
         ("MAILER_SUPPRESSION_KEY", "short", "MAILER_SUPPRESSION_KEY"),
-        ("MAILER_FROM", "nobody", "From"),
+        ("MAILER_FROM", "nobody", "MAILER_FROM"),
         ("MAILER_DATA_DIR", "/proc/nowhere", "/proc/nowhere"),
         ("MAILER_DATABASE_URL", "postgresql://u:p@127.0.0.1:1/x", "database"),
         ("MAILER_DATABASE_URL", "sqlite:////nowhere/at/all.db", "database"),
@@ -410,7 +410,7 @@ def test_a_database_of_another_version_and_a_file_that_is_none_are_refused(quick
     for leftover in database.parent.glob("mailer.db*"):
         leftover.unlink()
     database.write_bytes(b"these are not the bytes of a database" * 100)
-    assert "not a database" in quick.run("topic", "list", code=1).stderr
+    assert "is not a SQLite database: move it away" in quick.run("topic", "list", code=2).stderr
 
 
 def test_every_command_helps(quick: Quick) -> None:

@@ -14,6 +14,7 @@ from mailer.errors import Conflict, Invalid, NotFound
 from mailer.models import Counter, Email, Event
 from mailer.status import Status
 from mailer.submission import Submitter
+from suppression.rules import Stream
 from tests.test_api_world import intake, mail, prepared
 
 NOW = datetime(2027, 3, 1, 9, 30, tzinfo=UTC)
@@ -148,3 +149,20 @@ async def test_a_list_is_filtered_by_tag_and_person(database: Database) -> None:
     assert len(await found(Filter())) == 2
     with pytest.raises(Invalid):
         await found(Filter(tag="odd"))
+
+
+async def test_captured_is_what_went_to_the_inbox_or_will_go_there(sqlite: Database) -> None:
+    email = await placed(sqlite)
+
+    async def captured(*captures: Stream) -> object:
+        def verb(session: Session) -> object:
+            return emails.view(emails.get(session, email.tenant_id, email.id), captures=captures)["captured"]
+
+        return await sqlite.read(verb)
+
+    assert (await captured(), await captured(Stream.TRANSACTIONAL)) == (False, True)
+    assert await captured(Stream.PROMOTIONAL) is False
+    await change(sqlite, email, status=Status.SENT, sent_at=NOW, reply="250 2.0.0 Ok: queued")
+    assert await captured(Stream.TRANSACTIONAL) is False
+    await change(sqlite, email, reply="250 2.0.0 Captured, not sent")
+    assert await captured() is True

@@ -314,3 +314,29 @@ async def test_thousands_a_second_are_taken_in_batches(small: World) -> None:
 )
 def test_providers_come_from_the_domain(domain: str, provider: str) -> None:
     assert provider_of(domain) == provider
+
+
+def offer(html: str) -> dict[str, object]:
+    return {"stream": "promotional", "to": "ann@example.org", "topic": "newsletter", "subject": "Hi", "html": html}
+
+
+async def test_promotional_html_that_gmail_would_clip_is_refused(world: World) -> None:
+    edge = "<p>" + "x" * (95 * 1024 - 7) + "</p>"
+    await world.submit(**offer(edge))
+    for html in (edge + "x", "<p>" + "я" * 50_000):
+        with pytest.raises(Invalid, match="Gmail clips a mail at 102 KB and would hide the unsubscribe link") as caught:
+            await world.submit(**offer(html))
+        assert [problem.path for problem in caught.value.problems] == ["html"]
+    await world.submit(**mail(html=edge + "x"))
+
+
+async def test_promotional_html_that_hides_its_footer_is_refused_at_once(world: World) -> None:
+    await world.submit(**offer("<p>hi<!-- unclosed"))
+    hidden = offer("<body hidden><p>hi</p></body>")
+    for _ in range(2):
+        assert await world.refused(**hidden) == ["html"]
+    assert await world.refused(**offer("<div>" * 9000)) == ["html"]
+    good, bad = await world.submit_many(offer("<p>hi</p>"), hidden)
+    assert isinstance(good, Accepted)
+    assert isinstance(bad, Invalid)
+    assert len(await world.emails()) == 2

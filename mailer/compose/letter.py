@@ -142,7 +142,6 @@ class Letter:
     subject: str
     needs_smtputf8: bool
     html_size: int
-    clipped: bool
 
     def to_bytes(self) -> bytes:
         """Return the whole mail."""
@@ -159,17 +158,21 @@ def compose(order: Order) -> Letter:
     values = compiled.values(constants, _given(order))
     values["subject"] = subject = compiled.subject(constants, values)
     html, text = _bodies(compiled, constants, values)
+    size = html.size if html is not None else 0
+    if size > CLIPPED_AT and isinstance(purpose, Promotional):
+        raise ContentError(
+            f"The HTML has {size} bytes, Gmail clips a mail at {CLIPPED_AT} (102 KB)"
+            " and would hide the unsubscribe link: shorten it."
+        )
     entity = mime.assemble(text, html, order.attachments, mime.boundary(order.message_id))
     lines = [*_envelope(order, subject), *_automatic(order), *_list_headers(purpose)]
     lines += [headers.custom(name, value) for name, value in order.extra_headers]
-    size = html.size if html is not None else 0
     return Letter(
         headers=(*lines, ("MIME-Version", "1.0"), *entity.headers),
         body=entity.body,
         subject=subject,
         needs_smtputf8=any(not value.isascii() for _, value in lines),
         html_size=size,
-        clipped=size > CLIPPED_AT and isinstance(purpose, Promotional),
     )
 
 

@@ -14,10 +14,13 @@ _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, keep_style_tags=
 _BODY_END = re.compile(
     r"<!--.*?(?:--!?>|$)"
     r"|<(?P<raw>style|script|title|textarea|xmp|iframe|noembed|noframes)\b.*?(?:</(?P=raw)\s*>|$)"
-    r"|(?P<body></body(?:[\s/][^>]*)?>)"
-    r"|<[a-z](?:\"[^\"]*\"|'[^']*'|[^'\">])*>",
+    r"|(?P<body></body(?:[\s/][^>]*+)?+(?:>|\Z))"
+    # Nothing is tried twice: a tag without its end reaches to the end, else this would be quadratic.
+    r"|<[a-z](?:=\s*+\"[^\"]*+\"|=\s*+'[^']*+'|[^>])*+(?:>|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
+_BODY_TAG = re.compile(r"<body[\s/>]", re.IGNORECASE)
+_DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)
 _ATTRIBUTE_SELECTOR = re.compile(r"\[\s*([a-zA-Z-]+)")
 
 
@@ -44,6 +47,25 @@ def insert(html: str, addition: str) -> str:
     """Put markup before the last real </body>, else at the end (R6.5)."""
     end = body_end(html)
     return html[:end] + addition + html[end:]
+
+
+def insert_first(html: str, addition: str) -> str:
+    """Put markup after the first real <body>, else at the start, where nothing left open can swallow it."""
+    start = _DOCTYPE.match(html)
+    place = start.end() if start else 0
+    for found in _BODY_END.finditer(html):
+        if _BODY_TAG.match(found[0]):
+            place = found.end()
+            break
+    return html[:place] + addition + html[place:]
+
+
+def styled(html: str) -> str:
+    """Return the HTML with what its style sheets hide said in attributes; as it is where they cannot be read."""
+    try:
+        return inline(html)
+    except ContentError:
+        return html
 
 
 def pixel(url: str) -> str:

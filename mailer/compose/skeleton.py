@@ -246,15 +246,30 @@ def _finish_html(rendered: Rendered, *, literal: bool) -> FramedHtml:
     if not literal:
         _refuse_decisive(rendered)
         html = markup.inline(html)
+    html = _with_footer(rendered, html)
+    # What a reader of the HTML surely sees is in its text as well: the footer is never missing there.
     walked = text.walk(html, prefix)
-    if footer := rendered.footer(walked.text):
-        html = markup.insert(html, footer.html())
-        walked = text.walk(html, prefix)
     html = markup.insert(html, rendered.printer.sentinel(_PIXEL)) + "\n"
     frame = rendered.render.slots(rendered.printer)
     derived = rendered.split(walked.text)
     openings = _openings(rendered, walked.open_links)
     return FramedHtml(frame, Body(rendered.split(html)), Body(derived), tuple(openings))
+
+
+def _with_footer(rendered: Rendered, html: str) -> str:
+    """Return the HTML with all that its reader must see (spec §3, R1.16), or raise ContentError."""
+    constants, prefix = rendered.constants, rendered.printer.prefix
+    if not constants.promotional and not constants.opt_out:
+        return html
+    footer = rendered.footer(text.seen(markup.styled(html), prefix))
+    if footer is None:
+        return html
+    # What is left open swallows what stands at the end; the start is the next best place.
+    for place in (markup.insert, markup.insert_first):
+        candidate = place(html, footer.html())
+        if rendered.footer(text.seen(markup.styled(candidate), prefix)) is None:
+            return candidate
+    raise ContentError("The HTML hides what stands at its end: close its comments and elements.")
 
 
 def _refuse_decisive(rendered: Rendered) -> None:
@@ -334,6 +349,19 @@ class Compiled:
 def compile_content(content: Content, locale: str | None = None, *, whole: bool = False) -> Compiled:
     """Compile a content for one locale; done once per version, `whole` renders every mail anew (for comparison)."""
     return Compiled(content, locale, whole=whole)
+
+
+def rehearse_literal(content: Content) -> None:
+    """Find the place of the footer in a literal body's HTML as promotional mail needs it, or raise ContentError."""
+    for locale, parts in content.parts.items():
+        address = "1 Example Street, Example"
+        constants = Constants(locale, postal_address=address, opt_out=True, view=True, promotional=True)
+        render = Render(content, None, "body.html", parts.html or "")
+        printer, html = Printer(f"q{render.digest.hex()[:12]}x", {}), clean(parts.html or "")
+        try:
+            _with_footer(Rendered(html, printer, constants, {}, frozenset(), render), html)
+        except RecursionError:
+            raise ContentError("The HTML is nested too deeply.") from None
 
 
 def rehearse(content: Content) -> None:

@@ -15,6 +15,11 @@ _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGN
 UNSEEN = str.maketrans(dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u034f", "")) | {0xA0: " ", 0x202F: " "}
 
 _SKIPPED = frozenset({"script", "style", "head", "title", "template", "noscript", "object", "iframe", "svg", "map"})
+#: What a browser shows as source, as a field of a form, only after a click, or not at all.
+_NOT_READ = _SKIPPED | {
+    *("textarea", "select", "datalist", "xmp", "plaintext", "noembed", "noframes", "frameset"),
+    *("audio", "video", "canvas", "math", "dialog", "details"),
+}
 #: How many line ends stand before and after: one makes a line, two a paragraph.
 _GAPS = {
     **dict.fromkeys(("p", "ul", "ol", "dl", "blockquote", "pre", "table", "h1", "h2", "h3", "h4", "h5", "h6"), 2),
@@ -27,8 +32,9 @@ _GAPS = {
 class _Writer:
     """Collects text, with the gaps that blocks ask for and never more."""
 
-    def __init__(self, slot: str) -> None:
+    def __init__(self, slot: str, skipped: frozenset[str] = _SKIPPED) -> None:
         self.slot = slot
+        self.skipped = skipped
         self.open_links: list[tuple[str, str]] = []
         self.parts: list[str] = []
         self._gap = 0
@@ -103,13 +109,22 @@ def walk(html: str, slot: str) -> Walked:
     return Walked(text + "\n" if text else "", writer.open_links)
 
 
+def seen(html: str, slot: str) -> str:
+    """Return the text and the links that a reader of the HTML surely sees, whatever its writer left open or hid."""
+    writer = _Writer(slot, _NOT_READ)
+    root = LexborHTMLParser(html).root
+    if root is not None:
+        _element(root, "html", writer)
+    return "".join(writer.parts).translate(UNSEEN)
+
+
 def _children(node: LexborNode, writer: _Writer) -> None:
     child = node.first_child
     while child is not None:
         tag = child.tag
         if tag == "-text":
             writer.write(child.text_content or "")
-        elif tag is not None and tag[0] not in "-_" and tag not in _SKIPPED:
+        elif tag is not None and tag[0] not in "-_" and tag not in writer.skipped:
             _element(child, tag, writer)
         child = child.next
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from threading import Lock
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -15,6 +16,9 @@ from sqlmodel import Session, SQLModel
 
 from mailer import catalogue, database, ids
 from mailer.catalogue import Edition
+from mailer.compose.errors import ContentError
+from mailer.compose.skeleton import rehearse_literal
+from mailer.compose.templates import Content as Body
 from mailer.compose.templates import Urgency
 from mailer.counters import Tally
 from mailer.drafts import Attachment, Draft, Mailbox
@@ -30,6 +34,12 @@ from suppression.rules import Stream, Topic
 NOTIFICATIONS = "notifications"
 #: ... but for invoices, security and access mail (spec section 3), besides everything urgent.
 OWED = frozenset({"invoice", "purchase-confirmation", "password-reset", "teammate-invite"})
+#: Bytes of promotional HTML: room for the footer below the 102 KB at which Gmail clips (R3.11).
+_LARGEST = 95 * 1024
+#: The digests of the literal bodies that were rehearsed and found to be in order.
+_rehearsed: dict[str, None] = {}
+_KEPT = 4096
+_lock = Lock()
 _OPENS = list(Opens)
 _NOTHING_YET: Mapping[str, object] = {"attempts": 0, "tracked": False, "maybe_duplicate": False}
 
@@ -79,6 +89,8 @@ class Desk:
         found = self.literals.get(said)
         if found is None:
             body = catalogue.written(draft.stream, subject, draft.html, draft.text, locale=locale)
+            if draft.stream is Stream.PROMOTIONAL and draft.html:
+                _check_shown(body, draft.html)
             found = catalogue.literal(self.session, self.sender.tenant_id, body, self.now)
             self.literals[said] = found
         return found
@@ -91,6 +103,28 @@ class Desk:
         """Note an event."""
         event = {"id": ids.new("ev", self.now), "tenant_id": self.house.tenant_id, "email_id": email_id}
         self.events.append({**event, "kind": f"email.{status}", "at": self.now, "data": data})
+
+
+def _check_shown(body: Body, html: str) -> None:
+    """Refuse promotional HTML whose reader would not see the way out; each body is rehearsed once a process."""
+    if (size := len(html.encode("utf-8", "surrogatepass"))) > _LARGEST:
+        sentence = (
+            f"has {size} bytes: Gmail clips a mail at 102 KB and would hide the unsubscribe link;"
+            f" shorten it to {_LARGEST} bytes (95 KB), or link to the rest"
+        )
+        raise Invalid(Problem("html", sentence))
+    digest = body.digest()
+    with _lock:
+        if digest in _rehearsed:
+            return
+    try:
+        rehearse_literal(body)
+    except ContentError as error:
+        raise Invalid(Problem("html", str(error))) from error
+    with _lock:
+        _rehearsed[digest] = None
+        if len(_rehearsed) > _KEPT:
+            del _rehearsed[next(iter(_rehearsed))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +223,10 @@ def _check_promotional(desk: Desk, topic: Topic | None, people: Sequence[Person]
         problems.append(Problem("topic", "is required: promotional mail belongs to a topic that people can leave"))
     if not desk.house.postal_address:
         way = "set MAILER_POSTAL_ADDRESS" if desk.house.own_setting else "give the tenant one"
-        problems.append(Problem("", f"promotional mail must show the sender's postal address: {way}"))
+        problems.append(Problem("stream", f"promotional mail must show the sender's postal address: {way}"))
     if not all(person.captured for person in people) and _lacks_https(desk.context.settings):
         sentence = "promotional mail to a real relay needs links by https: set MAILER_PUBLIC_URL to an https address"
-        problems.append(Problem("", sentence))
+        problems.append(Problem("stream", sentence))
 
 
 @lru_cache(maxsize=8)

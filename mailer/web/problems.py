@@ -69,6 +69,8 @@ def describe(error: Exception) -> dict[str, object]:
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return described(status, "this is our fault; it was logged")
     problems = error.problems if isinstance(error, Invalid) else ()
+    if isinstance(error, ContentError):
+        problems = (Problem("", str(error)),)
     return described(status, str(error), problems)
 
 

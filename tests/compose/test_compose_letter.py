@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from selectolax.lexbor import LexborHTMLParser
 
 from mailer.compose.errors import ContentError
 from mailer.compose.letter import (
@@ -23,6 +25,7 @@ from mailer.compose.letter import (
     compose,
     view,
 )
+from mailer.compose.markup import body_end
 from mailer.compose.mime import Attachment
 
 if TYPE_CHECKING:
@@ -282,11 +285,64 @@ def test_a_template_with_its_own_footer_gets_no_second_one(
     assert letter.text.count("Ringwise Ltd") == 1
 
 
-def test_promotional_html_that_would_be_clipped_says_so(make: "Make", promotional: Promotional) -> None:
-    assert not compose(make(purpose=promotional)).clipped
-    letter = compose(make(purpose=promotional, html="<p>" + "long " * 25_000 + "</p>"))
-    assert letter.clipped
-    assert letter.html_size > 102 * 1024
+OPEN_ENDED = [
+    "<p>hi<!-- unclosed",
+    '<div style="display:none"><p>hi',
+    "<style>.x{display:none}</style><div class=x><p>hi",
+    "<!DOCTYPE html><html><body><p>hi</p><!-- <body> --><div hidden></body></html>",
+    *(
+        f"<p>hi</p><{tag}>"
+        for tag in ["textarea", "title", "select", "script", "style", "xmp", "template", "details", "plaintext"]
+    ),
+]
+
+
+@pytest.mark.parametrize("html", OPEN_ENDED)
+@pytest.mark.parametrize("literal", [True, False])
+@pytest.mark.parametrize("leavable", [True, False])
+def test_what_the_html_leaves_open_cannot_hide_the_footer(
+    make: "Make", read: Reader, promotional: Promotional, html: str, literal: bool, leavable: bool
+) -> None:
+    purpose: Promotional | Transactional = promotional
+    if leavable:
+        purpose = Transactional(promotional.topic, promotional.opt_out, "x.example")
+    letter = read(make(html=html, literal=literal, purpose=purpose, pixel_url=PIXEL))
+    body = LexborHTMLParser(letter.html).body
+    assert body is not None
+    hidden = "[hidden], [style*='display:none'], [style*='display: none'], .x, template, details"
+    for node in body.css(hidden):
+        node.decompose()
+    assert [link.attributes["href"] for link in body.css("a")][:1] == ["https://x.example/u/token23"]
+    assert "https://x.example/u/token23" in letter.text
+    if not leavable:
+        assert "1 High Street, Testville" in body.text()
+        assert "1 High Street, Testville" in letter.text
+
+
+@pytest.mark.parametrize("piece", ["<a ", "<a '", '<a b="', "</body ", "<!--", "<style "])
+def test_tags_without_an_end_cost_no_more_than_others(piece: str) -> None:
+    html = piece * (90_000 // len(piece))
+    began = time.perf_counter()
+    body_end(html)
+    assert time.perf_counter() - began < 0.5
+
+
+@pytest.mark.parametrize("html", ["<body hidden><p>hi</p></body>", '<html style="display:none"><p>hi'])
+@pytest.mark.parametrize("literal", [True, False])
+def test_html_that_hides_all_of_itself_is_refused(
+    make: "Make", promotional: Promotional, html: str, literal: bool
+) -> None:
+    with pytest.raises(ContentError, match="hides what stands at its end: close its comments and elements"):
+        compose(make(html=html, literal=literal, purpose=promotional))
+    compose(make(html=html, literal=literal))
+
+
+def test_promotional_html_that_would_be_clipped_is_refused(make: "Make", promotional: Promotional) -> None:
+    long = "<p>" + "long " * 25_000 + "</p>"
+    assert compose(make(purpose=promotional)).html_size < 102 * 1024
+    assert compose(make(html=long)).html_size > 102 * 1024
+    with pytest.raises(ContentError, match="102 KB"):
+        compose(make(purpose=promotional, html=long))
 
 
 def test_the_same_order_makes_the_same_bytes(make: "Make", promotional: Promotional) -> None:

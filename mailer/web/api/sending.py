@@ -40,13 +40,14 @@ class _Work:
 
 async def send(call: Call) -> Answer | Response:
     """Accept one mail."""
-    draft = call.draft(Draft)
+    asked = call.json()
+    draft = drafts.parse(Draft, asked)
 
     def verb(session: Session) -> Sequence[Accepted | Refused]:
         return [submission.submit(session, call.submitter, draft, call.service.intake, call.now)]
 
     def told(results: Sequence[Accepted | Refused]) -> Answer:
-        return Answer(_told(results[0]), HTTPStatus.ACCEPTED)
+        return Answer(_told(results[0], asked), HTTPStatus.ACCEPTED)
 
     return await _once(call, _Work(verb, told, URGENT if draft.stream is Stream.TRANSACTIONAL else USUAL))
 
@@ -62,7 +63,8 @@ async def send_batch(call: Call) -> Answer | Response:
         return [next(placed) if isinstance(draft, Draft) else draft for draft in parsed]
 
     def told(results: Sequence[Accepted | Refused]) -> Answer:
-        return Answer({"data": [_told(result) for result in results]}, HTTPStatus.ACCEPTED)
+        data = [_told(result, item) for result, item in zip(results, items, strict=True)]
+        return Answer({"data": data}, HTTPStatus.ACCEPTED)
 
     return await _once(call, _Work(verb, told, BULK))
 
@@ -89,10 +91,12 @@ def _parsed(item: object) -> Draft | Invalid:
         return error
 
 
-def _told(result: Accepted | Refused) -> dict[str, object]:
+def _told(result: Accepted | Refused, asked: object) -> dict[str, object]:
+    """Return what became of a mail; the request alone decides whether that is a list, not how many were the same."""
     if not isinstance(result, Accepted):
         return problems.describe(result)
-    if len(result.emails) == 1:
+    fields = asked if isinstance(asked, dict) else {}
+    if not (isinstance(fields.get("to"), list) or fields.get("cc") or fields.get("bcc")):
         return _placed(result.emails[0])
     return {"data": [{**_placed(placed), "to": placed.to} for placed in result.emails]}
 
@@ -226,8 +230,13 @@ def _look(session: Session, call: Call, draft: RenderDraft, body: Content) -> Lo
     tenant = session.get_one(Tenant, call.tenant_id)
     mine = (col(Identity.tenant_id) == tenant.id, col(Identity.stream) == body.stream)
     identity = session.exec(select(Identity).where(*mine)).first()
-    named = select(Topic).where(col(Topic.tenant_id) == tenant.id, col(Topic.key) == body.topic)
-    topic = session.exec(named).one_or_none() if body.topic else None
+    key = draft.topic or body.topic
+    named = select(Topic).where(col(Topic.tenant_id) == tenant.id, col(Topic.key) == key)
+    topic = session.exec(named).one_or_none() if key else None
+    if draft.topic and topic is None:
+        raise Invalid(Problem("topic", f"there is no topic {draft.topic}"))
+    if topic is not None and draft.topic and topic.stream is not body.stream:
+        raise Invalid(Problem("topic", f"the topic {topic.key} is {topic.stream}, the email is {body.stream}"))
     return Look(
         sender=Sender(
             identity.address if identity else "sender@preview.invalid",

@@ -106,7 +106,7 @@ class EmailSummary(_Shape):
     status: Status
     to: str | None = Field(description="Null after erasure.")
     from_: str = Field(alias="from")
-    subject: str | None = Field(description="Of a literal body, where one email is asked for.")
+    subject: str | None = Field(description="Of a literal body; a template's subject is made for each recipient.")
     template: str | None
     template_version: int | None
     locale: str
@@ -120,7 +120,7 @@ class EmailSummary(_Shape):
     expires_at: datetime | None
     attempts: int
     reply: str | None = Field(description="The relay's last words.")
-    captured: bool = Field(description="Goes to the inbox whatever the relay is.")
+    captured: bool = Field(description="Went to the built-in inbox, or will go there: nobody gets it.")
     maybe_duplicate: bool
     suppression: DecidingView | None
 

@@ -8,21 +8,24 @@ from mailer.reports import Report, Span
 from mailer.web.api.calls import Answer, Call
 from mailer.web.api.queries import EmailQuery, MetricsQuery
 from suppression import address
+from suppression.rules import Stream
 
 
 async def email(call: Call) -> Answer:
     """Show one email with everything that happened to it."""
+    captures = _captures(call)
 
     def verb(session: Session) -> dict[str, object]:
         found = emails.get(session, call.tenant_id, call.path("id"))
-        return emails.view(found, emails.events_of(session, found), emails.shown_of(session, found))
+        told, shown = emails.events_of(session, found), emails.shown_of(session, found)
+        return emails.view(found, told, shown, captures=captures)
 
     return Answer(await call.read(verb))
 
 
 async def listing(call: Call) -> Answer:
     """List emails, the newest first, without their events."""
-    asked = call.query(EmailQuery)
+    asked, captures = call.query(EmailQuery), _captures(call)
     prints: tuple[bytes, ...] = ()
     if asked.to is not None:
         canonical = address.parse(asked.to).canonical
@@ -39,11 +42,16 @@ async def listing(call: Call) -> Answer:
     def verb(session: Session) -> dict[str, object]:
         page = emails.listing(session, call.tenant_id, wanted, limit=asked.limit, after=asked.after)
         versions = emails.versions_of(session, page.emails)
-        views = [emails.view(each, shown=versions.get(each.content_id)) for each in page.emails]
+        views = [emails.view(each, shown=versions.get(each.content_id), captures=captures) for each in page.emails]
         data = [{name: value for name, value in view.items() if name != "events"} for view in views]
         return {"data": data, "has_more": page.has_more}
 
     return Answer(await call.read(verb))
+
+
+def _captures(call: Call) -> list[Stream]:
+    """Return the streams whose relay is the inbox."""
+    return [stream for stream in Stream if call.service.settings.relay(stream).captures]
 
 
 async def metrics(call: Call) -> Answer:
