@@ -8,9 +8,8 @@ import asyncio
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
@@ -187,13 +186,6 @@ class Database:
             if self._writer is None:
                 self._writer = _Writer(self._write_engine)
             return self._writer
-
-    @contextmanager
-    def exclusive(self) -> Iterator[Session]:
-        """Open a SQLite transaction in this thread, for migrations and start-up checks."""
-        with Session(self._write_engine, expire_on_commit=False) as session:
-            yield session
-            session.commit()
 
     async def close(self) -> None:
         """Finish what waits and close every connection."""

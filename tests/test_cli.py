@@ -426,3 +426,8 @@ def test_every_command_helps(quick: Quick) -> None:
     for group, words in groups.items():
         for word in words:
             assert "--help" in quick.run(group, word, "--help").stdout
+
+
+def test_a_choice_that_is_none_is_one_sentence(quick: Quick) -> None:
+    err = quick.run("topic", "create", "deals", "--stream", "other", code=2).stderr
+    assert "Invalid value for '--stream': 'other' is not one of 'transactional', 'promotional'" in err

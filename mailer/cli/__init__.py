@@ -85,7 +85,8 @@ def _run() -> int:
 def _say(error: Exception) -> int:
     """Print what went wrong as one sentence and return the exit code."""
     if isinstance(error, _Usage):
-        message = error.format_message()
+        # The parser names the kind of its own error in the middle of the sentence.
+        message = error.format_message().replace("Value error, ", "")
         # A group without a command says its whole help; everything else is a sentence.
         helped = type(error).__name__ == "NoArgsIsHelpError"
         sys.stderr.write(f"{message}\n" if helped else f"mailer: {' '.join(message.split())} (see --help)\n")

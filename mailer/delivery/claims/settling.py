@@ -5,7 +5,21 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Boolean, Select, String, Update, and_, any_, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    String,
+    Update,
+    and_,
+    any_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session
@@ -40,20 +54,23 @@ def commit(session: Session, steps: Sequence[Step], worker: Worker, now: datetim
     tally.write(session, worker.slot)
 
 
-@lru_cache(maxsize=2)
-def _intent(*, arrays: bool) -> ReturningUpdate[Any]:
-    """Return the statement that writes intents; built once, because building it costs more than running it."""
-    moment = bindparam("now", type_=EMAIL.c.due_at.type)
+def _ours(*, arrays: bool) -> ColumnElement[bool]:
+    """Return what a lease (`held`) still holds of some emails (`wanted`), one statement text whatever their number."""
     if arrays:
         wanted = EMAIL.c.id == any_(bindparam("wanted", type_=ARRAY(String)))
     else:
         wanted = EMAIL.c.id.in_(bindparam("wanted", expanding=True))
+    return and_(wanted, EMAIL.c.lease == bindparam("held"), EMAIL.c.status == Status.SENDING)
+
+
+@lru_cache(maxsize=2)
+def _intent(*, arrays: bool) -> ReturningUpdate[Any]:
+    """Return the statement that writes intents; built once, because building it costs more than running it."""
+    moment = bindparam("now", type_=EMAIL.c.due_at.type)
     return (
         update(EMAIL)
         .where(
-            wanted,
-            EMAIL.c.lease == bindparam("held"),
-            EMAIL.c.status == Status.SENDING,
+            _ours(arrays=arrays),
             EMAIL.c.address.is_not(None),
             or_(EMAIL.c.expires_at.is_(None), EMAIL.c.expires_at > moment),
             ~entries.forbids(
@@ -138,12 +155,7 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
 @lru_cache(maxsize=4)
 def _held(*, arrays: bool, whole: bool) -> Select[Any]:
     """Return the statement that locks what a lease still holds of some emails, and reads their rows or only ids."""
-    if arrays:
-        wanted = EMAIL.c.id == any_(bindparam("wanted", type_=ARRAY(String)))
-    else:
-        wanted = EMAIL.c.id.in_(bindparam("wanted", expanding=True))
-    ours = and_(wanted, EMAIL.c.lease == bindparam("held"), EMAIL.c.status == Status.SENDING)
-    return select(*(EMAIL.c if whole else [EMAIL.c.id])).where(ours).with_for_update()
+    return select(*(EMAIL.c if whole else [EMAIL.c.id])).where(_ours(arrays=arrays)).with_for_update()
 
 
 def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetime) -> None:
