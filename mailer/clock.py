@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import or_, select
 from sqlmodel import Session, SQLModel, col
 
-from mailer import database
+from mailer import counters, database
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.models import SeenHit, StoredAnswer
@@ -38,6 +38,7 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     """Do what is due, if this clock holds the role; return how many emails came back or ended."""
     if not take_role(session, "clock", holder, now):
         return 0
+    counters.fold(session)
     changed = claims.recover(session, now) + claims.expire(session, now, give_up)
     answers, marks = (SQLModel.metadata.tables[str(model.__tablename__)] for model in (StoredAnswer, SeenHit))
     old = select(answers.c.id).where(col(StoredAnswer.created_at) < now - _ANSWERS).limit(1000)

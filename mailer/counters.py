@@ -3,18 +3,23 @@
 from collections import Counter as Sums
 from collections.abc import Iterable, Mapping
 from datetime import date
-from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import Insert
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Subquery, func, select, text, union_all
 from sqlmodel import Session, SQLModel
 
 from mailer import database
 from mailer.models import Counter
+from mailer.models import Tally as Waiting
+
+_counter = SQLModel.metadata.tables[str(Counter.__tablename__)]
+_tally = SQLModel.metadata.tables[str(Waiting.__tablename__)]
+
 
 #: The dimension that every email belongs to.
 ALL = ("all", "")
+#: How many facts one fold adds to the sums.
+_FOLDED = 20_000
 
 
 class Key(NamedTuple):
@@ -28,13 +33,27 @@ class Key(NamedTuple):
     metric: str
 
 
-def dimensions(*, tags: Mapping[str, str] | None, topic: str | None, template: str | None) -> list[tuple[str, str]]:
+def _facts() -> Subquery:
+    names = (*Key._fields, "amount")
+    both = (select(*(table.c[name] for name in names)) for table in (_counter, _tally))
+    return union_all(*both).subquery("facts")
+
+
+#: Every sum and what is not added to it yet: asked in one statement, nothing is seen twice or not at all.
+FACTS = _facts()
+
+
+def dimensions(
+    *, tags: Mapping[str, str] | None, topic: str | None, template: str | None, campaign: str | None = None
+) -> list[tuple[str, str]]:
     """Return every dimension that an email counts in."""
     found = [ALL]
     if topic:
         found.append(("topic", topic))
     if template:
         found.append(("template", template))
+    if campaign:
+        found.append(("campaign", campaign))
     found += [("tag", f"{name}={value}"[:160]) for name, value in (tags or {}).items()]
     return found
 
@@ -51,22 +70,43 @@ class Tally:
         for dimension, value in dims:
             self.sums[Key(tenant_id, day, stream, dimension, value, metric)] += 1
 
-    def write(self, session: Session, slot: int = 0) -> None:
-        """Add everything to the database; slots keep concurrent commits from waiting for each other."""
-        if not self.sums:
-            return
-        # One order for all writers: two transactions that lock the same rows in different orders would deadlock.
-        rows = [{**key._asdict(), "slot": slot, "amount": amount} for key, amount in sorted(self.sums.items())]
-        session.connection().execute(_adding(database.on_postgresql(session)), rows)
-        self.sums.clear()
+    def write(self, session: Session) -> None:
+        """Note everything in the database; the clock adds it to the sums, reports show it at once."""
+        if self.sums:
+            rows = [{**key._asdict(), "amount": amount} for key, amount in self.sums.items()]
+            session.connection().execute(_tally.insert(), rows)
+            self.sums.clear()
 
 
-@lru_cache(maxsize=2)
-def _adding(on_postgresql: bool) -> Insert:
-    """Return the statement that adds to sums; built once, because building it costs more than running it."""
-    table = SQLModel.metadata.tables[str(Counter.__tablename__)]
-    statement = postgresql.insert(table) if on_postgresql else sqlite.insert(table)
-    return statement.on_conflict_do_update(
-        index_elements=[*Key._fields, "slot"],
-        set_={"amount": table.c.amount + statement.excluded.amount},
+def fold(session: Session) -> int:
+    """Add waiting facts to the sums, some thousands at a time; return how many they were. One clock does it."""
+    if database.on_postgresql(session):
+        return int(session.execute(_FOLDING).scalar_one())
+    oldest = select(_tally.c.id).order_by(_tally.c.id).limit(_FOLDED).subquery()
+    last = session.execute(select(func.max(oldest.c.id))).scalar_one()
+    if last is None:
+        return 0
+    session.execute(_ADDING, {"last": last})
+    return len(session.execute(_tally.delete().where(_tally.c.id <= last).returning(_tally.c.id)).all())
+
+
+_ADDING = text("""
+    INSERT INTO counter (tenant_id, day, stream, dimension, value, metric, amount)
+    SELECT tenant_id, day, stream, dimension, value, metric, SUM(amount) FROM tally WHERE id <= :last
+    GROUP BY tenant_id, day, stream, dimension, value, metric
+    ON CONFLICT (tenant_id, day, stream, dimension, value, metric)
+    DO UPDATE SET amount = counter.amount + excluded.amount
+""")
+# One statement: what commits between two of them would be deleted without having been added.
+_FOLDING = text("""
+    WITH taken AS (
+        DELETE FROM tally WHERE id IN (SELECT id FROM tally ORDER BY id LIMIT :most) RETURNING *
+    ), added AS (
+        INSERT INTO counter (tenant_id, day, stream, dimension, value, metric, amount)
+        SELECT tenant_id, day, stream, dimension, value, metric, SUM(amount) FROM taken
+        GROUP BY tenant_id, day, stream, dimension, value, metric
+        ON CONFLICT (tenant_id, day, stream, dimension, value, metric)
+        DO UPDATE SET amount = counter.amount + excluded.amount
     )
+    SELECT count(*) FROM taken
+""").bindparams(most=_FOLDED)

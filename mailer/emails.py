@@ -183,7 +183,9 @@ def cancel(session: Session, tenant_id: int, email_id: str, now: datetime) -> Em
     if taken is not None:
         _note(session, email, f"email.{Status.CANCELLED}", None, now)
         tally = Tally()
-        dims = counters.dimensions(tags=email.tags, topic=email.topic, template=email.template)
+        dims = counters.dimensions(
+            tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
+        )
         tally.add(tenant_id, email.created_at.date(), email.stream, Status.CANCELLED, dims)
         tally.write(session)
     return email

@@ -246,16 +246,17 @@ def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
             status=Status.SUPPRESSED,
             suppression_id=entry.id,
             suppression_reason=entry.reason.value,
-            lease=None,
             settled_at=now,
         )
-        .returning(col(Email.created_at), col(Email.stream), col(Email.tags), col(Email.topic), col(Email.template))
+        .returning(Email)
         .execution_options(synchronize_session=False)
     )
     tally = counters.Tally()
-    for created_at, stream, tags, topic, template in session.execute(statement):
-        dims = counters.dimensions(tags=tags, topic=topic, template=template)
-        tally.add(entry.tenant_id, created_at.date(), stream, f"suppressed:{entry.reason}", dims)
+    for (email,) in session.execute(statement):
+        dims = counters.dimensions(
+            tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
+        )
+        tally.add(entry.tenant_id, email.created_at.date(), email.stream, f"suppressed:{entry.reason}", dims)
     tally.write(session)
 
 

@@ -7,13 +7,11 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, func, select
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 
+from mailer.counters import FACTS
 from mailer.errors import Invalid, Problem
-from mailer.models import Counter
 from suppression.rules import Stream
-
-_counter = SQLModel.metadata.tables[str(Counter.__tablename__)]
 
 #: The tag by which campaigns are told apart.
 CAMPAIGN = "campaign="
@@ -66,15 +64,15 @@ def report(
     """Return the numbers of the emails that were accepted in these days."""
     if tag is not None and "=" not in tag:
         raise Invalid(Problem("tag", "must be written name=value"))
-    chosen = [_counter.c.tenant_id == tenant_id, _counter.c.day >= span.first, _counter.c.day <= span.last]
+    chosen = [FACTS.c.tenant_id == tenant_id, FACTS.c.day >= span.first, FACTS.c.day <= span.last]
     if stream is not None:
-        chosen.append(_counter.c.stream == stream.value)
-    of_tag = [_counter.c.dimension == "tag", _counter.c.value == (tag or "")[:160]]
-    sums = _sums(session, _counter.c.stream, [*chosen, *(of_tag if tag else [_counter.c.dimension == "all"])])
+        chosen.append(FACTS.c.stream == stream.value)
+    of_tag = [FACTS.c.dimension == "tag", FACTS.c.value == (tag or "")[:160]]
+    sums = _sums(session, FACTS.c.stream, [*chosen, *(of_tag if tag else [FACTS.c.dimension == "all"])])
     campaigns: dict[str, Sums[str]] = {}
     if tag is None:
-        like = [_counter.c.dimension == "tag", _counter.c.value.startswith(CAMPAIGN, autoescape=True)]
-        campaigns = _sums(session, _counter.c.value, [*chosen, *like])
+        like = [FACTS.c.dimension == "tag", FACTS.c.value.startswith(CAMPAIGN, autoescape=True)]
+        campaigns = _sums(session, FACTS.c.value, [*chosen, *like])
     total: Sums[str] = Sums()
     for each in sums.values():
         total.update(each)
@@ -91,18 +89,18 @@ def report(
 def totals(session: Session) -> list[tuple[str, str, int]]:
     """Return every tenant's sums together, by stream and metric, since the beginning."""
     statement = (
-        select(_counter.c.stream, _counter.c.metric, func.sum(_counter.c.amount))
-        .where(_counter.c.dimension == "all")
-        .group_by(_counter.c.stream, _counter.c.metric)
-        .order_by(_counter.c.stream, _counter.c.metric)
+        select(FACTS.c.stream, FACTS.c.metric, func.sum(FACTS.c.amount))
+        .where(FACTS.c.dimension == "all")
+        .group_by(FACTS.c.stream, FACTS.c.metric)
+        .order_by(FACTS.c.stream, FACTS.c.metric)
     )
     return [(stream, metric, int(amount)) for stream, metric, amount in session.execute(statement)]
 
 
 def _sums(session: Session, group: ColumnElement[str], where: Iterable[ColumnElement[bool]]) -> dict[str, Sums[str]]:
-    statement = select(group, _counter.c.metric, func.sum(_counter.c.amount)).where(*where)
+    statement = select(group, FACTS.c.metric, func.sum(FACTS.c.amount)).where(*where)
     found: dict[str, Sums[str]] = {}
-    for name, metric, amount in session.execute(statement.group_by(group, _counter.c.metric)):
+    for name, metric, amount in session.execute(statement.group_by(group, FACTS.c.metric)):
         found.setdefault(name, Sums())[metric] = int(amount)
     return found
 

@@ -11,7 +11,7 @@ from mailer.database import Database
 from mailer.drafts import Draft, parse
 from mailer.emails import Filter
 from mailer.errors import Conflict, Invalid, NotFound
-from mailer.models import Counter, Email, Event
+from mailer.models import Email, Event, Tally
 from mailer.status import Status
 from mailer.submission import Submitter
 from suppression.rules import Stream
@@ -56,7 +56,7 @@ async def test_what_has_no_intent_is_taken_back(database: Database, status: Stat
     assert [(event.kind, event.email_id, event.at) for event in told] == [("email.cancelled", email.id, LATER)]
 
     def counted(session: Session) -> list[int]:
-        return [row.amount for row in session.exec(select(Counter).where(Counter.metric == "cancelled"))]
+        return [row.amount for row in session.exec(select(Tally).where(Tally.metric == "cancelled"))]
 
     assert await database.read(counted) == [1, 1]
 

@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 import httpx2
 from sqlalchemy import func
+from sqlalchemy import select as sql_select
 from sqlmodel import Session, SQLModel, col, select
 from starlette.applications import Starlette
 
 from mailer import ids
-from mailer.counters import ALL
+from mailer.counters import ALL, FACTS
 from mailer.database import Database
 from mailer.feedback.opens import Hits, Sighting, record
 from mailer.links import Links
-from mailer.models import Content, Counter, Email, Event, LeaveRule, Opens, Tenant, Topic
+from mailer.models import Content, Email, Event, LeaveRule, Opens, Tenant, Topic
 from mailer.settings import Settings
 from mailer.status import Status
 from mailer.web.recipient import routes
@@ -54,6 +55,8 @@ class World:
     client: httpx2.AsyncClient = field(init=False)
     hits: Hits = field(init=False)
     tenant_id: int = 1
+    #: A person gets one mail of a campaign, so each mail here is of another.
+    campaigns: int = 0
 
     def __post_init__(self) -> None:
         """Put the routes into an application, and its pictures into this database."""
@@ -117,6 +120,7 @@ class World:
         tenant_id: int = 1,
     ) -> str:
         """Insert an email and return its id."""
+        self.campaigns += stream is Stream.PROMOTIONAL
         email = Email(
             id=ids.new("em", self.time),
             tenant_id=tenant_id,
@@ -128,7 +132,7 @@ class World:
             content_id=tenant_id,
             template="letter",
             locale=locale,
-            campaign_id="ca_1" if stream is Stream.PROMOTIONAL else None,
+            campaign_id=f"ca_{self.campaigns}" if stream is Stream.PROMOTIONAL else None,
             topic=topic,
             leavable=topic == "new-lead" or stream is Stream.PROMOTIONAL,
             address=to,
@@ -207,11 +211,11 @@ class World:
         return list(await self.database.read(lambda session: session.exec(statement).all()))
 
     async def count(self, metric: str, dimension: str = ALL[0], value: str = ALL[1]) -> int:
-        """Return a sum over all days and slots."""
-        statement = select(func.sum(Counter.amount)).where(
-            Counter.metric == metric, Counter.dimension == dimension, Counter.value == value
+        """Return a sum over all days."""
+        statement = sql_select(func.sum(FACTS.c.amount)).where(
+            FACTS.c.metric == metric, FACTS.c.dimension == dimension, FACTS.c.value == value
         )
-        return int(await self.database.read(lambda session: session.exec(statement).one()) or 0)
+        return int(await self.database.read(lambda session: session.execute(statement).scalar_one()) or 0)
 
     async def status(self, email_id: str) -> Status:
         """Return the status of an email."""

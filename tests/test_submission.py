@@ -12,7 +12,7 @@ from mailer import submission, tenancy
 from mailer.database import Database
 from mailer.drafts import Draft, TopicDraft, parse
 from mailer.errors import Forbidden, Invalid
-from mailer.models import Attachment, Counter, Email, Event, Opens, Tenant
+from mailer.models import Attachment, Email, Event, Opens, Tally, Tenant
 from mailer.settings import Settings
 from mailer.status import Status
 from mailer.submission import Accepted, Intake, Refused, Submitter, provider_of
@@ -60,7 +60,7 @@ class World:
 
     async def sums(self) -> dict[tuple[str, str, str], int]:
         def verb(session: Session) -> dict[tuple[str, str, str], int]:
-            return {(row.dimension, row.value, row.metric): row.amount for row in session.exec(select(Counter))}
+            return {(row.dimension, row.value, row.metric): row.amount for row in session.exec(select(Tally))}
 
         return await self.database.read(verb)
 

@@ -193,7 +193,7 @@ class Letterbox:
         if job.opens == Opens.OFF:
             return None
         if job.opens == Opens.AGGREGATE:
-            campaign = (job.tags or {}).get("campaign") or job.campaign_id or ""
+            campaign = job.campaign_id or (job.tags or {}).get("campaign") or ""
             day = (job.dated_at or job.created_at).date()
             audience = Audience(job.tenant_id, stream, campaign, job.topic or "", job.template or "", day)
             return self._links.aggregate_pixel(audience)

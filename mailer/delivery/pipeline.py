@@ -147,7 +147,7 @@ class Pipeline:
         lease = await self._database.run(
             lambda session: claims.open_lease(session, self.route.stream, self._who.holder, _now()), urgency=0
         )
-        worker = Worker(lease, random.randrange(16), self._who.key_id)
+        worker = Worker(lease, self._who.key_id)
         state = self._state = _State(lease, GroupCommit(self._database, worker, self._urgency))
         state.commits.start()
         helpers = [asyncio.create_task(self._beat(lease))]

@@ -212,7 +212,9 @@ def _record_emails(session: Session, sightings: Sequence[Sighting], tally: count
     # The rows of seen marks decide between two processes that see the first load of a mail at the same moment.
     for key in _first(session, fresh, now.date()):
         email, kind = fresh[key]
-        dims = counters.dimensions(tags=email.tags, topic=email.topic, template=email.template)
+        dims = counters.dimensions(
+            tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
+        )
         tally.add(email.tenant_id, email.created_at.date(), email.stream, f"opens:{kind}", dims)
 
 
@@ -274,10 +276,12 @@ def _record_audiences(session: Session, sightings: Sequence[Sighting], tally: co
     existing = set(session.exec(select(Tenant.id).where(col(Tenant.id).in_(tenants)))) if tenants else set()
     for key in _first(session, {key: each for key, each in fresh.items() if key[0] in existing}, now.date()):
         audience, kind = fresh[key]
+        tagged = audience.campaign and not audience.campaign.startswith("ca_")
         dims = counters.dimensions(
-            tags={"campaign": audience.campaign} if audience.campaign else None,
+            tags={"campaign": audience.campaign} if tagged else None,
             topic=audience.topic or None,
             template=audience.template or None,
+            campaign=None if tagged else audience.campaign or None,
         )
         tally.add(audience.tenant_id, audience.day, audience.stream, f"opens:{kind}", dims)
 

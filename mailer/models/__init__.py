@@ -1,10 +1,13 @@
 """The tables, a file a family of nouns."""
 
+from mailer.models.campaigns import Campaign, CampaignStatus
 from mailer.models.mail import Attachment, Content, Email, Lease
-from mailer.models.record import Consent, Counter, Event, Role, SeenHit, StoredAnswer
+from mailer.models.record import Consent, Counter, DayCount, Event, Halt, Role, SeenHit, StoredAnswer, Tally
 from mailer.models.tenancy import (
     ApiKey,
     ConsentRule,
+    DkimAlgorithm,
+    DkimKey,
     Identity,
     LeaveRule,
     Opens,
@@ -17,12 +20,18 @@ from mailer.models.tenancy import (
 __all__ = [
     "ApiKey",
     "Attachment",
+    "Campaign",
+    "CampaignStatus",
     "Consent",
     "ConsentRule",
     "Content",
     "Counter",
+    "DayCount",
+    "DkimAlgorithm",
+    "DkimKey",
     "Email",
     "Event",
+    "Halt",
     "Identity",
     "Lease",
     "LeaveRule",
@@ -32,6 +41,7 @@ __all__ = [
     "Scope",
     "SeenHit",
     "StoredAnswer",
+    "Tally",
     "Tenant",
     "Topic",
 ]

@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from mailer.models.columns import Json
@@ -14,7 +14,7 @@ class Event(SQLModel, table=True):
     __table_args__ = (Index("event_email", "email_id"),)
 
     id: str = Field(primary_key=True, max_length=40)
-    tenant_id: int = Field(foreign_key="tenant.id")
+    tenant_id: int
     email_id: str | None = Field(default=None, max_length=40)
     #: Such as `email.deferred`, `email.opened`, `email.unsubscribed`.
     kind: str = Field(max_length=40)
@@ -23,18 +23,33 @@ class Event(SQLModel, table=True):
 
 
 class Counter(SQLModel, table=True):
-    """A sum kept as events arrive; a report adds up the slots."""
+    """A sum of what happened; with the facts of `Tally` that are not added yet, it is what a report shows."""
 
-    tenant_id: int = Field(foreign_key="tenant.id", primary_key=True)
+    tenant_id: int = Field(primary_key=True)
     day: date = Field(primary_key=True)
     stream: str = Field(primary_key=True, max_length=20)
-    #: `all`, `tag`, `topic`, `template` …
+    #: `all`, `tag`, `topic`, `template`, `campaign` …
     dimension: str = Field(primary_key=True, max_length=20)
     value: str = Field(primary_key=True, max_length=160)
     metric: str = Field(primary_key=True, max_length=40)
-    #: Concurrent writers have a slot each, so that no commit waits for another one's row.
-    slot: int = Field(default=0, primary_key=True)
     amount: int = Field(default=0, sa_type=BigInteger)
+
+
+class Tally(SQLModel, table=True):
+    """Facts that wait to be added to the sums: concurrent commits only append, so that none waits for a row."""
+
+    id: int | None = Field(
+        default=None,
+        primary_key=True,
+        sa_type=BigInteger().with_variant(Integer(), "sqlite"),
+    )
+    tenant_id: int
+    day: date
+    stream: str = Field(max_length=20)
+    dimension: str = Field(max_length=20)
+    value: str = Field(max_length=160)
+    metric: str = Field(max_length=40)
+    amount: int
 
 
 class Consent(SQLModel, table=True):
@@ -77,6 +92,30 @@ class StoredAnswer(SQLModel, table=True):
     status_code: int = 0
     body: bytes = Field(default=b"", sa_type=LargeBinary)
     created_at: datetime = Field(index=True)
+
+
+class Halt(SQLModel, table=True):
+    """Why something does not go at present: a stream that an operator paused, a relay that fails."""
+
+    #: `stream:promotional`, or `relay:promotional:smtp://host:587`.
+    key: str = Field(primary_key=True, max_length=200)
+    reason: str
+    since: datetime
+    #: When it is tried again; None: when an operator resumes it.
+    until: datetime | None = None
+    #: How often it was tried in vain since.
+    failures: int = 0
+
+
+class DayCount(SQLModel, table=True):
+    """How many mails were taken from a day's allowance, in UTC."""
+
+    __tablename__ = "day_count"
+
+    #: The relay, or the relay and a group of domains.
+    name: str = Field(primary_key=True, max_length=200)
+    day: date = Field(primary_key=True)
+    taken: int = 0
 
 
 class Role(SQLModel, table=True):

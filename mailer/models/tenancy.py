@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from mailer.models.columns import Json, choice
@@ -97,6 +97,34 @@ class Topic(SQLModel, table=True):
     def name_in(self, locale: str) -> str:
         """Return the topic's name in a language, else in English, else its key."""
         return self.names.get(locale) or self.names.get("en") or self.key
+
+
+class DkimAlgorithm(StrEnum):
+    """How a mail is signed (RFC 8301, RFC 8463)."""
+
+    RSA = "rsa-sha256"
+    ED25519 = "ed25519-sha256"
+
+
+class DkimKey(SQLModel, table=True):
+    """A pair of which the public half stands in the DNS."""
+
+    __tablename__ = "dkim_key"
+    __table_args__ = (UniqueConstraint("domain", "selector"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    tenant_id: int = Field(foreign_key="tenant.id", index=True)
+    #: The stream whose mail it signs; None for both.
+    stream: Stream | None = Field(default=None, sa_type=choice(Stream))
+    domain: str
+    selector: str = Field(max_length=63)
+    algorithm: DkimAlgorithm = Field(sa_type=choice(DkimAlgorithm))
+    #: Sealed with the ring of `MAILER_SECRET_KEYS`.
+    private_key: bytes = Field(sa_type=LargeBinary)
+    created_at: datetime
+    #: Signs from then on: its record was seen in the DNS, or an operator vouched for it.
+    active_at: datetime | None = None
+    retired_at: datetime | None = None
 
 
 class ApiKey(SQLModel, table=True):

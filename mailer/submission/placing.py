@@ -1,14 +1,13 @@
 """Drafts -> rows that wait: asks the suppressions, stores the emails, counts them."""
 
 import fnmatch
-import random
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
 from sqlmodel import Session, SQLModel
 
-from mailer import counters, database, ids
+from mailer import counters, ids
 from mailer.compose.errors import ContentError
 from mailer.compose.templates import Urgency
 from mailer.drafts import Draft
@@ -22,7 +21,6 @@ from suppression.entries import Entry, Question
 
 _email = SQLModel.metadata.tables[str(Email.__tablename__)]
 _event = SQLModel.metadata.tables["event"]
-_SLOTS = 16
 
 _PROVIDERS = {
     "gmail": ("gmail.com", "googlemail.com"),
@@ -72,8 +70,7 @@ def _accept(desk: Desk, drafts: Sequence[Draft], urgency: Urgency) -> list[Accep
         desk.session.execute(_email.insert(), desk.rows)
     if desk.events:
         desk.session.execute(_event.insert(), desk.events)
-    # Concurrent transactions seldom meet in one slot; SQLite has one writer and needs no more than one.
-    desk.tally.write(desk.session, random.randrange(_SLOTS) if database.on_postgresql(desk.session) else 0)
+    desk.tally.write(desk.session)
     return accepted
 
 

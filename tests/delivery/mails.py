@@ -5,17 +5,19 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
-from sqlalchemy import insert, update
-from sqlmodel import Session, SQLModel, col, func, select
+from sqlalchemy import func, insert, update
+from sqlalchemy import select as sql_select
+from sqlmodel import Session, SQLModel, col, select
 
 from mailer import ids
+from mailer.counters import FACTS
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.delivery.claims import Ask, Job, Worker
 from mailer.delivery.pipeline import Identity, Pipeline, Ready, Retry, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.errors import MailerError
-from mailer.models import Content, Counter, Email, Event, Tenant
+from mailer.models import Content, Email, Event, Tenant
 from mailer.settings import Relay
 from mailer.status import TRANSITIONS, Status
 from suppression import entries
@@ -114,11 +116,9 @@ def email(session: Session, identifier: str) -> Email:
 def sums(session: Session) -> dict[str, int]:
     """Return what the counters say of all emails."""
     statement = (
-        select(Counter.metric, func.sum(col(Counter.amount)))
-        .where(col(Counter.dimension) == "all")
-        .group_by(Counter.metric)
+        sql_select(FACTS.c.metric, func.sum(FACTS.c.amount)).where(FACTS.c.dimension == "all").group_by(FACTS.c.metric)
     )
-    return {metric: int(amount) for metric, amount in session.exec(statement)}
+    return {metric: int(amount) for metric, amount in session.execute(statement)}
 
 
 def kinds(session: Session, identifier: str) -> list[str]:
@@ -147,7 +147,7 @@ def claim(
 ) -> tuple[Worker, list[Job]]:
     """Open a lease and claim under it."""
     lease = claims.open_lease(session, stream, holder, now)
-    return Worker(lease, 0, KEY), claims.claim(session, Ask(stream, None, lease, limit), now)
+    return Worker(lease, KEY), claims.claim(session, Ask(stream, None, lease, limit), now)
 
 
 def move(session: Session, identifiers: Sequence[str], **values: Any) -> None:

@@ -32,10 +32,9 @@ class Ask(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """Who commits: under which lease, into which slot of the counters, with which suppression key."""
+    """Who commits: under which lease, with which suppression key."""
 
     lease: str
-    slot: int
     key_id: str
 
 
@@ -75,5 +74,5 @@ def event_of(job: Job, status: Status, data: Mapping[str, object] | None, now: d
 
 def count(tally: Tally, job: Job, metric: str) -> None:
     """Count one fact about an email, on the day on which it was asked for."""
-    dims = counters.dimensions(tags=job.tags, topic=job.topic, template=job.template)
+    dims = counters.dimensions(tags=job.tags, topic=job.topic, template=job.template, campaign=job.campaign_id)
     tally.add(job.tenant_id, job.created_at.date(), job.stream, metric, dims)

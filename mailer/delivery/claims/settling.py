@@ -45,13 +45,13 @@ def commit(session: Session, steps: Sequence[Step], worker: Worker, now: datetim
     settle(session, [step.outcome for step in steps if step.outcome], worker, tally, now)
     wanted = {step.intent.id: step for step in steps if step.intent is not None}
     if wanted:
-        asked = {"wanted": list(wanted), "held": lease, "now": now}
+        asked = {"wanted": list(wanted), "mine": lease, "now": now}
         granted = set(session.connection().execute(_intent(arrays=on_postgresql(session)), asked).scalars())
         for identifier, step in wanted.items():
             step.granted = identifier in granted
         if refused := [step.intent for step in wanted.values() if not step.granted and step.intent is not None]:
             _refuse(session, refused, lease, tally, now)
-    tally.write(session, worker.slot)
+    tally.write(session)
 
 
 def _ours(*, arrays: bool) -> ColumnElement[bool]:
@@ -60,7 +60,7 @@ def _ours(*, arrays: bool) -> ColumnElement[bool]:
         wanted = EMAIL.c.id == any_(bindparam("wanted", type_=ARRAY(String)))
     else:
         wanted = EMAIL.c.id.in_(bindparam("wanted", expanding=True))
-    return and_(wanted, EMAIL.c.lease == bindparam("held"), EMAIL.c.status == Status.SENDING)
+    return and_(wanted, EMAIL.c.lease == bindparam("mine"), EMAIL.c.status == Status.SENDING)
 
 
 @lru_cache(maxsize=2)
@@ -113,7 +113,7 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
     """Write what became of attempts; only under the lease they were made with, else not even counted."""
     if not outcomes:
         return
-    asked = {"wanted": [outcome.job.id for outcome in outcomes], "held": worker.lease}
+    asked = {"wanted": [outcome.job.id for outcome in outcomes], "mine": worker.lease}
     statement = _held(arrays=on_postgresql(session), whole=False)
     ours = set(session.connection().execute(statement, asked).scalars())
     outcomes = [outcome for outcome in outcomes if outcome.job.id in ours]
@@ -178,7 +178,7 @@ def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetim
 
 def _refuse(session: Session, jobs: Sequence[Job], lease: str, tally: Tally, now: datetime) -> None:
     """Say why each intent was refused: expired, or forbidden by an entry; what somebody else settled stays as it is."""
-    asked = {"wanted": [job.id for job in jobs], "held": lease}
+    asked = {"wanted": [job.id for job in jobs], "mine": lease}
     # Read anew: what made the intent impossible may have been written after the claim.
     jobs = session.connection().execute(_held(arrays=on_postgresql(session), whole=True), asked).all()
     deciding = _deciding(session, jobs, now)
