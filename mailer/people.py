@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, and_, or_, update
 from sqlmodel import Session, col, select
 
-from mailer import counters, database, ids
+from mailer import counters, ids
 from mailer.models import Consent, Email, LeaveRule, Topic
 from mailer.status import WAITING, Status, before
 from suppression import entries, rules
@@ -139,7 +139,6 @@ def leave(session: Session, leaving: Leaving, now: datetime) -> Left:
 
     Leaving twice is leaving once: the first entry and its time stay. What carries an intent to send is not touched.
     """
-    database.order_people(session, [(leaving.tenant_id, leaving.fingerprint)], alone=True)
     entry, created = entries.add(
         session,
         NewEntry(

@@ -18,7 +18,8 @@ from mailer import clock, migrate, secrets, tenancy
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.delivery.letters import Letterbox
-from mailer.delivery.pipeline import Identity, Pipeline, Retry, Route
+from mailer.delivery.outcomes import Retry
+from mailer.delivery.pipeline import Identity, Pipeline, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.delivery.wire import Wire
 from mailer.errors import ConfigurationError
@@ -132,7 +133,7 @@ class Service:
     async def _start_receiving(self) -> None:
         async def record(opt_out: OptOut) -> None:
             await self.database.run(
-                lambda session: opted_out(session, opt_out, How(Kind.MAILTO), self.now()), urgency=0
+                lambda session: opted_out(session, opt_out, How(Kind.MAILTO), self.now()), urgency=0, conclusive=True
             )
 
         settings = self.settings

@@ -16,11 +16,12 @@ from mailer.compose.mime import Attachment as File
 from mailer.compose.skeleton import Compiled, compile_content
 from mailer.compose.templates import Content as Parts
 from mailer.database import Database
+from mailer.delivery import claims
+from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
-from mailer.delivery.pipeline import Ready
 from mailer.errors import MailerError
 from mailer.links import Audience, Links
-from mailer.models import Attachment, ConsentRule, Content, Email, Opens, Tenant, Topic
+from mailer.models import Attachment, Campaign, ConsentRule, Content, Opens, Tenant, Topic
 from suppression import address
 from suppression.rules import Stream
 from suppression.token import OptOut
@@ -49,6 +50,8 @@ class _Shelf:
     used: dict[int, None] = field(default_factory=dict)
     compiled: dict[tuple[int, str], Compiled] = field(default_factory=dict)
     tenants: dict[int, _Sending] = field(default_factory=dict)
+    #: What a campaign's mails share is frozen when it starts.
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
     #: Of the emails claimed and not composed yet.
     files: dict[str, Sequence[File]] = field(default_factory=dict)
     choices: dict[str, bool] = field(default_factory=dict)
@@ -86,6 +89,7 @@ class Letterbox:
         return any(
             job.content_id not in shelf.contents
             or job.tenant_id not in shelf.tenants
+            or (job.campaign_id and job.campaign_id not in shelf.campaigns)
             or shelf.tenants[job.tenant_id].read_at < old
             or _files(job)
             or job.opens == Opens.INDIVIDUAL
@@ -99,13 +103,16 @@ class Letterbox:
                 shelf.contents[cast("int", row.id)] = Parts.from_dict(row.data)
         for tenant_id in {job.tenant_id for job in jobs}:
             shelf.tenants[tenant_id] = _sending(session, tenant_id)
-            measured = [job.fingerprint for job in jobs if job.tenant_id == tenant_id and job.opens == Opens.INDIVIDUAL]
-            choices = people.tracking_choices(session, tenant_id, measured)
-            shelf.choices.update(
-                (job.id, choices[job.fingerprint])
+            measured = {
+                job.id: job.fingerprint
                 for job in jobs
-                if job.tenant_id == tenant_id and job.fingerprint in choices
-            )
+                if job.tenant_id == tenant_id and job.opens == Opens.INDIVIDUAL and job.fingerprint
+            }
+            choices = people.tracking_choices(session, tenant_id, measured.values())
+            shelf.choices.update((each, choices[who]) for each, who in measured.items() if who in choices)
+        if campaigns := {job.campaign_id for job in jobs if job.campaign_id} - shelf.campaigns.keys():
+            for campaign in session.exec(select(Campaign).where(col(Campaign.id).in_(campaigns))):
+                shelf.campaigns[campaign.id] = campaign
         for job in jobs:
             if files := _files(job):
                 shelf.files[job.id] = _read_files(session, job.tenant_id, files)
@@ -131,8 +138,7 @@ class Letterbox:
         """Return an email's HTML as a page, without pixel; None where it is unknown or erased."""
 
         def fetched(session: Session) -> Job | None:
-            table = Email.metadata.tables["email"]
-            job = session.execute(table.select().where(table.c.id == email_id)).first()
+            job = claims.job(session, email_id)
             if job is not None and job.address is not None:
                 self._fetch(session, [job])
             return job
@@ -145,17 +151,19 @@ class Letterbox:
         return letter.view(self._order(job, None))
 
     def _order(self, job: Job, pixel: str | None) -> Order:
-        details: Mapping[str, object] = job.details or {}
+        campaign = self._shelf.campaigns.get(job.campaign_id or "")
+        details: Mapping[str, object] = job.details or (campaign.details if campaign else None) or {}
+        shared: Mapping[str, object] = (campaign.variables if campaign else None) or {}
         sending = self._shelf.tenants[job.tenant_id]
         domain = job.from_address.rpartition("@")[2]
         return Order(
             compiled=self._compiled(job.content_id, job.locale),
-            recipient=Recipient(job.address, job.name or ""),
+            recipient=Recipient(job.address or "", job.name or ""),
             sender=Sender(job.from_address, job.from_name or "", sending.tenant.postal_address or None),
             purpose=self._purpose(job, sending, domain),
             message_id=f"{details.get('message_key') or job.id}@{domain}",
             dated_at=job.dated_at or job.created_at,
-            values=job.variables or {},
+            values={**shared, **(job.variables or {})},
             to=_people(details.get("to")),
             cc=_people(details.get("cc")),
             reply_to=_people(details.get("reply_to")),

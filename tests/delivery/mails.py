@@ -13,8 +13,10 @@ from mailer import ids
 from mailer.counters import FACTS
 from mailer.database import Database
 from mailer.delivery import claims
+from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Ask, Job, Worker
-from mailer.delivery.pipeline import Identity, Pipeline, Ready, Retry, Route
+from mailer.delivery.outcomes import Retry
+from mailer.delivery.pipeline import Identity, Pipeline, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.errors import MailerError
 from mailer.models import Content, Email, Event, Tenant
@@ -174,7 +176,7 @@ class Letters:
 
     def compose(self, job: Job) -> Ready:
         """Return a mail with the row's id and first date."""
-        if (error := self.broken.get(job.address)) is not None:
+        if (error := self.broken.get(job.address or "")) is not None:
             raise error
         if job.address is None:
             raise MailerError("the address was erased")

@@ -110,7 +110,9 @@ async def test_captured_mail_has_its_own_way(database: Database) -> None:
 
 async def test_a_claim_dates_the_mail_once_and_for_all(database: Database) -> None:
     worker, [job] = await claimed(database, "transactional")
-    assert (job.status, job.lease, job.dated_at) == (Status.SENDING, worker.lease, NOW)
+    row = await database.read(lambda session: mails.email(session, job.id))
+    assert (row.status, row.lease, row.dated_at) == (Status.SENDING, worker.lease, job.dated_at)
+    assert job.dated_at == NOW
     await database.run(lambda session: claims.give_back(session, worker.lease, LATER))
     _worker, [again] = await database.run(lambda session: mails.claim(session, T, LATER))
     assert again.dated_at == NOW

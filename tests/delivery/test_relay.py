@@ -31,7 +31,8 @@ async def reason(at: Address, context: ssl.SSLContext | None = None) -> str:
 async def delivered(at: Address, context: ssl.SSLContext | None = None) -> None:
     wire = await connect(at, "us.example", context or tls_context(at))
     assert (await wire.offer(ENVELOPE)).positive
-    assert (await wire.hand_over(b"Subject: hi\r\n\r\nHello\r\n")).positive
+    assert (await wire.data()).code == 354
+    assert (await wire.hand_over(b"Subject: hi\r\n\r\nHello\r\n").dot).positive
     await wire.quit()
 
 

@@ -20,6 +20,20 @@ MAIL = b"Subject: hi\r\n\r\nHello\r\n"
 Open = Callable[[Relay], Awaitable[Wire]]
 
 
+class Deaf(asyncio.Transport):
+    """A transport that takes everything and says nothing."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Drop it."""
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def abort(self) -> None:
+        """Nothing is open."""
+
+
 @pytest.fixture
 async def opened() -> AsyncIterator[Open]:
     """Open connections that are closed after the test."""
@@ -37,7 +51,12 @@ async def opened() -> AsyncIterator[Open]:
 
 async def send(wire: Wire, data: bytes = MAIL, envelope: Envelope = ENVELOPE) -> Answer:
     answer = await wire.offer(envelope)
-    return await wire.hand_over(data) if answer.positive else answer
+    return await hand_over(wire, data) if answer.positive else answer
+
+
+async def hand_over(wire: Wire, data: bytes) -> Answer:
+    answer = await wire.data()
+    return await wire.hand_over(data).dot if answer.code == 354 else answer
 
 
 async def test_a_mail_arrives_as_it_was_handed_over(relay: Relay, opened: Open) -> None:
@@ -105,8 +124,8 @@ async def said(opened: Open) -> Callable[[bytes, float], Awaitable[Answer]]:
 
     async def say(reply: bytes, pause: float) -> Answer:
         wire = Wire(frozenset())
-        reading: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        wire._waiting.append(reading)
+        wire.connection_made(Deaf())
+        reading = wire.data()
         for octet in reply:
             wire.data_received(bytes([octet]))
             if pause:
@@ -137,8 +156,8 @@ async def test_a_reply_is_whole_only_at_its_last_line(
 @pytest.mark.parametrize("reply", [b"hello\r\n", b"\r\n", b"2x0 ok\r\n", "²²² ok\r\n".encode(), b"x" * 70000])
 async def test_what_is_not_smtp_ends_the_connection(reply: bytes) -> None:
     wire = Wire(frozenset())
-    waiting = asyncio.get_running_loop().create_future()
-    wire._waiting.append(waiting)
+    wire.connection_made(Deaf())
+    waiting = wire.data()
     wire.data_received(reply)
     assert wire.lost
     with pytest.raises(Lost):
@@ -147,8 +166,8 @@ async def test_what_is_not_smtp_ends_the_connection(reply: bytes) -> None:
 
 async def test_replies_to_several_commands_in_one_packet_find_their_commands(relay: Relay, opened: Open) -> None:
     wire = Wire(frozenset())
-    first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
-    wire._waiting.extend([first, second])
+    wire.connection_made(Deaf())
+    first, second = wire.data(), wire.data()
     wire.data_received(b"250-a\r\n250 b\r\n550 c\r\n")
     assert (await first, await second) == (Answer(250, "a\nb"), Answer(550, "c"))
 
@@ -248,7 +267,7 @@ async def test_nothing_can_be_sent_after_the_end(relay: Relay, opened: Open) -> 
     relay.at(Stage.DOT, close=True)
     with pytest.raises(Lost):
         await send(wire)
-    for act in (wire.offer(ENVELOPE), wire.hand_over(MAIL), wire.reset()):
+    for act in (wire.offer(ENVELOPE), hand_over(wire, MAIL), wire.reset()):
         with pytest.raises(Lost):
             await act
     await wire.quit()
@@ -275,13 +294,22 @@ async def test_a_silent_close_between_mails_is_noticed(relay: Relay, opened: Ope
 
 async def test_a_cancelled_command_never_lends_its_answer_to_the_next(relay: Relay, opened: Open) -> None:
     wire = await opened(relay)
-    relay.at(Stage.MAIL, wait=0.05, times=1)
-    offering = asyncio.create_task(wire.offer(ENVELOPE))
-    await asyncio.sleep(0.01)
-    offering.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await offering
-    assert wire.lost == "cancelled"
+    relay.at(Stage.MAIL, "550 5.1.8 not you", wait=0.05, times=1)
+    wire.offer(ENVELOPE).cancel()
+    await wire.reset()
+    assert (await send(wire)).positive
+
+
+async def test_the_next_mail_is_offered_behind_the_last_dot(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    assert (await wire.offer(ENVELOPE)).positive
+    assert (await wire.data()).code == 354
+    handed = wire.hand_over(MAIL, ENVELOPE._replace(recipient="ben@example.org"))
+    assert (await handed.dot).positive
+    assert handed.offered is not None
+    assert (await handed.offered).positive
+    assert (await hand_over(wire, MAIL)).positive
+    assert relay.recipients == ["ann@example.org", "ben@example.org"]
 
 
 async def test_what_is_refused_at_data_or_after_the_dot_is_no_loss(relay: Relay, opened: Open) -> None:
