@@ -27,7 +27,7 @@ FLOORS = (
     ("mailer.tasks", "mailer.clock"),
     ("mailer.service",),
     ("mailer.web",),
-    ("mailer.demo",),
+    ("mailer.demo", "mailer.bench"),
     ("mailer.cli",),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}

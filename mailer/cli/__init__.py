@@ -8,6 +8,7 @@ from typing import Annotated, Protocol, runtime_checkable
 import typer
 
 from mailer.cli import (
+    benching,
     emails,
     keys,
     logs,
@@ -53,7 +54,7 @@ def begin(
     logs.begin(debug=debug)
 
 
-for group in (trying, processes, sending, rendering, reporting):
+for group in (trying, processes, sending, rendering, reporting, benching):
     group.add(app)
 app.add_typer(emails.app, name="emails")
 app.add_typer(suppressions.app, name="suppression")
