@@ -20,7 +20,7 @@ from suppression.rules import Stream
 CLIPPED_AT = 102 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sender:
     """Who a mail is from."""
 
@@ -29,7 +29,7 @@ class Sender:
     postal_address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recipient:
     """Whom a mail is for."""
 
@@ -37,7 +37,7 @@ class Recipient:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OptOut:
     """How this recipient leaves: the one-click address, the page of choices, the mail in a browser."""
 
@@ -109,7 +109,7 @@ class Transactional:
 Purpose = Promotional | Transactional
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Order:
     """Everything that becomes one letter."""
 
@@ -133,7 +133,7 @@ class Order:
     written_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Letter:
     """A finished mail: header lines as they go out, and the body with CRLF line ends, not dot-stuffed."""
 

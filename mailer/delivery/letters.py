@@ -22,7 +22,6 @@ from mailer.delivery.claims import Job
 from mailer.errors import MailerError
 from mailer.links import Audience, Links
 from mailer.models import Attachment, Campaign, ConsentRule, Content, Opens, Tenant, Topic
-from suppression import address
 from suppression.rules import Stream
 from suppression.token import OptOut
 
@@ -125,12 +124,11 @@ class Letterbox:
         written = letter.compose(self._order(job, pixel))
         self._shelf.files.pop(job.id, None)
         self._shelf.choices.pop(job.id, None)
-        recipient = address.parse(job.address)
         return Ready(
             sender=job.from_address,
-            recipient=recipient.envelope,
+            recipient=job.address,
             data=written.to_bytes(),
-            smtputf8=written.needs_smtputf8 or recipient.is_eai,
+            smtputf8=written.needs_smtputf8 or not job.address.isascii(),
             tracked=pixel is not None and written.html_size > 0,
         )
 
