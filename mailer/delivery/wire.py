@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
+from mailer.delivery.offers import Offers
+
 #: RFC 5321 section 4.5.3.2, in seconds.
 _COMMAND_TIMEOUT = 300.0
 _DATA_TIMEOUT = 120.0
@@ -48,9 +50,14 @@ class Envelope(NamedTuple):
 class Wire(asyncio.Protocol):
     """One connection. A caller offers an envelope, reads the answers, then hands over the data or resets."""
 
-    def __init__(self, extensions: frozenset[str]) -> None:
-        """Know what the relay's EHLO offered (lower case)."""
-        self.extensions = extensions
+    def __init__(self, offers: Offers, *, dot_timeout: float = _FINAL_DOT_TIMEOUT) -> None:
+        """Know what the relay's EHLO offered, and for how many seconds it may think after the final dot."""
+        self.offers = offers
+        #: In lower case.
+        self.extensions = offers.extensions
+        #: Octets of the largest mail that the relay takes; None where it names no limit.
+        self.size_limit = offers.size_limit
+        self._dot_timeout = dot_timeout
         self.lost: str | None = None
         #: Mails handed over on this connection.
         self.mails = 0
@@ -154,7 +161,9 @@ class Wire(asyncio.Protocol):
         if "size" in self.extensions:
             options += f" SIZE={envelope.size}"
         if envelope.smtputf8:
-            options += " SMTPUTF8 BODY=8BITMIME"
+            options += " SMTPUTF8"
+            if "8bitmime" in self.extensions:
+                options += " BODY=8BITMIME"
         return (
             f"MAIL FROM:<{envelope.sender}>{options}\r\n".encode(),
             f"RCPT TO:<{envelope.recipient}>\r\n".encode(),
@@ -171,7 +180,7 @@ class Wire(asyncio.Protocol):
         final = self._send(dot_stuffed(whole_lines(data)) + b".\r\n", 1)[0]
         try:
             await self._can_write.wait()
-            answer = await self._answer(final, _FINAL_DOT_TIMEOUT)
+            answer = await self._answer(final, self._dot_timeout)
         except Lost as lost:
             raise Lost(str(lost), in_doubt=True) from None
         self.mails += 1

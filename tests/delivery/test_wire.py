@@ -9,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.delivery import wire as wires
+from mailer.delivery.offers import Offers
 from mailer.delivery.relay import connect
 from mailer.delivery.wire import Answer, Envelope, Lost, Wire, dot_stuffed, whole_lines
-from mailer.settings import Relay as Address
+from mailer.relays import Relay as Address
 from tests import servers
 from tests.servers import Relay, Stage
 
 ENVELOPE = Envelope("us@x.example", "ann@example.org", 5, False)
 MAIL = b"Subject: hi\r\n\r\nHello\r\n"
-Open = Callable[[Relay], Awaitable[Wire]]
+Open = Callable[..., Awaitable[Wire]]
 
 
 @pytest.fixture
@@ -25,8 +26,8 @@ async def opened() -> AsyncIterator[Open]:
     """Open connections that are closed after the test."""
     made: list[Wire] = []
 
-    async def opening(relay: Relay) -> Wire:
-        address = Address(scheme="smtp", host="127.0.0.1", port=relay.port, starttls="off")
+    async def opening(relay: Relay, *, timeout: float = 600) -> Wire:
+        address = Address(scheme="smtp", host="127.0.0.1", port=relay.port, starttls="off", timeout=timeout)
         made.append(await connect(address, "us.example", ssl.create_default_context()))
         return made[-1]
 
@@ -104,7 +105,7 @@ async def said(opened: Open) -> Callable[[bytes, float], Awaitable[Answer]]:
     """Return what a client makes of bytes that come in pieces of one octet."""
 
     async def say(reply: bytes, pause: float) -> Answer:
-        wire = Wire(frozenset())
+        wire = Wire(Offers())
         reading: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         wire._waiting.append(reading)
         for octet in reply:
@@ -136,7 +137,7 @@ async def test_a_reply_is_whole_only_at_its_last_line(
 
 @pytest.mark.parametrize("reply", [b"hello\r\n", b"\r\n", b"2x0 ok\r\n", "²²² ok\r\n".encode(), b"x" * 70000])
 async def test_what_is_not_smtp_ends_the_connection(reply: bytes) -> None:
-    wire = Wire(frozenset())
+    wire = Wire(Offers())
     waiting = asyncio.get_running_loop().create_future()
     wire._waiting.append(waiting)
     wire.data_received(reply)
@@ -146,7 +147,7 @@ async def test_what_is_not_smtp_ends_the_connection(reply: bytes) -> None:
 
 
 async def test_replies_to_several_commands_in_one_packet_find_their_commands(relay: Relay, opened: Open) -> None:
-    wire = Wire(frozenset())
+    wire = Wire(Offers())
     first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
     wire._waiting.extend([first, second])
     wire.data_received(b"250-a\r\n250 b\r\n550 c\r\n")
@@ -218,23 +219,31 @@ async def test_a_close_after_the_mail_was_handed_over_is_a_doubt(relay: Relay, o
 
 
 @pytest.mark.parametrize(
-    ("stage", "timeout", "doubt"),
+    ("stage", "timeout"),
     [
-        (Stage.MAIL, "_COMMAND_TIMEOUT", False),
-        (Stage.RCPT, "_COMMAND_TIMEOUT", False),
-        (Stage.DATA, "_DATA_TIMEOUT", False),
-        (Stage.DOT, "_FINAL_DOT_TIMEOUT", True),
+        (Stage.MAIL, "_COMMAND_TIMEOUT"),
+        (Stage.RCPT, "_COMMAND_TIMEOUT"),
+        (Stage.DATA, "_DATA_TIMEOUT"),
     ],
 )
 async def test_a_silence_ends_the_connection_after_its_time(
-    relay: Relay, opened: Open, monkeypatch: pytest.MonkeyPatch, stage: Stage, timeout: str, doubt: bool
+    relay: Relay, opened: Open, monkeypatch: pytest.MonkeyPatch, stage: Stage, timeout: str
 ) -> None:
     wire = await opened(relay)
     monkeypatch.setattr(wires, timeout, 0.05)
     relay.at(stage, hang=True)
     with pytest.raises(Lost, match="no answer within") as caught:
         await send(wire)
-    assert caught.value.in_doubt is doubt
+    assert not caught.value.in_doubt
+    assert wire.lost
+
+
+async def test_a_silence_after_the_final_dot_is_a_doubt(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay, timeout=0.05)
+    relay.at(Stage.DOT, hang=True)
+    with pytest.raises(Lost, match="no answer within") as caught:
+        await send(wire)
+    assert caught.value.in_doubt
     assert wire.lost
 
 
