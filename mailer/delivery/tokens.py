@@ -13,6 +13,7 @@ from typing import NamedTuple
 #: Tokens live an hour at Google and Microsoft; a young one is never caught by its end.
 _KEEP_SECONDS = 300.0
 _COMMAND_SECONDS = 10.0
+_DRAIN_SECONDS = 1.0
 _LONGEST = 65536
 #: What may stand in a bearer token and in AUTH's arguments (RFC 6750 section 2.1, a little wider).
 _TOKEN = re.compile(rb"[\x21-\x7e]+")
@@ -75,14 +76,11 @@ async def _printed(command: str, timeout: float) -> str:
     try:
         async with asyncio.timeout(timeout):
             printed = await _read(process)
-            code = await process.wait()
+            code = await process.wait() if len(printed) < _LONGEST else 0
     except TimeoutError as error:
         raise NoToken(f"token_command took longer than {timeout:g} s") from error
     finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        await _end(process)
     if code:
         raise NoToken(f"token_command ended with {code}")
     if not _TOKEN.fullmatch(printed.strip()):
@@ -90,7 +88,21 @@ async def _printed(command: str, timeout: float) -> str:
     return printed.strip().decode()
 
 
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End what still runs, and read the pipe to its end: asyncio closes it only then."""
+    assert process.stdout is not None
+    if process.returncode is None or not process.stdout.at_eof():
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while await process.stdout.read(_LONGEST):
+                pass
+    await process.wait()
+
+
 async def _read(process: asyncio.subprocess.Process) -> bytes:
+    """Return what the command prints, up to a length that no token has."""
     assert process.stdout is not None
     try:
         return await process.stdout.readexactly(_LONGEST)
