@@ -172,7 +172,7 @@ def _reason(error: BaseException) -> str:
         return "it did not answer in time"
     if is_one(_Unusable, NoToken):
         return str(error)
-    if is_one(aiosmtplib.SMTPConnectError):
+    if is_one(aiosmtplib.SMTPConnectError, UnicodeError):
         return "it cannot be reached"
     return "it closed the connection"
 

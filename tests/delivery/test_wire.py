@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailer.delivery import replies
 from mailer.delivery import wire as wires
 from mailer.delivery.offers import Offers
 from mailer.delivery.relay import connect
@@ -88,6 +89,37 @@ async def test_size_is_announced_only_where_it_is_understood(relay: Relay, opene
     async with servers.relay(()) as plain:
         await send(await opened(plain))
         assert plain.mails[0].options == ""
+
+
+async def test_a_mail_that_is_larger_than_the_relay_takes_is_known_before_it_is_offered(opened: Open) -> None:
+    async with servers.relay(("SIZE 100",)) as relay:
+        wire = await opened(relay)
+        assert wire.size_limit == 100
+        assert replies.unfit(ENVELOPE._replace(size=101), wire.offers) is not None
+        relay.at(Stage.MAIL, "552 5.3.4 too large")
+        answer = await wire.offer(ENVELOPE._replace(size=101))
+        assert replies.decide(answer, replies.Stage.SENDER).category == "too_large"
+
+
+async def test_a_relay_that_offers_nothing_takes_mail_all_the_same(opened: Open) -> None:
+    async with servers.relay(()) as relay:
+        wire = await opened(relay)
+        assert (wire.extensions, wire.size_limit) == (frozenset(), None)
+        assert (await send(wire)).positive
+        assert (relay.mails[0].options, relay.together) == ("", 1)
+
+
+async def test_eight_bits_are_announced_only_where_they_are_understood(opened: Open) -> None:
+    async with servers.relay(("SMTPUTF8",)) as relay:
+        await send(await opened(relay), envelope=Envelope("us@x.example", "їжак@example.org", 5, True))
+        assert relay.mails[0].options.strip() == "SMTPUTF8"
+
+
+@pytest.mark.parametrize(
+    ("announced", "limit"), [("1000", 1000), ("0", None), ("", None), ("many", None), ("²", None), ("9" * 5000, None)]
+)
+def test_the_largest_mail_is_what_ehlo_says(announced: str, limit: int | None) -> None:
+    assert Offers.read({"SIZE": announced, "PIPELINING": ""}) == Offers(frozenset({"size", "pipelining"}), limit)
 
 
 async def test_an_address_beyond_ascii_asks_for_smtputf8(relay: Relay, opened: Open) -> None:
