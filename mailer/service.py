@@ -28,7 +28,8 @@ from mailer.feedback.opens import Hits, Sighting, record
 from mailer.feedback.optouts import How, Kind, opted_out
 from mailer.inbox import Listener, Store
 from mailer.links import Links
-from mailer.settings import Relay, Settings
+from mailer.relays import Relay
+from mailer.settings import Settings
 from mailer.smtpd import Server
 from mailer.submission import Intake
 from mailer.tasks import Bells
@@ -108,7 +109,7 @@ class Service:
     @property
     def captures(self) -> bool:
         """Return whether a stream's mail stays in the inbox."""
-        return any(self.settings.relay(stream).captures for stream in Stream)
+        return any(self.settings.captures(stream) for stream in Stream)
 
     async def prepare(self) -> None:
         """Check the database's version and keys, and make what a fresh one needs."""
@@ -163,7 +164,7 @@ class Service:
     def _routes(self, stream: Stream, inbox_port: int) -> list[Route]:
         """Return where a stream's mail goes: all to the inbox, or what is captured there and the rest to its relay."""
         inbox = Relay(scheme="smtp", host="127.0.0.1", port=inbox_port, starttls="off", connections=8)
-        relay = self.settings.relay(stream)
+        relay = self.settings.relays(stream)[0]
         if relay.captures:
             return [self._route(stream, None, inbox)]
         return [self._route(stream, False, relay), self._route(stream, True, inbox)]

@@ -17,6 +17,7 @@ FLOORS = (
     ("suppression.address", "suppression.token"),
     ("suppression.entries",),
     ("mailer.errors", "mailer.ids", "mailer.resources"),
+    ("mailer.relays",),
     ("mailer.settings", "mailer.status"),
     ("mailer.links", "mailer.secrets", "mailer.models", "mailer.compose"),
     ("mailer.database", "mailer.smtpd"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from mailer.delivery import outcomes
+from mailer.delivery import outcomes, replies
 from mailer.delivery.claims import Job, Outcome, Step
 from mailer.delivery.outcomes import Retry
 from mailer.delivery.replies import Stage
@@ -138,9 +138,8 @@ class Carrier:
             # One mail that trips over our own bug must not stop the others.
             logger.exception("%s could not be composed", job.id)
             return outcomes.failed(job, f"our fault: {type(error).__name__}", "content")
-        if ready.smtputf8 and "smtputf8" not in self.wire.extensions:
-            # RFC 6531 section 3.2: must not be sent; the relay is the cause, not the address.
-            return outcomes.failed(job, "the relay does not offer SMTPUTF8", "protocol")
+        if why := replies.unfit(ready.envelope, self.wire.offers):
+            return outcomes.failed(job, why.told, why.verdict.category)
         return ready
 
     async def _send(self, load: _Load) -> Outcome:

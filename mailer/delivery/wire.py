@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import NamedTuple, cast
 
+from mailer.delivery.offers import Offers
+
 #: RFC 5321 section 4.5.3.2, in seconds.
 _COMMAND_TIMEOUT = 300.0
 _DATA_TIMEOUT = 120.0
@@ -80,14 +82,22 @@ class _Expected:
 class Wire(asyncio.Protocol):
     """One connection: a mail is offered, then handed over; the next may be offered behind its last dot."""
 
-    def __init__(self, extensions: frozenset[str], *, most: int = 100) -> None:
-        """Know what the relay's EHLO offered (lower case), and how many mails one connection may carry (R4.7)."""
-        self.extensions = extensions
+    def __init__(self, offers: Offers, *, dot_timeout: float = _FINAL_DOT_TIMEOUT, most: int | None = 100) -> None:
+        """Know what the relay's EHLO offered, and how many seconds it may think after the final dot.
+
+        `most` is how many mails one connection may carry (R4.7), None for any number.
+        """
+        self.offers = offers
+        #: In lower case.
+        self.extensions = offers.extensions
+        #: Octets of the largest mail that the relay takes; None where it names no limit.
+        self.size_limit = offers.size_limit
+        self._dot_timeout = dot_timeout
         self.lost: str | None = None
         #: Mails handed over on this connection, and how many it may carry.
         self.mails = 0
         self.most = most
-        self._pipelining = "pipelining" in extensions
+        self._pipelining = "pipelining" in offers.extensions
         self._transport: asyncio.Transport | None = None
         self._expected: deque[_Expected] = deque()
         self._watch: asyncio.TimerHandle | None = None
@@ -97,12 +107,12 @@ class Wire(asyncio.Protocol):
     @property
     def worn(self) -> bool:
         """Return whether this connection has carried what it may."""
-        return self.mails >= self.most
+        return self.most is not None and self.mails >= self.most
 
     @property
     def nearly_worn(self) -> bool:
         """Return whether the next mail is its last."""
-        return self.mails + 1 >= self.most
+        return self.most is not None and self.mails + 1 >= self.most
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over."""
@@ -195,7 +205,9 @@ class Wire(asyncio.Protocol):
         if "size" in self.extensions:
             options += f" SIZE={envelope.size}"
         if envelope.smtputf8:
-            options += " SMTPUTF8 BODY=8BITMIME"
+            options += " SMTPUTF8"
+            if "8bitmime" in self.extensions:
+                options += " BODY=8BITMIME"
         return (
             f"MAIL FROM:<{envelope.sender}>{options}\r\n".encode(),
             f"RCPT TO:<{envelope.recipient}>\r\n".encode(),
@@ -212,7 +224,7 @@ class Wire(asyncio.Protocol):
         4.5.3.2.6, RFC 1047).
         """
         self.mails += 1
-        dot = _Expected(1, _FINAL_DOT_TIMEOUT, in_doubt=True)
+        dot = _Expected(1, self._dot_timeout, in_doubt=True)
         stuffed = dot_stuffed(whole_lines(data))
         if following is None:
             self._send(stuffed + b".\r\n", dot)
@@ -220,7 +232,7 @@ class Wire(asyncio.Protocol):
         if not self._pipelining:
             self._send(stuffed + b".\r\n", dot)
             return Handed(dot.answer, _in_background(self._afterwards(dot.answer, following)))
-        offered = _Expected(2, _FINAL_DOT_TIMEOUT)
+        offered = _Expected(2, self._dot_timeout + _COMMAND_TIMEOUT)
         self._send(b"".join((stuffed, b".\r\n", *self._commands(following))), dot, offered)
         return Handed(dot.answer, offered.answer)
 

@@ -64,13 +64,12 @@ async def readiness(service: Service) -> dict[str, object]:
         database = f"away ({type(error).__name__})"
     relays: dict[str, str] = {}
     for stream in Stream:
-        relay = service.settings.relay(stream)
         carriers = [
             each for each in service.pipelines if each.route.stream is stream and each.route.captured is not True
         ]
         trouble = next((each.trouble for each in carriers if each.trouble), None)
         proven = "ok" if any(each.proven for each in carriers) else "not tried yet by this process"
-        relays[stream] = trouble or ("captured, not sent" if relay.captures else proven)
+        relays[stream] = trouble or ("captured, not sent" if service.settings.captures(stream) else proven)
     return {
         # Without the broker mail still flows, half a second later; without its relay it waits and loses nothing.
         "ready": database == "ok",

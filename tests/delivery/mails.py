@@ -20,7 +20,7 @@ from mailer.delivery.pipeline import Identity, Pipeline, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.errors import MailerError
 from mailer.models import Content, Email, Event, Tenant
-from mailer.settings import Relay
+from mailer.relays import Relay
 from mailer.status import TRANSITIONS, Status
 from suppression import entries
 from suppression.entries import Entry, NewEntry

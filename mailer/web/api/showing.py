@@ -51,7 +51,7 @@ async def listing(call: Call) -> Answer:
 
 def _captures(call: Call) -> list[Stream]:
     """Return the streams whose relay is the inbox."""
-    return [stream for stream in Stream if call.service.settings.relay(stream).captures]
+    return [stream for stream in Stream if call.service.settings.captures(stream)]
 
 
 async def metrics(call: Call) -> Answer:
