@@ -60,6 +60,8 @@ class Email(SQLModel, table=True):
         Index(
             "email_lease", "lease", sqlite_where=text("lease IS NOT NULL"), postgresql_where=text("lease IS NOT NULL")
         ),
+        # The few that a person has to decide about.
+        Index("email_doubtful", "tenant_id", "id", **_where("doubtful")),
         # Finds a person's mail; and of a campaign nobody has more than one (NULLs are distinct).
         Index("email_person", "tenant_id", "fingerprint", "campaign_id", unique=True),
         {"postgresql_with": {"fillfactor": 70}},
@@ -73,6 +75,9 @@ class Email(SQLModel, table=True):
     waiting: bool | None = Field(default=None, sa_column=Column(Boolean, Computed(_CLAIMABLE, persisted=True)))
     held: bool | None = Field(
         default=None, sa_column=Column(Boolean, Computed(f"status = '{Status.HELD}'", persisted=True))
+    )
+    doubtful: bool | None = Field(
+        default=None, sa_column=Column(Boolean, Computed(f"status = '{Status.UNCERTAIN}'", persisted=True))
     )
     urgency: int = Field(sa_type=SmallInteger)
     #: Goes to the inbox whatever the relay is.
