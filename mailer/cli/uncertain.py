@@ -16,7 +16,7 @@ from mailer.cli import printing, running
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.drafts import parse
 from mailer.emails import Filter
-from mailer.errors import Invalid, Problem
+from mailer.errors import Invalid, MailerError, Problem
 from mailer.service import Service
 from mailer.status import Status
 from mailer.uncertain import Decision, Resolution
@@ -143,11 +143,12 @@ async def _chunks(
 
 
 def _confirm(number: int) -> None:
-    """Ask whether mail is really sent again; raises `typer.Abort` where it is not."""
+    """Ask whether mail is really sent again; raises where it is not, or where nobody is there to be asked."""
     if not sys.stdin.isatty():
         raise Invalid(Problem("--yes", "is needed to send again what may have gone: nobody is here to be asked"))
     question = f"{number} emails may have arrived already, and whoever got one gets it twice. Send them again?"
-    typer.confirm(question, abort=True, err=True)
+    if not typer.confirm(question, err=True):
+        raise MailerError("nothing is sent again")
 
 
 def _user() -> str:
