@@ -146,8 +146,10 @@ def _confirm(number: int) -> None:
     """Ask whether mail is really sent again; raises where it is not, or where nobody is there to be asked."""
     if not sys.stdin.isatty():
         raise Invalid(Problem("--yes", "is needed to send again what may have gone: nobody is here to be asked"))
-    question = f"{number} emails may have arrived already, and whoever got one gets it twice. Send them again?"
-    if not typer.confirm(question, err=True):
+    printing.note(
+        f"{number} emails may have arrived already, and whoever got one gets it twice. Send them again? [y/N]"
+    )
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise MailerError("nothing is sent again")
 
 
