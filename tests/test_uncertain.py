@@ -13,6 +13,7 @@ from sqlmodel import Session, select
 from mailer import emails, uncertain
 from mailer.counters import FACTS, Tally, dimensions
 from mailer.database import Database
+from mailer.delivery import claims
 from mailer.emails import Filter
 from mailer.errors import Conflict
 from mailer.models import Campaign, CampaignStatus, Event
@@ -118,6 +119,7 @@ async def test_mail_that_is_sent_again_waits_like_fresh_mail(database: Database)
     assert (row.settled_at, row.dated_at, row.attempts, row.lease) == (None, None, 0, None)
     assert await facts(database, "all") == {}
     assert await database.read(lambda session: mails.kinds(session, found[0])) == ["email.queued"]
+    assert await database.run(lambda session: claims.expire(session, LATER, timedelta(days=3))) == 0
     _worker, jobs = await database.run(lambda session: mails.claim(session, P, LATER))
     assert [job.id for job in jobs] == found
 
