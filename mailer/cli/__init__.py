@@ -16,10 +16,12 @@ from mailer.cli import (
     rendering,
     reporting,
     sending,
+    streams,
     suppressions,
     tenants,
     topics,
     trying,
+    uncertain,
 )
 from mailer.cli.failures import explain
 
@@ -57,6 +59,8 @@ def begin(
 for group in (trying, processes, sending, rendering, reporting, benching):
     group.add(app)
 app.add_typer(emails.app, name="emails")
+app.add_typer(uncertain.app, name="uncertain")
+app.add_typer(streams.app, name="stream")
 app.add_typer(suppressions.app, name="suppression")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")

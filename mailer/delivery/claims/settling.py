@@ -7,6 +7,7 @@ from functools import lru_cache
 from sqlalchemy import Dialect, select, update
 from sqlmodel import Session
 
+from mailer import people
 from mailer.counters import Tally
 from mailer.database import on_postgresql, share_intents
 from mailer.delivery.claims import statements
@@ -125,7 +126,7 @@ def held(session: Session, wanted: list[str], worker: Worker) -> list[Job]:
 
 def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetime) -> None:
     job = outcome.job
-    entries.add(
+    people.suppress(
         session,
         NewEntry(
             tenant_id=job.tenant_id,
