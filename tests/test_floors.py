@@ -17,12 +17,12 @@ FLOORS = (
     ("suppression.address", "suppression.token"),
     ("suppression.entries",),
     ("mailer.errors", "mailer.ids", "mailer.resources"),
-    ("mailer.settings", "mailer.status"),
+    ("mailer.settings", "mailer.status", "mailer.sealing"),
     ("mailer.links", "mailer.secrets", "mailer.models", "mailer.compose"),
-    ("mailer.database", "mailer.smtpd"),
+    ("mailer.database", "mailer.smtpd", "mailer.published"),
     ("mailer.counters", "mailer.migrate", "mailer.drafts", "mailer.inbox"),
     ("mailer.tenancy", "mailer.people", "mailer.answers"),
-    ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails"),
+    ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.keyring"),
     ("mailer.submission", "mailer.delivery"),
     ("mailer.tasks", "mailer.clock"),
     ("mailer.service",),
@@ -40,6 +40,8 @@ KEPT_TO = {
     "starlette": ("mailer.web",),
     "uvicorn": ("mailer.web",),
     "typer": ("mailer.cli",),
+    "dns": ("mailer.published",),
+    "cryptography": ("mailer.compose.dkim", "mailer.sealing", "mailer.published", "mailer.keyring"),
 }
 PURE = ("mailer.compose", "mailer.links", "suppression.rules", "suppression.address", "suppression.token")
 

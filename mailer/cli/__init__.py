@@ -8,6 +8,7 @@ from typing import Annotated, Protocol, runtime_checkable
 import typer
 
 from mailer.cli import (
+    dkim,
     emails,
     keys,
     logs,
@@ -59,6 +60,7 @@ app.add_typer(emails.app, name="emails")
 app.add_typer(suppressions.app, name="suppression")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
+dkim.add(keys.app)
 app.add_typer(keys.app, name="key")
 
 
