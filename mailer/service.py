@@ -27,6 +27,7 @@ from mailer.feedback import inbound
 from mailer.feedback.opens import Hits, Sighting, record
 from mailer.feedback.optouts import How, Kind, opted_out
 from mailer.inbox import Listener, Store
+from mailer.keyring import Keyring
 from mailer.links import Links
 from mailer.relays import Relay
 from mailer.settings import Settings
@@ -54,6 +55,7 @@ class Service:
     store: Store
     hits: Hits
     letters: Letterbox
+    keyring: Keyring
     streams: frozenset[Stream] = frozenset()
     pipelines: list[Pipeline] = field(default_factory=list)
     _bells: Bells | None = None
@@ -68,6 +70,7 @@ class Service:
         folder = secrets.data_folder(settings)
         database = Database(settings.database_url or f"sqlite:///{folder / 'mailer.db'}")
         links = Links(settings, secrets.token_ring(settings), local_url)
+        keyring = Keyring.build(settings)
         return cls(
             settings=settings,
             database=database,
@@ -75,7 +78,8 @@ class Service:
             intake=Intake(settings=settings, fingerprints=secrets.fingerprints(settings), links=links),
             store=Store(folder / "inbox.db"),
             hits=Hits(_writer(database)),
-            letters=Letterbox(database, links),
+            letters=Letterbox(database, links, keyring),
+            keyring=keyring,
         )
 
     @staticmethod

@@ -58,10 +58,17 @@ class Settings:
     retry_after: str = "1m,5m,15m,30m,1h,2h,4h"
     #: How long an email is tried before it counts as bounced.
     give_up_after: str = "3d"
-    #: Ring `id:secret,…` that signs links; the first signs, all verify. Empty: made up and kept in the data folder.
+    #: Ring `id:secret,…` that signs links and seals DKIM keys; the first signs, all verify.
+    #: Empty: made up and kept in the data folder.
     secret_keys: str = field(default="", repr=False)
     #: Ring that fingerprints addresses. Losing it loses every opt-out: keep a copy.
     suppression_key: str = field(default="", repr=False)
+    #: Domain that signs the mail of tenant `default`; the next two belong to it.
+    dkim_domain: str = ""
+    #: Where its public key stands: `<selector>._domainkey.<domain>`.
+    dkim_selector: str = ""
+    #: Its private key as PEM, RSA or ed25519.
+    dkim_key_file: str = ""
     #: Domain of return paths and mailto opt-outs; empty: MAIL FROM is the From address.
     return_path_domain: str = ""
     #: Address and port on which `mailer inbound` listens, as `0.0.0.0:25`.
@@ -98,6 +105,10 @@ class Settings:
             raise ConfigurationError("MAILER_REDIS_URL needs PostgreSQL: set MAILER_DATABASE_URL, or remove it")
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
             raise ConfigurationError("MAILER_REDIS_URL must begin with redis://, rediss:// or unix://")
+        if len({bool(self.dkim_domain), bool(self.dkim_selector), bool(self.dkim_key_file)}) > 1:
+            raise ConfigurationError(
+                "set all of MAILER_DKIM_DOMAIN, MAILER_DKIM_SELECTOR and MAILER_DKIM_KEY_FILE, or none of them"
+            )
         for name in ("public_url", "transactional_public_url", "promotional_public_url"):
             _check_url(getattr(self, name), f"MAILER_{name.upper()}")
         if self.database_url and not self.on_postgresql and not self.database_url.startswith("sqlite:///"):

@@ -18,12 +18,12 @@ FLOORS = (
     ("suppression.entries",),
     ("mailer.errors", "mailer.ids", "mailer.resources"),
     ("mailer.relays",),
-    ("mailer.settings", "mailer.status"),
+    ("mailer.settings", "mailer.status", "mailer.sealing"),
     ("mailer.links", "mailer.secrets", "mailer.models", "mailer.compose"),
-    ("mailer.database", "mailer.smtpd"),
+    ("mailer.database", "mailer.smtpd", "mailer.published"),
     ("mailer.counters", "mailer.migrate", "mailer.drafts", "mailer.inbox"),
     ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts"),
-    ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.uncertain"),
+    ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.uncertain", "mailer.keyring"),
     ("mailer.submission", "mailer.delivery"),
     ("mailer.tasks", "mailer.clock", "mailer.streams"),
     ("mailer.service",),
@@ -41,6 +41,8 @@ KEPT_TO = {
     "starlette": ("mailer.web",),
     "uvicorn": ("mailer.web",),
     "typer": ("mailer.cli",),
+    "dns": ("mailer.published",),
+    "cryptography": ("mailer.compose.dkim", "mailer.sealing", "mailer.published", "mailer.keyring"),
 }
 PURE = ("mailer.compose", "mailer.links", "suppression.rules", "suppression.address", "suppression.token")
 

@@ -43,6 +43,10 @@ def test_no_settings_at_all_capture_everything_in_sqlite_beside_us() -> None:
             "MAILER_REDIS_URL needs PostgreSQL: set MAILER_DATABASE_URL, or remove it",
         ),
         (
+            {"MAILER_DKIM_DOMAIN": "x.example", "MAILER_DKIM_SELECTOR": "s1"},
+            "set all of MAILER_DKIM_DOMAIN, MAILER_DKIM_SELECTOR and MAILER_DKIM_KEY_FILE, or none of them",
+        ),
+        (
             {"MAILER_REDIS_URL": "r.example", "MAILER_DATABASE_URL": "postgres://d.example/m"},
             "MAILER_REDIS_URL must begin with redis://, rediss:// or unix://",
         ),

@@ -9,6 +9,7 @@ import typer
 
 from mailer.cli import (
     benching,
+    dkim,
     emails,
     keys,
     logs,
@@ -64,6 +65,7 @@ app.add_typer(streams.app, name="stream")
 app.add_typer(suppressions.app, name="suppression")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
+dkim.add(keys.app)
 app.add_typer(keys.app, name="key")
 
 

@@ -1,13 +1,14 @@
 """Email -> final bytes: the face of the package."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
 from markupsafe import Markup, escape
 
-from mailer.compose import headers, markup, mime
+from mailer.compose import dkim, headers, markup, mime
+from mailer.compose.dkim import Signer
 from mailer.compose.encoding import Body
 from mailer.compose.errors import ContentError
 from mailer.compose.filled import Encoded
@@ -142,6 +143,12 @@ class Letter:
     subject: str
     needs_smtputf8: bool
     html_size: int
+
+    def signed(self, signers: Sequence[Signer], at: datetime) -> "Letter":
+        """Return the letter with a DKIM signature of each signer in front; sign last, of the bytes that go out."""
+        if not signers:
+            return self
+        return replace(self, headers=(*dkim.signatures(signers, self.headers, self.body, at), *self.headers))
 
     def to_bytes(self) -> bytes:
         """Return the whole mail."""

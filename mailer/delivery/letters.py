@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from time import monotonic
 from typing import NamedTuple, cast
@@ -11,6 +12,7 @@ from sqlmodel import Session, col, select
 
 from mailer import ids, people
 from mailer.compose import letter
+from mailer.compose.dkim import Signer
 from mailer.compose.letter import Order, PostalAddress, Promotional, Recipient, Sender, TopicInfo, Transactional
 from mailer.compose.mime import Attachment as File
 from mailer.compose.skeleton import Compiled, compile_content
@@ -20,6 +22,7 @@ from mailer.delivery import claims
 from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
 from mailer.errors import MailerError
+from mailer.keyring import Keyring, Usable
 from mailer.links import Audience, Links
 from mailer.models import Attachment, Campaign, ConsentRule, Content, Opens, Tenant, Topic
 from suppression.rules import Stream
@@ -37,6 +40,7 @@ class _Sending(NamedTuple):
 
     tenant: Tenant
     topics: Mapping[str, TopicInfo]
+    keys: Usable
     read_at: float
 
 
@@ -59,9 +63,9 @@ class _Shelf:
 class Letterbox:
     """Composes mail for the pipelines of one process."""
 
-    def __init__(self, database: Database, links: Links) -> None:
+    def __init__(self, database: Database, links: Links, keyring: Keyring) -> None:
         """Begin with empty shelves."""
-        self._database, self._links = database, links
+        self._database, self._links, self._keyring = database, links, keyring
         self._shelf = _Shelf()
 
     async def prepare(self, jobs: Sequence[Job]) -> None:
@@ -101,7 +105,7 @@ class Letterbox:
             for row in session.exec(select(Content).where(col(Content.id).in_(wanted))):
                 shelf.contents[cast("int", row.id)] = Parts.from_dict(row.data)
         for tenant_id in {job.tenant_id for job in jobs}:
-            shelf.tenants[tenant_id] = _sending(session, tenant_id)
+            shelf.tenants[tenant_id] = _sending(session, tenant_id, self._keyring)
             measured = {
                 job.id: job.fingerprint
                 for job in jobs
@@ -122,6 +126,8 @@ class Letterbox:
             raise MailerError("the address was erased")
         pixel = self._pixel(job)
         written = letter.compose(self._order(job, pixel))
+        # By the present moment: verifiers refuse a signature from their future, and the mail's own date may be old.
+        written = written.signed(self._signers(job), datetime.now(UTC))
         self._shelf.files.pop(job.id, None)
         self._shelf.choices.pop(job.id, None)
         return Ready(
@@ -171,6 +177,10 @@ class Letterbox:
             feedback_id=_feedback_id(job, sending.tenant),
         )
 
+    def _signers(self, job: Job) -> Sequence[Signer]:
+        domain = job.from_address.rpartition("@")[2]
+        return self._shelf.tenants[job.tenant_id].keys.signers(job.stream, domain)
+
     def _compiled(self, content_id: int, locale: str) -> Compiled:
         key = (content_id, locale)
         if key not in self._shelf.compiled:
@@ -210,11 +220,12 @@ class Letterbox:
         return self._links.individual_pixel(job.id, stream)
 
 
-def _sending(session: Session, tenant_id: int) -> _Sending:
+def _sending(session: Session, tenant_id: int, keyring: Keyring) -> _Sending:
     tenant = session.get_one(Tenant, tenant_id)
     session.refresh(tenant)
     topics = session.exec(select(Topic).where(Topic.tenant_id == tenant_id)).all()
-    return _Sending(tenant, {topic.key: TopicInfo(topic.key, topic.names) for topic in topics}, monotonic())
+    names = {topic.key: TopicInfo(topic.key, topic.names) for topic in topics}
+    return _Sending(tenant, names, keyring.usable(session, tenant_id), monotonic())
 
 
 def _files(job: Job) -> list[Mapping[str, object]]:
