@@ -34,9 +34,9 @@ def _utc() -> datetime:
 class Limits:
     """Grants connections and mails to one worker of one stream, within what all of them may use together.
 
-    `connect` and `disconnect` frame a connection, `admit` and `release` a mail. `beat` keeps what is held and hears what
-    other workers learnt: once a second, at the least every five. No call takes longer than about a second. While the
-    store is away, transactional mail keeps to this worker's share of each limit and promotional mail waits.
+    `connect` and `disconnect` frame a connection, `admit` and `release` a mail. `beat`, once a second and at the least
+    every five, keeps what is held and hears what other workers learnt. No call takes much longer than a second. While
+    the store is away, transactional mail keeps to this worker's share of each limit and promotional mail waits.
     """
 
     def __init__(

@@ -120,12 +120,12 @@ def line(base: str, quota: Quota) -> Line:
 
 
 def lane(over: Line, provider: str) -> Lane:
-    """Return the lane of a group over a relay, with nothing granted yet."""
+    """Return the lane of a group over a relay, closed until the store says that nobody complained."""
     group, key = over.quota.groups.get(provider), f"{over.key}:{provider}"
     if group is None:
-        return Lane(key, None, over.allowances, room=UNLIMITED)
+        return Lane(key, None, over.allowances)
     own = _allowances(key, group.per_second, group.per_day)
-    return Lane(key, group.connections, (*over.allowances, *own), room=0 if group.connections else UNLIMITED)
+    return Lane(key, group.connections, (*over.allowances, *own))
 
 
 def _allowances(key: str, per_second: float | None, per_day: int | None) -> tuple[Allowance, ...]:
