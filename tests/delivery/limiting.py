@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from suppression.rules import Stream
 T, P = Stream.TRANSACTIONAL, Stream.PROMOTIONAL
 #: A database that nothing here asks.
 UNUSED = Database(f"sqlite:///{Path('/nonexistent/mailer.db')}")
-#: Minutes as tenths of seconds, for a Redis whose clock cannot be set.
-FAST = Schedule(lapse=0.5, pause=0.4, step=0.3, most=4)
+#: Minutes as seconds, for a Redis whose clock cannot be set.
+FAST = Schedule(lapse=1.0, pause=1.0, step=1.5, most=3)
 
 
 class Clock:
@@ -74,6 +74,24 @@ async def send(limits: Limits, quota: Quota, seconds: float, provider: str = "gm
         else:
             await asyncio.sleep(min(await limits.refill(quota, provider), end - now))
     return sent
+
+
+async def give_way(a: Limits, b: Limits, quota: Quota, rest: Callable[[], Awaitable[None]]) -> tuple[int, int]:
+    """Let one worker take every connection and another ask for some; return how many each has in the end."""
+    held = {a: 0, b: 0}
+    while await a.connect(quota) == 0.0:
+        held[a] += 1
+    for _ in range(10):
+        await rest()
+        held[b] += await b.connect(quota) == 0.0
+        await a.beat()
+        assert sum(held.values()) <= quota.connections
+        if a.crowded(quota):
+            await a.disconnect(quota)
+            held[a] -= 1
+        # Who gave way does not take it back while the other still waits.
+        held[a] += await a.connect(quota) == 0.0
+    return held[a], held[b]
 
 
 def densest(times: Sequence[float], window: float = 1.0) -> int:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailer.delivery.limits import GroupQuota, Limits, LocalStore, Quota, is_rate_reply
-from tests.delivery.limiting import UNUSED, Clock, Counted, P, T, densest, gmail, taken
+from tests.delivery.limiting import UNUSED, Clock, Counted, P, T, densest, give_way, gmail, taken
 from tests.servers import apart
 
 
@@ -129,18 +129,11 @@ async def test_connections_are_counted_over_all_workers(clock: Clock) -> None:
 
 async def test_a_worker_with_more_than_its_share_hears_that_another_waits(clock: Clock) -> None:
     a, b = two(clock)
-    quota = Quota(name="one", connections=4)
-    assert [await a.connect(quota) for _ in range(4)] == [0.0] * 4
-    assert not a.crowded(quota)
-    for _ in range(10):
-        await b.connect(quota)
-        await a.beat()
-        if a.crowded(quota):
-            await a.disconnect(quota)
-        clock.now += 0.5
-    # Half for each; and who gave way does not take it back while the other still waits.
-    assert (a._lines["one"].held, b._lines["one"].held) == (2, 2)
-    assert await a.connect(quota) > 0
+
+    async def rest() -> None:
+        clock.now += 0.3
+
+    assert await give_way(a, b, Quota(name="one", connections=4), rest) == (2, 2)
 
 
 async def test_the_seats_of_a_worker_that_is_not_heard_of_come_back(clock: Clock) -> None:

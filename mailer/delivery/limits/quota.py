@@ -40,11 +40,6 @@ class Schedule(NamedTuple):
     #: So many at once count as no limit.
     most: int = 32
 
-    @property
-    def restraint(self) -> float:
-        """Return for how long a receiver's complaint can matter."""
-        return self.pause + self.step * self.most
-
     def room(self, past: float, limit: int | None) -> int | None:
         """Return how many mails may be in flight so long after a receiver's complaint; None: it is over."""
         if past < self.pause:
