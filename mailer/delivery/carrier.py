@@ -13,9 +13,10 @@ from typing import NamedTuple, Protocol
 
 from mailer.delivery import outcomes, replies
 from mailer.delivery.claims import Job, Outcome, Step
+from mailer.delivery.lines import Line
 from mailer.delivery.outcomes import Retry
 from mailer.delivery.replies import Stage
-from mailer.delivery.wire import Answer, Envelope, Lost, Wire
+from mailer.delivery.wire import Answer, Envelope, Lost
 from mailer.errors import MailerError
 
 logger = logging.getLogger(__name__)
@@ -41,22 +42,22 @@ class Depot(Protocol):
 
     retry: Retry
 
-    async def next(self, wire: Wire) -> Job | None:
+    async def next(self, line: Line) -> Job | None:
         """Return a mail for this connection, waiting for one if need be; None: go home."""
 
-    def at_hand(self, wire: Wire) -> Job | None:
+    def at_hand(self, line: Line) -> Job | None:
         """Return a mail for this connection if there is one now."""
 
-    def put_back(self, wire: Wire, job: Job) -> None:
+    def put_back(self, line: Line, job: Job) -> None:
         """Take a mail back that was not tried."""
 
-    def compose(self, job: Job) -> Ready:
+    def compose(self, line: Line, job: Job) -> Ready:
         """Return the mail of a row; raises `MailerError` where it cannot be made."""
 
     def commit(self, step: Step) -> Awaitable[None]:
         """Return when the step is committed; `step.granted` then says whether its intent was."""
 
-    def done(self, wire: Wire, job: Job, outcome: Outcome | None) -> None:
+    async def done(self, line: Line, job: Job, outcome: Outcome | None) -> None:
         """Hear what became of a try, to judge the relay by; None where there was none."""
 
 
@@ -72,9 +73,9 @@ class _Load:
 class Carrier:
     """Carries mail after mail over one connection until it is lost, worn, or nothing is due."""
 
-    def __init__(self, depot: Depot, wire: Wire) -> None:
+    def __init__(self, depot: Depot, line: Line) -> None:
         """Take over a connection that is ready for MAIL."""
-        self.wire = wire
+        self.line, self.wire = line, line.wire
         self._depot = depot
         #: Offered behind the mail that travels; may be taken back while that one takes long.
         self._ahead: _Load | None = None
@@ -101,7 +102,7 @@ class Carrier:
                     last = await self._send(load)
                 else:
                     await self._withdraw(load)
-                self._depot.done(self.wire, load.job, last)
+                await self._depot.done(self.line, load.job, last)
                 if self.wire.lost:
                     self.take_ahead()
                 load, self._ahead = self._ahead, None
@@ -112,26 +113,26 @@ class Carrier:
 
     async def _fetch(self) -> _Load | None:
         """Wait for a mail, compose and offer it; None where this connection is not needed any more."""
-        while (job := await self._depot.next(self.wire)) is not None:
+        while (job := await self._depot.next(self.line)) is not None:
             if self.wire.lost:
-                self._depot.put_back(self.wire, job)
+                self._depot.put_back(self.line, job)
                 return None
             ready = self._composed(job)
             if isinstance(ready, Outcome):
-                self._depot.done(self.wire, job, None)
+                await self._depot.done(self.line, job, None)
                 await self._depot.commit(Step(outcome=ready))
                 continue
             try:
                 await self._clear()
             except Lost:
-                self._depot.put_back(self.wire, job)
+                self._depot.put_back(self.line, job)
                 return None
             return _Load(job, ready, self.wire.offer(ready.envelope))
         return None
 
     def _composed(self, job: Job) -> Ready | Outcome:
         try:
-            ready = self._depot.compose(job)
+            ready = self._depot.compose(self.line, job)
         except MailerError as error:
             return outcomes.failed(job, str(error), "content")
         except Exception as error:
@@ -171,18 +172,18 @@ class Carrier:
             return outcomes.unsent(job, retry, _now(), worked_before=worked_before)
         finally:
             if following is not None:
-                self._depot.put_back(self.wire, following[0])
+                self._depot.put_back(self.line, following[0])
         if answer.positive:
             return outcomes.sent(job, answer, tracked=load.ready.tracked)
         return outcomes.refused(job, answer, Stage.DATA, retry, _now())
 
     async def _following(self) -> tuple[Job, Ready] | None:
         """Return the mail to offer behind this one, if one is at hand."""
-        while not self.wire.nearly_worn and (job := self._depot.at_hand(self.wire)) is not None:
+        while not self.wire.nearly_worn and (job := self._depot.at_hand(self.line)) is not None:
             ready = self._composed(job)
             if not isinstance(ready, Outcome):
                 return job, ready
-            self._depot.done(self.wire, job, None)
+            await self._depot.done(self.line, job, None)
             await self._depot.commit(Step(outcome=ready))
         return None
 
@@ -192,7 +193,7 @@ class Carrier:
         if ahead is not None and asyncio.get_running_loop().time() - self._ahead_since >= older_than:
             self._ahead = None
             self._stale = True
-            self._depot.put_back(self.wire, ahead.job)
+            self._depot.put_back(self.line, ahead.job)
 
     async def _withdraw(self, load: _Load) -> None:
         """Take back an offer whose intent was refused."""

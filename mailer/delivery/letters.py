@@ -120,14 +120,18 @@ class Letterbox:
             if files := _files(job):
                 shelf.files[job.id] = _read_files(session, job.tenant_id, files)
 
-    def compose(self, job: Job) -> Ready:
-        """Return the mail of one claimed row; raises `MailerError` where it cannot be made."""
+    def compose(self, job: Job, *, signed: bool = True) -> Ready:
+        """Return the mail of one claimed row, signed with the tenant's keys unless the relay signs.
+
+        Raises `MailerError` where it cannot be made.
+        """
         if job.address is None:
             raise MailerError("the address was erased")
         pixel = self._pixel(job)
         written = letter.compose(self._order(job, pixel))
-        # By the present moment: verifiers refuse a signature from their future, and the mail's own date may be old.
-        written = written.signed(self._signers(job), datetime.now(UTC))
+        if signed:
+            # By the present moment: verifiers refuse a signature from their future, and the mail's date may be old.
+            written = written.signed(self._signers(job), datetime.now(UTC))
         self._shelf.files.pop(job.id, None)
         self._shelf.choices.pop(job.id, None)
         return Ready(
