@@ -38,9 +38,10 @@ def bench(
     database: Annotated[str, typer.Option(help="An empty PostgreSQL database; without it SQLite, embedded.")] = "",
     redis: Annotated[str, typer.Option(help="An empty Redis; goes with --database.")] = "",
     throwaway: Annotated[bool, typer.Option("--throwaway", help="Start PostgreSQL and Redis for this run.")] = False,
-    suppressed: Annotated[
-        int, typer.Option(min=0, help="How many people are on the suppression list, a fifth of the readers among them.")
-    ] = 0,
+    suppressed: Annotated[int, typer.Option(min=0, help="How many people are on the suppression list.")] = 0,
+    leaving: Annotated[
+        int, typer.Option(min=0, max=100, help="How many readers of a hundred are on it, as far as it goes.")
+    ] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Send personalised promotional mail to a sink on this machine, and measure it. Nothing leaves this machine."""
@@ -51,6 +52,7 @@ def bench(
         workers=workers,
         connections=connections,
         suppressed=suppressed,
+        leaving=leaving,
         database_url=database,
         redis_url=redis,
         throwaway=throwaway,
