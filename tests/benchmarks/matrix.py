@@ -44,13 +44,8 @@ def variants(*, quick: bool) -> Iterator[list[str]]:
 def measure(options: Sequence[str]) -> str:
     """Run one variant and return its row; where it cannot run, the row says why."""
     command = f"`mailer bench {' '.join(options)}`"
-    done = subprocess.run(
-        [sys.executable, "-m", "mailer", "bench", *options, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    words = [sys.executable, "-m", "mailer", "bench", *options, "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         return f"| {command} | {done.stderr.strip()} |" + " |" * (len(COLUMNS) - 1)
     found = json.loads(done.stdout)
