@@ -1,6 +1,7 @@
 """`mailer bench` sends on the real way; how fast depends on the machine, what it counts does not."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ def test_on_given_servers_it_wants_them_empty(shell: Shell, postgres: Postgres, 
     found = shell.json("bench", "--emails", "200", "--size", "30k", "--workers", "2", *given)
     assert sums(found) == {"sent": 200, "suppressed": 0, "failed": 0, "uncertain": 0}
     assert "tables of mailer" in shell.run("bench", "--emails", "200", *given, code=1).stderr
+
+
+def children(parent: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def test_what_it_started_ends_with_it(shell: Shell) -> None:
+    with shell.start("bench", "--emails", "100000") as bench:
+        until = time.monotonic() + 20
+        while not (started := children(bench.pid)):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        bench.terminate()
+        assert bench.wait(20) == 130
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
 
 
 @pytest.mark.parametrize(

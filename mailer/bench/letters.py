@@ -20,7 +20,7 @@ _DOMAINS = 50
 
 _TOP = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ subject }}</title>
-<style>p { margin: 0 0 16px; } h2 { font-size: 18px; } .button { color: #ffffff; background: #0a6b5c; }</style></head>
+<style>.button { color: #ffffff; background: #0a6b5c; }</style></head>
 <body>
 <h1>Good news for {{ city }}, {{ name }}</h1>
 <p>Your plan {{ plan }} now answers calls in two languages. <a href="https://ringwise.example/offers/march">See how

@@ -1,5 +1,6 @@
 """`mailer bench`: how fast this machine sends."""
 
+import signal
 import sys
 from dataclasses import asdict
 from typing import Annotated
@@ -57,6 +58,8 @@ def bench(
         redis_url=redis,
         throwaway=throwaway,
     )
+    # What a run has started ends with it, also where it is told to end before its time.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
         result = asdict(benchmark.run(plan, _Bars(bars).show))
