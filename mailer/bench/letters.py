@@ -46,8 +46,13 @@ _BOTTOM = """<p><a class="button" href="https://ringwise.example/upgrade?plan=ne
 """
 
 
+#: Octets of a promotional mail's headers, and what its text part and its encoding add to each octet of HTML.
+_HEADERS = 1600
+_WITH_TEXT = 1.4
+
+
 class Size(StrEnum):
-    """How large the HTML of a mail is."""
+    """How large a mail is on the wire, about."""
 
     SMALL = "4k"
     LARGE = "30k"
@@ -59,9 +64,10 @@ class Size(StrEnum):
 
 
 def template(size: Size) -> TemplateDraft:
-    """Return the template whose HTML has about this size; each reader's text is made from it."""
+    """Return the template whose mail has about this size; each reader's text is made from its HTML."""
+    wanted = (size.bytes - _HEADERS) / _WITH_TEXT
     html, rows = _TOP, cycle(_ROW + paragraph + _ROW_END for paragraph in _PARAGRAPHS)
-    while len(html) + len(_BOTTOM) < size.bytes - len(_ROW) // 2:
+    while len(html) + len(_BOTTOM) < wanted - len(_ROW) // 2:
         html += next(rows)
     words = {"type": "string"}
     return parse(

@@ -32,7 +32,7 @@ def add(app: typer.Typer) -> None:
 
 def bench(
     emails: Annotated[int, typer.Option(min=1, help="How many readers get a mail.")] = 20_000,
-    size: Annotated[Size, typer.Option(help="How large the HTML of a mail is.")] = Size.SMALL,
+    size: Annotated[Size, typer.Option(help="How large a mail is, about.")] = Size.SMALL,
     dkim: Annotated[Dkim, typer.Option(help="With which kind of key mails are signed.")] = Dkim.OFF,
     workers: Annotated[int, typer.Option(min=1, max=64, help="How many workers send; one where embedded.")] = 1,
     connections: Annotated[int, typer.Option(min=1, max=500, help="How many connections a worker opens.")] = 32,
