@@ -247,6 +247,15 @@ def unreachable(error: BaseException) -> bool:
     return str(getattr(cause, "sqlstate", None) or "")[:2] in _PASSING
 
 
+def undone(error: BaseException) -> bool:
+    """Return whether an error surely undid its transaction, so that each part of it may be tried again by itself.
+
+    A connection that is lost leaves open whether a commit took place.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return not unreachable(error) or str(getattr(cause, "sqlstate", None) or "").startswith("40")
+
+
 __all__ = [
     "Database",
     "among",
@@ -255,5 +264,6 @@ __all__ = [
     "on_postgresql",
     "order_people",
     "sqlite_engine",
+    "undone",
     "unreachable",
 ]

@@ -18,12 +18,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import asyncpg
 import orjson
 import uvicorn
 import uvloop
+from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -55,7 +56,7 @@ async def _serve(folder: str, url: str) -> None:
     await service.start()
     now = service.now()
 
-    def issued(session: tenancy.Session) -> str:
+    def issued(session: Session) -> str:
         tenant_id = tenancy.only_tenant(session, None).id
         assert tenant_id is not None
         return tenancy.create_key(session, tenant_id, "benchmark", scopes=ALL_SCOPES, now=now).plain
@@ -194,16 +195,14 @@ def _loads(port: int, key: str, singles: int, batches: int) -> list[Load]:
 @contextlib.contextmanager
 def _postgresql() -> Iterator[str]:
     """Start a PostgreSQL of our own, as a careful operator would leave it: fsync on."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)[-1]
+    binaries = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
     folder = Path(tempfile.mkdtemp(prefix="mailer-benchmark-"))
-    user = {"user": "nobody"} if os.getuid() == 0 else {}
-    if user:
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    if os.getuid() == 0:
         shutil.chown(folder, "nobody")
+        quiet["user"] = "nobody"
     port = free_port()
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-    subprocess.run(
-        [binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-E", "UTF8"], check=True, **quiet, **user
-    )
+    subprocess.run([binaries / "initdb", "-D", folder / "data", "-U", "postgres", "-E", "UTF8"], check=True, **quiet)
     process = subprocess.Popen(
         [
             binaries / "postgres",
@@ -215,7 +214,6 @@ def _postgresql() -> Iterator[str]:
             "-cunix_socket_directories=",
         ],
         **quiet,
-        **user,
     )
     url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
     try:

@@ -1,0 +1,193 @@
+"""Single mails that arrive while a transaction commits share the next one; each is answered for itself after it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import NamedTuple, Protocol, TypeAlias
+
+import orjson
+from sqlmodel import Session
+
+from mailer import answers, submission, tenancy
+from mailer.answers import Asked, Place
+from mailer.database import Database, undone
+from mailer.drafts import Draft
+from mailer.errors import Invalid, Unauthorized
+from mailer.status import Status
+from mailer.submission import Accepted, Asking, Intake, Refused, Submitter
+from mailer.tenancy import Held
+from mailer.web import problems
+from suppression.rules import Stream
+
+#: How many mails share one transaction at most, so that it stays short.
+MOST = 64
+#: How many transactions are under way at once: while PostgreSQL works on one, the next is made ready.
+_FLIGHTS_POSTGRESQL = 2
+_FLIGHTS_SQLITE = 1
+_URGENT, _USUAL = 0, 1
+
+
+class Service(Protocol):
+    """What sharing needs of the process."""
+
+    database: Database
+    intake: Intake
+
+    def ring(self, stream: Stream) -> None:
+        """Say that a stream has mail."""
+
+    @staticmethod
+    def now() -> datetime:
+        """Return the present moment."""
+
+
+class Told(NamedTuple):
+    """An answer, ready to go out."""
+
+    status: HTTPStatus
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """One mail that a request asks for."""
+
+    draft: Draft
+    #: Of the request's key: it is asked for again in the transaction, so that a revoked key opens nothing.
+    key_digest: str
+    #: Where the request has an Idempotency-Key.
+    asked: Asked | None
+    told: Callable[[Accepted], Told]
+
+
+class Alone(NamedTuple):
+    """This mail cannot share a transaction: it wants one of its own."""
+
+
+ALONE = Alone()
+Outcome: TypeAlias = Told | Exception | Alone
+
+
+class _Waiting(NamedTuple):
+    single: Single
+    done: asyncio.Future[Outcome]
+
+
+class Gathering:
+    """Takes what arrives while others are committed, and submits it together; transactional mail goes first."""
+
+    def __init__(self, service: Service) -> None:
+        """Begin with nobody waiting."""
+        self._service = service
+        self._waiting: Mapping[Stream, deque[_Waiting]] = {
+            stream: deque() for stream in (Stream.TRANSACTIONAL, Stream.PROMOTIONAL)
+        }
+        self._most = _FLIGHTS_POSTGRESQL if service.database.on_postgresql else _FLIGHTS_SQLITE
+        self._flights: set[asyncio.Task[None]] = set()
+        self._called = False
+
+    async def submit(self, single: Single) -> Told | Alone:
+        """Return the answer once it is committed, or `Alone`; raises what the mail is refused for."""
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(single, loop.create_future())
+        self._waiting[single.draft.stream].append(waiting)
+        if not self._called:
+            self._called = True
+            # Not at once: whoever is read from the wire in the same round comes along.
+            loop.call_soon(self._take_off)
+        outcome = await waiting.done
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def _take_off(self) -> None:
+        self._called = False
+        while len(self._flights) < self._most and (aboard := self._board()):
+            flight = asyncio.create_task(self._fly(aboard))
+            self._flights.add(flight)
+            flight.add_done_callback(self._landed)
+
+    def _board(self) -> list[_Waiting]:
+        """Take who waits, transactional mail first; whoever gave up meanwhile is left out."""
+        aboard: list[_Waiting] = []
+        for queue in self._waiting.values():
+            while queue and len(aboard) < MOST:
+                waiting = queue.popleft()
+                if not waiting.done.done():
+                    aboard.append(waiting)
+        return aboard
+
+    def _landed(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        self._take_off()
+
+    async def _fly(self, aboard: Sequence[_Waiting]) -> None:
+        singles = [waiting.single for waiting in aboard]
+        transactional = any(single.draft.stream is Stream.TRANSACTIONAL for single in singles)
+        outcomes: Sequence[Outcome]
+        try:
+            outcomes, streams = await self._service.database.run(
+                lambda session: together(session, singles, self._service.intake, self._service.now()),
+                urgency=_URGENT if transactional else _USUAL,
+            )
+        except Exception as error:  # noqa: BLE001 - everybody aboard must hear of it
+            # One mail must not harm another: each tries by itself, unless it may be that all are committed.
+            outcomes, streams = [ALONE if undone(error) else error for _ in aboard], set()
+        for waiting, outcome in zip(aboard, outcomes, strict=True):
+            if not waiting.done.done():
+                waiting.done.set_result(outcome)
+        for stream in sorted(streams):
+            self._service.ring(stream)
+
+
+def together(
+    session: Session, singles: Sequence[Single], context: Intake, now: datetime
+) -> tuple[list[Outcome], set[Stream]]:
+    """Submit many singles in one transaction; return an outcome for each, and the streams to ring after the commit."""
+    held = tenancy.held(session, {single.key_digest for single in singles})
+    begun = answers.begun(session, [single.asked for single in singles if single.asked is not None])
+    outcomes: list[Outcome | None] = _turned_away(singles, held, begun)
+    going = [place for place, outcome in enumerate(outcomes) if outcome is None]
+    asked = [Asking(Submitter(*held[singles[place].key_digest]), singles[place].draft) for place in going]
+    streams: set[Stream] = set()
+    kept: list[tuple[Asked, int, bytes]] = []
+    for place, result in zip(going, submission.submit_together(session, asked, context, now), strict=True):
+        single = singles[place]
+        told = _told(single, result)
+        outcomes[place] = result if isinstance(result, Exception) else told
+        if single.asked is not None and told is not None:
+            kept.append((single.asked, told.status.value, told.body))
+        if isinstance(result, Accepted) and any(placed.status is Status.QUEUED for placed in result.emails):
+            streams.add(result.stream)
+    # The emails and their answers are one commit: no crash leaves one without the other.
+    answers.keep(session, kept, now)
+    return [outcome if outcome is not None else ALONE for outcome in outcomes], streams
+
+
+def _told(single: Single, result: Accepted | Refused) -> Told | None:
+    """Return the answer that a repeated request gets; a refusal that another key may avoid is not kept."""
+    if isinstance(result, Accepted):
+        return single.told(result)
+    if isinstance(result, Invalid):
+        return Told(problems.status_of(result), orjson.dumps(problems.describe(result)))
+    return None
+
+
+def _turned_away(singles: Sequence[Single], held: Mapping[str, Held], begun: Collection[Place]) -> list[Outcome | None]:
+    """Return why a single is not submitted here; None where it is."""
+    first: dict[Place, Asked] = {}
+    outcomes: list[Outcome | None] = []
+    for single in singles:
+        outcome: Outcome | None = None
+        asked = single.asked
+        if single.key_digest not in held:
+            outcome = Unauthorized(tenancy.UNKNOWN_KEY)
+        elif asked is not None and asked.place in begun:
+            outcome = ALONE
+        elif asked is not None and (earlier := first.setdefault(asked.place, asked)) is not asked:
+            outcome = answers.clash(earlier, asked)
+        outcomes.append(outcome)
+    return outcomes
