@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import any_, bindparam, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Session, SQLModel
 
 from mailer import database
@@ -27,10 +28,14 @@ _BUSY = "a request with this Idempotency-Key is being worked on: ask again in a 
 _USED = "this Idempotency-Key was used with another body: use a new key"
 # Built once: building a statement costs more than running it.
 _KEEPING = _answer.insert()
-_BEGUN = select(_answer.c.tenant_id, _answer.c.route, _answer.c.key).where(
+_PLACES = select(_answer.c.tenant_id, _answer.c.route, _answer.c.key).where(
     _answer.c.tenant_id.in_(bindparam("tenants", expanding=True)),
     _answer.c.route.in_(bindparam("routes", expanding=True)),
-    _answer.c.key.in_(bindparam("keys", expanding=True)),
+)
+#: On SQLite and on PostgreSQL, which prepares one text for any number of keys.
+_BEGUN = (
+    _PLACES.where(_answer.c.key.in_(bindparam("keys", expanding=True))),
+    _PLACES.where(_answer.c.key == any_(bindparam("keys", type_=ARRAY(_answer.c.key.type)))),
 )
 
 
@@ -119,7 +124,9 @@ def begun(session: Session, asked: Collection[Asked]) -> set[Place]:
     if not asked:
         return set()
     tenants, routes, keys = (list(set(part)) for part in zip(*(each.place for each in asked), strict=True))
-    rows = session.execute(_BEGUN, {"tenants": tenants, "routes": routes, "keys": keys})
+    rows = session.execute(
+        _BEGUN[database.on_postgresql(session)], {"tenants": tenants, "routes": routes, "keys": keys}
+    )
     return {(row.tenant_id, row.route, row.key) for row in rows}
 
 

@@ -14,14 +14,14 @@ from mailer.drafts import Draft
 from mailer.errors import Forbidden, Invalid, Problem
 from mailer.models import Email
 from mailer.status import Status
+from mailer.submission import rows
 from mailer.submission.deciding import Desk, Plan, Writing, plan, shown
 from mailer.submission.parties import Accepted, Asking, Intake, Placed, Refused, Submitter, house_of
 from suppression import entries
 from suppression.entries import Entry, Question
 
-# Built once: building a statement costs more than running it.
-_EMAILS = SQLModel.metadata.tables[str(Email.__tablename__)].insert()
-_EVENTS = SQLModel.metadata.tables["event"].insert()
+_email = SQLModel.metadata.tables[str(Email.__tablename__)]
+_event = SQLModel.metadata.tables["event"]
 
 _PROVIDERS = {
     "gmail": ("gmail.com", "googlemail.com"),
@@ -71,10 +71,8 @@ def _accept(
         else decided
         for each, decided in zip(asked, plans, strict=True)
     ]
-    if writing.rows:
-        session.connection().execute(_EMAILS, writing.rows)
-    if writing.events:
-        session.connection().execute(_EVENTS, writing.events)
+    rows.insert(session, _email, writing.rows)
+    rows.insert(session, _event, writing.events)
     writing.tally.write(session)
     return accepted
 

@@ -1,6 +1,7 @@
 """Single mails that arrive while a transaction commits share the next one; each is answered for itself after it."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ from suppression.rules import Stream
 
 #: How many mails share one transaction at most, so that it stays short.
 MOST = 64
-#: How many transactions are under way at once: while PostgreSQL works on one, the next is made ready.
-_FLIGHTS_POSTGRESQL = 2
-_FLIGHTS_SQLITE = 1
+#: Whoever was just answered asks again in a moment: those who wait then give them this part of the time that the last
+#: transaction took, and at most so many seconds, to come along. Two halves that take turns would pay twice.
+_HOLD = 0.25
+_LONGEST_HOLD = 0.003
 _URGENT, _USUAL = 0, 1
 
 
@@ -85,8 +87,10 @@ class Gathering:
         self._waiting: Mapping[Stream, deque[_Waiting]] = {
             stream: deque() for stream in (Stream.TRANSACTIONAL, Stream.PROMOTIONAL)
         }
-        self._most = _FLIGHTS_POSTGRESQL if service.database.on_postgresql else _FLIGHTS_SQLITE
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flight: asyncio.Task[None] | None = None
+        self._hold: asyncio.TimerHandle | None = None
+        #: How many are worth waiting for.
+        self._expected = 0
         self._called = False
 
     async def submit(self, single: Single) -> Told | Alone:
@@ -94,7 +98,7 @@ class Gathering:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(single, loop.create_future())
         self._waiting[single.draft.stream].append(waiting)
-        if not self._called:
+        if not self._called and self._flight is None and (self._hold is None or self._number() >= self._expected):
             self._called = True
             # Not at once: whoever is read from the wire in the same round comes along.
             loop.call_soon(self._take_off)
@@ -103,12 +107,16 @@ class Gathering:
             raise outcome
         return outcome
 
+    def _number(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
     def _take_off(self) -> None:
         self._called = False
-        while len(self._flights) < self._most and (aboard := self._board()):
-            flight = asyncio.create_task(self._fly(aboard))
-            self._flights.add(flight)
-            flight.add_done_callback(self._landed)
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+        if self._flight is None and (aboard := self._board()):
+            self._flight = asyncio.create_task(self._fly(aboard))
 
     def _board(self) -> list[_Waiting]:
         """Take who waits, transactional mail first; whoever gave up meanwhile is left out."""
@@ -120,12 +128,20 @@ class Gathering:
                     aboard.append(waiting)
         return aboard
 
-    def _landed(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
-        self._take_off()
+    def _landed(self, answered: int, took: float) -> None:
+        """Let the next ones go: at once where nobody or everybody waits, else a moment later."""
+        self._flight = None
+        waiting = self._number()
+        if not waiting:
+            return
+        self._expected = min(MOST, waiting + answered)
+        if waiting >= self._expected:
+            self._take_off()
+        else:
+            self._hold = asyncio.get_running_loop().call_later(min(took * _HOLD, _LONGEST_HOLD), self._take_off)
 
     async def _fly(self, aboard: Sequence[_Waiting]) -> None:
-        singles = [waiting.single for waiting in aboard]
+        singles, began = [waiting.single for waiting in aboard], time.monotonic()
         transactional = any(single.draft.stream is Stream.TRANSACTIONAL for single in singles)
         outcomes: Sequence[Outcome]
         try:
@@ -139,6 +155,7 @@ class Gathering:
         for waiting, outcome in zip(aboard, outcomes, strict=True):
             if not waiting.done.done():
                 waiting.done.set_result(outcome)
+        self._landed(len(aboard), time.monotonic() - began)
         for stream in sorted(streams):
             self._service.ring(stream)
 
