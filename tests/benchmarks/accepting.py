@@ -275,7 +275,7 @@ def _recorder(process: int, file: str, load: Load) -> subprocess.Popen[bytes] | 
         return None
     command = [str(Path(sys.executable).parent / "py-spy"), "record", "-p", str(process), "-d", "600", "-r", "400"]
     recorder = subprocess.Popen(
-        [*command, "-f", "raw", "-o", file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*command, "-t", "-f", "raw", "-o", file], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     time.sleep(1)
     return recorder

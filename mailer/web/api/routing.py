@@ -1,6 +1,6 @@
 """The routes: find the key, read the body, call the handler, answer every error as a problem."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
@@ -48,6 +48,21 @@ def routes(service: Service) -> list[BaseRoute]:
 
 def _place(endpoint: Endpoint) -> int:
     return min(place for place, each in enumerate(ENDPOINTS) if each.path == endpoint.path)
+
+
+class Direct:
+    """Takes requests for an API path without parameters straight to it: the router tries every other path first."""
+
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+        """Stand before an application that has these routes too."""
+        self._app = app
+        found = (route for route in routes if isinstance(route, Route) and isinstance(route.app, _Resource))
+        self._known = {route.path: route.app for route in found if "{" not in route.path}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        app = self._known.get(scope["path"], self._app) if scope["type"] == "http" else self._app
+        await app(scope, receive, send)
 
 
 class _Nowhere:
