@@ -8,6 +8,7 @@ written with fsync on. `--profile FILE` has py-spy record the web process while 
 import argparse
 import asyncio
 import contextlib
+import gc
 import itertools
 import os
 import shutil
@@ -67,6 +68,9 @@ async def _serve(folder: str, url: str) -> None:
         config = uvicorn.Config(
             app, http="httptools", ws="none", lifespan="off", access_log=False, log_config=None, server_header=False
         )
+        # As `mailer web` does.
+        gc.collect()
+        gc.freeze()
         print(bound.getsockname()[1], await service.database.run(issued), flush=True)
         await uvicorn.Server(config).serve(sockets=[bound])
     await service.stop()
