@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
@@ -97,6 +97,12 @@ class KnownKeys:
         if len(self._found) >= _MOST_KEYS:
             self._found.clear()
         self._found[key.digest] = (asked_at, key)
+
+    def renew(self, digests: Collection[str], asked_at: float) -> None:
+        """Remember that keys were still good at a moment."""
+        for digest in digests:
+            if found := self._found.get(digest):
+                self._found[digest] = (max(found[0], asked_at), found[1])
 
 
 @dataclass(slots=True)

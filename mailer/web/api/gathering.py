@@ -81,9 +81,9 @@ class _Waiting(NamedTuple):
 class Gathering:
     """Takes what arrives while others are committed, and submits it together; transactional mail goes first."""
 
-    def __init__(self, service: Service) -> None:
-        """Begin with nobody waiting."""
-        self._service = service
+    def __init__(self, service: Service, good: Callable[[Collection[str], float], None]) -> None:
+        """Begin with nobody waiting; `good` is told digests of keys that were good, and when (monotonic clock)."""
+        self._service, self._good = service, good
         self._waiting: Mapping[Stream, deque[_Waiting]] = {
             stream: deque() for stream in (Stream.TRANSACTIONAL, Stream.PROMOTIONAL)
         }
@@ -145,25 +145,34 @@ class Gathering:
         transactional = any(single.draft.stream is Stream.TRANSACTIONAL for single in singles)
         outcomes: Sequence[Outcome]
         try:
-            outcomes, streams = await self._service.database.run(
+            outcomes, streams, keys = await self._service.database.run(
                 lambda session: together(session, singles, self._service.intake, self._service.now()),
                 urgency=_URGENT if transactional else _USUAL,
             )
         except Exception as error:  # noqa: BLE001 - everybody aboard must hear of it
             # One mail must not harm another: each tries by itself, unless it may be that all are committed.
-            outcomes, streams = [ALONE if undone(error) else error for _ in aboard], set()
+            outcomes, streams, keys = [ALONE if undone(error) else error for _ in aboard], set(), ()
         for waiting, outcome in zip(aboard, outcomes, strict=True):
             if not waiting.done.done():
                 waiting.done.set_result(outcome)
+        self._good(keys, began)
         self._landed(len(aboard), time.monotonic() - began)
         for stream in sorted(streams):
             self._service.ring(stream)
 
 
-def together(
-    session: Session, singles: Sequence[Single], context: Intake, now: datetime
-) -> tuple[list[Outcome], set[Stream]]:
-    """Submit many singles in one transaction; return an outcome for each, and the streams to ring after the commit."""
+class Together(NamedTuple):
+    """What came of singles that shared a transaction."""
+
+    outcomes: list[Outcome]
+    #: To be rung after the commit.
+    streams: set[Stream]
+    #: The digests of the keys that were good.
+    keys: Collection[str]
+
+
+def together(session: Session, singles: Sequence[Single], context: Intake, now: datetime) -> Together:
+    """Submit many singles in one transaction, each for itself."""
     held = tenancy.held(session, {single.key_digest for single in singles})
     begun = answers.begun(session, [single.asked for single in singles if single.asked is not None])
     outcomes: list[Outcome | None] = _turned_away(singles, held, begun)
@@ -181,7 +190,7 @@ def together(
             streams.add(result.stream)
     # The emails and their answers are one commit: no crash leaves one without the other.
     answers.keep(session, kept, now)
-    return [outcome if outcome is not None else ALONE for outcome in outcomes], streams
+    return Together([outcome if outcome is not None else ALONE for outcome in outcomes], streams, held.keys())
 
 
 def _told(single: Single, result: Accepted | Refused) -> Told | None:

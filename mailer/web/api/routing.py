@@ -26,7 +26,8 @@ _PATIENCE = 10.0
 def routes(service: Service) -> list[BaseRoute]:
     """Return the routes of product code's API, its document, and a page that explains it."""
     found: list[BaseRoute] = []
-    shared = _Shared(service, KnownKeys(), Gathering(service))
+    known = KnownKeys()
+    shared = _Shared(service, known, Gathering(service, known.renew))
     for path, endpoints in groupby(sorted(ENDPOINTS, key=_place), key=lambda endpoint: endpoint.path):
         found.append(Route(path, _Resource(shared, {endpoint.method: endpoint for endpoint in endpoints})))
     document = openapi.document(ENDPOINTS)

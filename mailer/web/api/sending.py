@@ -126,7 +126,7 @@ def _asked(call: Call) -> Asked | None:
         return None
     if not 1 <= len(key) <= _LONGEST_KEY:
         raise Invalid(Problem(_KEY, f"must have 1 to {_LONGEST_KEY} characters"))
-    return Asked.of(call.tenant_id, f"POST {call.request.url.path}", key, call.raw)
+    return Asked.of(call.tenant_id, f"POST {call.request.scope['path']}", key, call.raw)
 
 
 async def _once(call: Call, work: _Work) -> Answer | Response:
