@@ -1,16 +1,21 @@
 """Answers kept for repeated requests, so that a request that was sent twice is done once (`Idempotency-Key`)."""
 
 import hashlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple, TypeAlias
 
-from sqlalchemy import or_
+from sqlalchemy import any_, bindparam, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Session, SQLModel
 
 from mailer import database
 from mailer.errors import Conflict
 from mailer.models import StoredAnswer
+
+#: Whose, where, and under which key.
+Place: TypeAlias = tuple[int, str, str]
 
 _answer = SQLModel.metadata.tables[str(StoredAnswer.__tablename__)]
 
@@ -19,6 +24,19 @@ KEPT = timedelta(hours=24)
 #: After how long without an answer the process that had the request counts as dead.
 ABANDONED = timedelta(minutes=5)
 IN_FLIGHT = 0
+_BUSY = "a request with this Idempotency-Key is being worked on: ask again in a moment"
+_USED = "this Idempotency-Key was used with another body: use a new key"
+# Built once: building a statement costs more than running it.
+_KEEPING = _answer.insert()
+_PLACES = select(_answer.c.tenant_id, _answer.c.route, _answer.c.key).where(
+    _answer.c.tenant_id.in_(bindparam("tenants", expanding=True)),
+    _answer.c.route.in_(bindparam("routes", expanding=True)),
+)
+#: On SQLite and on PostgreSQL, which prepares one text for any number of keys.
+_BEGUN = (
+    _PLACES.where(_answer.c.key.in_(bindparam("keys", expanding=True))),
+    _PLACES.where(_answer.c.key == any_(bindparam("keys", type_=ARRAY(_answer.c.key.type)))),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +47,11 @@ class Asked:
     route: str
     key: str
     digest: str
+
+    @property
+    def place(self) -> Place:
+        """Return what nobody else's request has."""
+        return self.tenant_id, self.route, self.key
 
     @classmethod
     def of(cls, tenant_id: int, route: str, key: str, body: bytes) -> "Asked":
@@ -82,9 +105,9 @@ def begin(session: Session, asked: Asked, now: datetime) -> Begun:
     same = (_answer.c.tenant_id == asked.tenant_id, _answer.c.route == asked.route, _answer.c.key == asked.key)
     kept = session.execute(_answer.select().where(*same)).first()
     if kept is None or (kept.digest == asked.digest and kept.status_code == IN_FLIGHT):
-        raise Conflict("a request with this Idempotency-Key is being worked on: ask again in a moment")
+        raise Conflict(_BUSY)
     if kept.digest != asked.digest:
-        raise Conflict("this Idempotency-Key was used with another body: use a new key")
+        raise Conflict(_USED)
     return Replay(kept.status_code, kept.body)
 
 
@@ -94,6 +117,43 @@ def finish(session: Session, fresh: Fresh, status_code: int, body: bytes) -> Non
     kept = _answer.update().where(*mine).values(status_code=status_code, body=body).returning(_answer.c.id)
     if session.execute(kept).first() is None:
         raise Conflict("this request took so long that another one took it over: ask again for its answer")
+
+
+def begun(session: Session, asked: Collection[Asked]) -> set[Place]:
+    """Return the places of those requests that were begun before, whatever became of them since."""
+    if not asked:
+        return set()
+    tenants, routes, keys = (list(set(part)) for part in zip(*(each.place for each in asked), strict=True))
+    rows = session.execute(
+        _BEGUN[database.on_postgresql(session)], {"tenants": tenants, "routes": routes, "keys": keys}
+    )
+    return {(row.tenant_id, row.route, row.key) for row in rows}
+
+
+def keep(session: Session, told: Iterable[tuple[Asked, int, bytes]], now: datetime) -> None:
+    """Keep the status and the body that requests were answered with, in the very transaction that did their work.
+
+    Raises the database's `IntegrityError` where another process began one of them since: roll everything back then.
+    """
+    rows = [
+        {
+            "tenant_id": asked.tenant_id,
+            "route": asked.route,
+            "key": asked.key,
+            "digest": asked.digest,
+            "status_code": status_code,
+            "body": body,
+            "created_at": now,
+        }
+        for asked, status_code, body in told
+    ]
+    if rows:
+        session.connection().execute(_KEEPING, rows)
+
+
+def clash(earlier: Asked, later: Asked) -> Conflict:
+    """Return why a request is not begun while an earlier one with its key is being worked on."""
+    return Conflict(_USED if earlier.digest != later.digest else _BUSY)
 
 
 def forget(session: Session, fresh: Fresh) -> None:

@@ -22,6 +22,7 @@ _TOGETHER = 0.005
 #: An actor runs until nothing is due, which may take as long as a campaign.
 _NO_LIMIT = 7 * 24 * 3600 * 1000
 _POLL = 50
+_PREFETCH = 1000
 
 
 class Bells:
@@ -102,6 +103,8 @@ class Bells:
             worker_threads=2 * len(streams),
             worker_timeout=_POLL,
         )
+        # An actor runs as long as there is mail: with a full prefetch its consumer would wake up all the time.
+        self._worker.queue_prefetch = _PREFETCH
         self._worker.start()
 
     async def stop(self) -> None:

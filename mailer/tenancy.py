@@ -4,11 +4,12 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, delete, update
+from sqlalchemy import select as core_select
 from sqlmodel import Session, SQLModel, col, select
 
 from mailer import database, ids
@@ -25,11 +26,16 @@ DEFAULT = "default"
 #: From while no setting names one; the inbox takes it, a real relay would not.
 MADE_UP = "Mailer <hello@mailer.example>"
 KEY_PREFIX = "mk_"
+UNKNOWN_KEY = "the key is unknown or revoked"
 
 _NAMED = re.compile(r'\s*"?(?P<name>[^"<>]*?)"?\s*<(?P<address>[^<>]+)>\s*')
 
-# Every request asks this: building a statement costs more than running it.
+# Every request asks these: building a statement costs more than running it.
 _OF_DIGEST = select(ApiKey).where(col(ApiKey.digest) == bindparam("digest"))
+_key = SQLModel.metadata.tables[str(ApiKey.__tablename__)]
+_HELD = core_select(_key.c.digest, _key.c.tenant_id, _key.c.scopes, _key.c.captures).where(
+    _key.c.digest.in_(bindparam("digests", expanding=True)), _key.c.revoked_at.is_(None)
+)
 
 #: What people can leave from the first day: key, stream, name in English and in Ukrainian.
 DEFAULT_TOPICS = (
@@ -47,6 +53,14 @@ class From(NamedTuple):
 
     address: str
     name: str = ""
+
+
+class Held(NamedTuple):
+    """What the holder of a key may, as it stands in this transaction."""
+
+    tenant_id: int
+    scopes: frozenset[str]
+    captures: bool
 
 
 class Issued(NamedTuple):
@@ -170,7 +184,7 @@ def create_key(
         id=ids.new("key", now),
         tenant_id=tenant_id,
         name=name.strip(),
-        digest=_digest(plain),
+        digest=digest_of(plain),
         scopes=[str(scope) for scope in wanted],
         captures=captures,
         created_at=now,
@@ -182,12 +196,18 @@ def create_key(
 
 def authenticate(session: Session, plain: str) -> ApiKey:
     """Return the key that this text is; raises `Unauthorized` where it is unknown or revoked."""
-    digest = _digest(plain)
+    digest = digest_of(plain)
     # The index finds a digest, not a secret, so the time it takes tells nothing about any key.
     key = session.exec(_OF_DIGEST, params={"digest": digest}).one_or_none()
     if key is None or not hmac.compare_digest(key.digest, digest) or key.revoked_at is not None:
-        raise Unauthorized("the key is unknown or revoked")
+        raise Unauthorized(UNKNOWN_KEY)
     return key
+
+
+def held(session: Session, digests: Collection[str]) -> Mapping[str, Held]:
+    """Return what each of these keys may, by its digest; what is unknown or revoked by now is not among them."""
+    rows = session.execute(_HELD, {"digests": list(digests)})
+    return {row.digest: Held(row.tenant_id, frozenset(row.scopes), row.captures) for row in rows}
 
 
 def keys(session: Session, tenant_id: int) -> Sequence[ApiKey]:
@@ -209,7 +229,8 @@ def revoke(session: Session, tenant_id: int, identifier: str, now: datetime) -> 
     return found[0]
 
 
-def _digest(plain: str) -> str:
+def digest_of(plain: str) -> str:
+    """Return what is kept of a key."""
     return hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 import hmac
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from suppression import keys
@@ -115,14 +116,7 @@ class OptOut(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the compact form that a token carries."""
-        flags = _PROMOTIONAL if self.stream is Stream.PROMOTIONAL else 0
-        if self.email is not None:
-            flags |= _WITH_EMAIL
-        if self.topic is not None:
-            flags |= _WITH_TOPIC
-        self._check()
-        email, topic = self.email or b"", (self.topic or "").encode()
-        return bytes([flags]) + _varint(self.tenant_id) + self.fingerprint + email + topic
+        return _packed(self)
 
     @classmethod
     def unpack(cls, data: bytes) -> "OptOut":
@@ -152,6 +146,19 @@ class OptOut(NamedTuple):
             raise ValueError("the id of an email has 16 bytes")
         if self.topic is not None and not valid_topic_key(self.topic):
             raise ValueError("the topic key is not valid")
+
+
+@lru_cache(maxsize=256)
+def _packed(opt_out: OptOut) -> bytes:
+    """One mail has several links that say the same."""
+    flags = _PROMOTIONAL if opt_out.stream is Stream.PROMOTIONAL else 0
+    if opt_out.email is not None:
+        flags |= _WITH_EMAIL
+    if opt_out.topic is not None:
+        flags |= _WITH_TOPIC
+    opt_out._check()
+    email, topic = opt_out.email or b"", (opt_out.topic or "").encode()
+    return bytes([flags]) + _varint(opt_out.tenant_id) + opt_out.fingerprint + email + topic
 
 
 def sign_opt_out(ring: Ring, opt_out: OptOut) -> str:

@@ -408,6 +408,7 @@ async def test_a_refusal_is_repeated_too(api: Api) -> None:
 async def test_what_failed_by_our_fault_may_be_asked_again(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     body = json.dumps(mail()).encode()
     with monkeypatch.context() as patched:
+        patched.setattr("mailer.submission.submit_together", lambda *_: 1 / 0)
         patched.setattr("mailer.submission.submit", lambda *_: 1 / 0)
         broken = await api.post("/v1/emails", body, Idempotency_Key="k")
     assert broken.status_code == 500

@@ -300,7 +300,7 @@ async def test_a_database_that_is_away_is_503(api: Api, monkeypatch: pytest.Monk
     def away(*_: object) -> None:
         raise OperationalError("SELECT", None, Exception("secret password"))
 
-    monkeypatch.setattr("mailer.submission.submit", away)
+    monkeypatch.setattr("mailer.submission.submit_together", away)
     response = await api.post("/v1/emails", mail())
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"

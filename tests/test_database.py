@@ -292,3 +292,35 @@ async def test_a_broken_rule_does_not_mean_that_it_is_away(database: Database) -
     with pytest.raises(IntegrityError) as caught:
         await database.run(adds("clock"))
     assert not databases.unreachable(caught.value)
+    assert databases.undone(caught.value)
+
+
+async def test_a_connection_that_died_while_nobody_used_it_is_not_noticed(
+    postgresql: Database, postgresql_url: str
+) -> None:
+    async def used() -> set[int]:
+        def own(session: Session) -> int:
+            return int(session.connection().execute(text("SELECT pg_backend_pid() FROM pg_sleep(0.05)")).scalar_one())
+
+        return set(await asyncio.gather(*(postgresql.run(own) for _ in range(3))))
+
+    other = Database(postgresql_url)
+    try:
+        for idle in (0.1, 1.2):
+            before = await used()
+            for process in before:
+                ends = text(f"SELECT pg_terminate_backend({process})")
+                await other.run(lambda session, ends=ends: session.connection().execute(ends).one())  # type: ignore[misc]
+            await asyncio.sleep(idle)
+            assert not before & await used()
+    finally:
+        await other.close()
+
+
+async def test_a_lost_connection_leaves_open_whether_the_work_is_done(postgresql: Database) -> None:
+    def dies(session: Session) -> None:
+        session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with pytest.raises(Exception) as caught:
+        await postgresql.run(dies)
+    assert not databases.undone(caught.value)

@@ -8,7 +8,8 @@ from mailer.drafts import Draft, TemplateDraft, parse
 from suppression.rules import Stream
 
 TEMPLATE = "bench"
-FROM = "Ringwise <news@ringwise.example>"
+DOMAIN = "ringwise.example"
+FROM = f"Ringwise <news@{DOMAIN}>"
 POSTAL_ADDRESS = "Ringwise Ltd, 12 Bell Lane, Kyiv 01001, Ukraine"
 PUBLIC_URL = "https://mail.bench.example"
 TOPIC = "newsletter"

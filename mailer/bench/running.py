@@ -63,7 +63,9 @@ def environment(plan: Plan, folder: Path, servers: Servers, port: int) -> Mappin
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith("MAILER_") and name not in _FOREIGN
     }
-    address = f"smtp://127.0.0.1:{port}?starttls=off&connections={plan.connections}"
+    # The limit holds for all workers together.
+    connections = plan.connections * plan.workers
+    address = f"smtp://127.0.0.1:{port}?starttls=off&connections={connections}&per_connection=1000"
     ours = {
         "MAILER_DATA_DIR": str(folder / "data"),
         "MAILER_FROM": letters.FROM,
@@ -71,7 +73,6 @@ def environment(plan: Plan, folder: Path, servers: Servers, port: int) -> Mappin
         "MAILER_PUBLIC_URL": letters.PUBLIC_URL,
         "MAILER_TRANSACTIONAL_RELAY": address,
         "MAILER_PROMOTIONAL_RELAY": address,
-        **signing.settings(plan.dkim, folder),
     }
     if plan.scaled:
         ours |= {"MAILER_DATABASE_URL": servers.database_url, "MAILER_REDIS_URL": servers.redis_url}
@@ -122,6 +123,7 @@ class _Bench:
             await migrate.upgrade_postgresql(self.servers.database_url)
         await service.prepare()
         tenant_id = await building.write_template(service, plan.size)
+        await signing.make_key(service, tenant_id, plan.dkim, letters.DOMAIN)
         readers = plan.leavers
         strangers = plan.suppressed - len(readers)
         await building.suppress_strangers(service, tenant_id, strangers, self._tell("listing who has left"))

@@ -1,16 +1,13 @@
 """The keys of a benchmark that signs, made anew for each run."""
 
-import stat
-from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from sqlmodel import Session
 
-_DOMAIN = "ringwise.example"
-_SELECTOR = "bench"
-_RSA_BITS = 2048
+from mailer import keyring
+from mailer.keyring import Keyring
+from mailer.models import DkimAlgorithm
+from mailer.service import Service
 
 
 class Dkim(StrEnum):
@@ -21,12 +18,18 @@ class Dkim(StrEnum):
     ED25519 = "ed25519"
 
 
-def settings(dkim: Dkim, folder: Path) -> Mapping[str, str]:
-    """Return the settings that make the workers sign, with a key kept in the folder; none where nothing is signed."""
+_ALGORITHMS = {Dkim.RSA: DkimAlgorithm.RSA, Dkim.ED25519: DkimAlgorithm.ED25519}
+
+
+async def make_key(service: Service, tenant_id: int, dkim: Dkim, domain: str) -> None:
+    """Keep a key that signs the tenant's mail from now on; nobody asks the DNS for it."""
     if dkim is Dkim.OFF:
-        return {}
-    key = rsa.generate_private_key(65537, _RSA_BITS) if dkim is Dkim.RSA else ed25519.Ed25519PrivateKey.generate()
-    path = folder / "dkim.pem"
-    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-    return {"MAILER_DKIM_DOMAIN": _DOMAIN, "MAILER_DKIM_SELECTOR": _SELECTOR, "MAILER_DKIM_KEY_FILE": str(path)}
+        return
+    pair = keyring.generate(_ALGORITHMS[dkim])
+
+    def verb(session: Session) -> None:
+        ring: Keyring = service.keyring
+        row = ring.add(session, tenant_id, domain, pair, selector="bench", now=service.now())
+        keyring.activate(session, row, ring.signer(row), None, service.now())
+
+    await service.database.run(verb)

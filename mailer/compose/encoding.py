@@ -9,6 +9,7 @@ _LONGEST = 76
 _PLAIN = re.compile(
     r"[A-Za-z0-9,;:!?@/_+\-()*#%$~|\[\]{}^`\\](?:[A-Za-z0-9,;:!?@/_+\-()*#%$~|\[\]{}^`\\.]| (?! ))*(?<! )"
 )
+_LINK = re.compile(r"https?://[A-Za-z0-9.:/_\-]+")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _LINE_TO_GUARD = re.compile(rb"(?m)^(?:\.|From )")
 _MOST_ESCAPES = 0.18
@@ -17,6 +18,17 @@ _MOST_ESCAPES = 0.18
 def is_plain(value: str) -> bool:
     """Return whether a value is one short run of words that no encoding changes."""
     return len(value) <= 72 and _PLAIN.fullmatch(value) is not None and not value.startswith("From ")
+
+
+def link_lines(value: str) -> bytes | None:
+    """Return quoted-printable lines of a link that no encoding changes but for soft line ends; None for any other."""
+    if not _LINK.fullmatch(value):
+        return None
+    data = value.encode()
+    lines = [data[start : start + _LONGEST - 1] for start in range(0, len(data), _LONGEST - 1)]
+    if any(line.startswith(b".") for line in lines):
+        return None
+    return b"=\r\n".join([*lines, b""])
 
 
 def clean(text: str) -> str:

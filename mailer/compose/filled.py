@@ -4,16 +4,19 @@ import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from html import unescape
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
 from mailer.compose import text
-from mailer.compose.encoding import Body, clean, is_plain, quoted
+from mailer.compose.encoding import Body, clean, is_plain, link_lines, quoted
 from mailer.compose.markers import Path
 from mailer.compose.sandbox import Expression, Sandbox
 
+#: Texts shorter than this are worth remembering.
+_REMEMBERED = 48
 #: What a browser shows as it stands: words with single spaces between them.
 _GLANCE = 78  # octets: one line of base64; words are seldom further away
 _TAME = re.compile(r"[^ \t\n\r\f]+(?: [^ \t\n\r\f]+)*")
@@ -127,6 +130,17 @@ class FramedHtml:
                 lines.append(value.encode() + b"=\r\n")
                 plain.append(value)
                 continue
+            if type(value) is str and len(value) < _REMEMBERED:
+                shown, written, said = _of_text(value)
+                html.append(shown)
+                lines.append(written)
+                plain.append(said)
+                continue
+            if type(value) is str and (link := link_lines(value)) is not None:
+                html.append(value)
+                lines.append(link)
+                plain.append(value)
+                continue
             if isinstance(value, Markup):
                 html.append(clean(str(value)))
                 plain.append(_lines(html[-1]))
@@ -164,6 +178,14 @@ class _Printed(NamedTuple):
     html: list[str]
     lines: list[bytes]
     plain: list[str | None]
+
+
+@lru_cache(maxsize=4096)
+def _of_text(value: str) -> tuple[str, bytes, str | None]:
+    """Return a short text as `_Printed` holds it; names, plans and cities come again and again."""
+    string = clean(value)
+    shown = str(escape(string))
+    return shown, quoted(shown), _words(string)
 
 
 def _string(value: object) -> str:

@@ -1,5 +1,6 @@
 """Email -> final bytes: the face of the package."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -178,7 +179,7 @@ def compose(order: Order) -> Letter:
         headers=(*lines, ("MIME-Version", "1.0"), *entity.headers),
         body=entity.body,
         subject=subject,
-        needs_smtputf8=any(not value.isascii() for _, value in lines),
+        needs_smtputf8=not "".join([value for _, value in lines]).isascii(),
         html_size=size,
     )
 
@@ -290,5 +291,8 @@ def _list_headers(purpose: Purpose) -> list[Line]:
 
 
 def _check_url(url: str) -> None:
-    if not url.isascii() or not url.isprintable() or " " in url or not url.startswith(("https://", "http://")):
+    if not _URL.fullmatch(url):
         raise ContentError("A link in a mail must be an http or https address in ASCII.")
+
+
+_URL = re.compile("https?://[!-~]+")

@@ -205,7 +205,7 @@ class Letterbox:
         )
         if not promotional:
             return Transactional(topic, way_out, domain)
-        return Promotional(topic, PostalAddress(sending.tenant.postal_address), way_out, domain)
+        return Promotional(topic, _postal_address(sending.tenant.postal_address), way_out, domain)
 
     def _pixel(self, job: Job) -> str | None:
         """Return the pixel that policy and the person allow (spec section 9), None for none at all."""
@@ -256,6 +256,11 @@ def _read_files(session: Session, tenant_id: int, files: Sequence[Mapping[str, o
 def _people(value: object) -> Sequence[Recipient]:
     """Return addresses as details keep them: a list of `[address, name]`."""
     return tuple(Recipient(email, name or "") for email, name in cast("list[tuple[str, str]]", value or []))
+
+
+@lru_cache(maxsize=1024)
+def _postal_address(text: str) -> PostalAddress:
+    return PostalAddress(text)
 
 
 @lru_cache(maxsize=1024)

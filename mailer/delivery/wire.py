@@ -51,24 +51,25 @@ class Envelope(NamedTuple):
 class _Expected:
     """Replies that are awaited together, and until when."""
 
-    __slots__ = ("answer", "answers", "deadline", "in_doubt", "number")
+    __slots__ = ("answer", "deadline", "first", "in_doubt", "number")
 
     def __init__(self, number: int, timeout: float, *, in_doubt: bool = False) -> None:
         loop = asyncio.get_running_loop()
         self.number, self.in_doubt = number, in_doubt
         self.deadline = loop.time() + timeout
-        self.answers: list[Answer] = []
+        #: The refusal of the first command, which outweighs the answer to the second.
+        self.first: Answer | None = None
         self.answer: asyncio.Future[Answer] = loop.create_future()
 
     def take(self, answer: Answer) -> bool:
-        """Take one reply; return whether it was the last. A refusal of the first command outweighs the second's."""
-        self.answers.append(answer)
-        if len(self.answers) < self.number:
+        """Take one reply; return whether it was the last."""
+        self.number -= 1
+        if self.number:
+            if not answer.positive:
+                self.first = answer._replace(to_sender=True)
             return False
         if not self.answer.done():
-            first = self.answers[0]
-            refused = self.number > 1 and not first.positive
-            self.answer.set_result(first._replace(to_sender=True) if refused else answer)
+            self.answer.set_result(self.first or answer)
         return True
 
     def fail(self, reason: str) -> None:

@@ -54,19 +54,26 @@ class Person(NamedTuple):
 
 
 @dataclass(slots=True)
+class Writing:
+    """What one transaction will write, whoever asked for it."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+    events: list[dict[str, object]] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(slots=True)
 class Desk:
-    """One call: who asks, when, and what was looked up for it already."""
+    """One sender in one transaction: who asks, when, and what was looked up for it already."""
 
     session: Session
     sender: Submitter
     context: Intake
     now: datetime
     house: House
+    writing: Writing
     editions: dict[str, Edition | Invalid] = field(default_factory=dict)
     literals: dict[tuple[str | None, ...], Edition] = field(default_factory=dict)
-    rows: list[dict[str, object]] = field(default_factory=list)
-    events: list[dict[str, object]] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
 
     def edition(self, draft: Draft) -> Edition:
         """Return the content that a draft means, each looked up once."""
@@ -97,12 +104,12 @@ class Desk:
 
     def count(self, stream: Stream, metric: str, dims: Sequence[tuple[str, str]]) -> None:
         """Count one fact about an email of this moment."""
-        self.tally.add(self.house.tenant_id, self.now.date(), stream, metric, dims)
+        self.writing.tally.add(self.house.tenant_id, self.now.date(), stream, metric, dims)
 
     def tell(self, email_id: str, status: Status, data: dict[str, object]) -> None:
         """Note an event."""
         event = {"id": ids.new("ev", self.now), "tenant_id": self.house.tenant_id, "email_id": email_id}
-        self.events.append({**event, "kind": f"email.{status}", "at": self.now, "data": data})
+        self.writing.events.append({**event, "kind": f"email.{status}", "at": self.now, "data": data})
 
 
 def _check_shown(body: Body, html: str) -> None:
@@ -131,6 +138,7 @@ def _check_shown(body: Body, html: str) -> None:
 class Plan:
     """A draft that was found to be in order."""
 
+    tenant_id: int
     draft: Draft
     topic: Topic | None
     people: Sequence[Person]
@@ -182,7 +190,7 @@ def plan(desk: Desk, draft: Draft, urgency: Urgency) -> Plan:
         "opens": min(desk.house.opens[draft.stream], asked, key=_OPENS.index),
         **_NOTHING_YET,
     }
-    return Plan(draft, topic, people, shared, _details(desk, draft))
+    return Plan(desk.house.tenant_id, draft, topic, people, shared, _details(desk, draft))
 
 
 def _topic(house: House, draft: Draft, edition: Edition, problems: list[Problem]) -> Topic | None:

@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, select
 from sqlmodel import Session, SQLModel
 
 from mailer import models
+from mailer.drafts import Draft
 from mailer.errors import Forbidden, Invalid, NotFound
 from mailer.links import Links
 from mailer.models import ApiKey, LeaveRule, Opens, Scope
@@ -58,6 +59,13 @@ class Submitter:
     def may_send(self, stream: Stream) -> bool:
         """Return whether mail of this stream may be asked for."""
         return f"send:{stream}" in self.scopes or Scope.ADMIN in self.scopes
+
+
+class Asking(NamedTuple):
+    """One draft, and who asks for it."""
+
+    sender: Submitter
+    draft: Draft
 
 
 class Placed(NamedTuple):

@@ -1,6 +1,6 @@
 """Drafts -> rows that wait: asks the suppressions, stores the emails, counts them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlmodel import Session, SQLModel
@@ -13,8 +13,9 @@ from mailer.errors import Forbidden, Invalid, Problem
 from mailer.models import Email
 from mailer.providers import provider_of
 from mailer.status import Status
-from mailer.submission.deciding import Desk, Plan, plan, shown
-from mailer.submission.parties import Accepted, Intake, Placed, Refused, Submitter, house_of
+from mailer.submission import rows
+from mailer.submission.deciding import Desk, Plan, Writing, plan, shown
+from mailer.submission.parties import Accepted, Asking, Intake, Placed, Refused, Submitter, house_of
 from suppression import entries
 from suppression.entries import Entry, Question
 
@@ -24,9 +25,7 @@ _event = SQLModel.metadata.tables["event"]
 
 def submit(session: Session, sender: Submitter, draft: Draft, context: Intake, now: datetime) -> Accepted:
     """Accept one draft, or raise `Invalid` or `Forbidden`; ring `accepted.stream` after your transaction's commit."""
-    accepted = _accept(
-        Desk(session, sender, context, now, house_of(session, sender.tenant_id)), [draft], Urgency.SINGLE
-    )[0]
+    [accepted] = submit_together(session, [Asking(sender, draft)], context, now)
     if isinstance(accepted, Accepted):
         return accepted
     raise accepted
@@ -36,34 +35,62 @@ def submit_many(
     session: Session, sender: Submitter, drafts: Sequence[Draft], context: Intake, now: datetime
 ) -> list[Accepted | Refused]:
     """Accept or refuse each of many drafts, in their order; ring their streams once your transaction is committed."""
-    return _accept(Desk(session, sender, context, now, house_of(session, sender.tenant_id)), drafts, Urgency.BULK)
+    return _accept(session, [Asking(sender, draft) for draft in drafts], Urgency.BULK, context, now)
 
 
-def _accept(desk: Desk, drafts: Sequence[Draft], urgency: Urgency) -> list[Accepted | Refused]:
-    plans: list[Plan | Refused] = []
-    for draft in drafts:
-        try:
-            plans.append(plan(desk, draft, urgency))
-        except ContentError as error:
-            plans.append(Invalid(Problem("", str(error))))
-        except (Invalid, Forbidden) as error:
-            plans.append(error)
-    questions = [
-        Question(person.prints[0], each.draft.stream, each.topic, person.prints[1:])
-        for each in plans
-        if isinstance(each, Plan)
-        for person in each.people
-    ]
-    answers = iter(entries.check_many(desk.session, desk.sender.tenant_id, questions, desk.now))
+def submit_together(
+    session: Session, asked: Sequence[Asking], context: Intake, now: datetime
+) -> list[Accepted | Refused]:
+    """Accept or refuse what several senders ask at the same moment, each a single mail; answers keep the order.
+
+    Each is decided by what its own sender may; ring the streams once your transaction is committed.
+    """
+    return _accept(session, asked, Urgency.SINGLE, context, now)
+
+
+def _accept(
+    session: Session, asked: Sequence[Asking], urgency: Urgency, context: Intake, now: datetime
+) -> list[Accepted | Refused]:
+    writing = Writing()
+    senders = dict.fromkeys(each.sender for each in asked)
+    houses = {tenant_id: house_of(session, tenant_id) for tenant_id in {sender.tenant_id for sender in senders}}
+    desks = {sender: Desk(session, sender, context, now, houses[sender.tenant_id], writing) for sender in senders}
+    plans = [_planned(desks[each.sender], each.draft, urgency) for each in asked]
+    answers = _suppressions(session, plans, now)
     accepted = [
-        _place(desk, each, [next(answers) for _ in each.people]) if isinstance(each, Plan) else each for each in plans
+        _place(desks[each.sender], decided, [next(answers[each.sender.tenant_id]) for _ in decided.people])
+        if isinstance(decided, Plan)
+        else decided
+        for each, decided in zip(asked, plans, strict=True)
     ]
-    if desk.rows:
-        desk.session.execute(_email.insert(), desk.rows)
-    if desk.events:
-        desk.session.execute(_event.insert(), desk.events)
-    desk.tally.write(desk.session)
+    rows.insert(session, _email, writing.rows)
+    rows.insert(session, _event, writing.events)
+    writing.tally.write(session)
     return accepted
+
+
+def _planned(desk: Desk, draft: Draft, urgency: Urgency) -> Plan | Refused:
+    try:
+        return plan(desk, draft, urgency)
+    except ContentError as error:
+        return Invalid(Problem("", str(error)))
+    except (Invalid, Forbidden) as error:
+        return error
+
+
+def _suppressions(
+    session: Session, plans: Sequence[Plan | Refused], now: datetime
+) -> Mapping[int, Iterator[Entry | None]]:
+    """Return the entries that forbid mail to each person of each plan, in order; each tenant is asked once."""
+    questions: dict[int, list[Question]] = {}
+    for each in plans:
+        if isinstance(each, Plan):
+            questions.setdefault(each.tenant_id, []).extend(
+                Question(person.prints[0], each.draft.stream, each.topic, person.prints[1:]) for person in each.people
+            )
+    return {
+        tenant_id: iter(entries.check_many(session, tenant_id, asked, now)) for tenant_id, asked in questions.items()
+    }
 
 
 def _place(desk: Desk, decided: Plan, answers: Sequence[Entry | None]) -> Accepted:
@@ -78,7 +105,7 @@ def _place(desk: Desk, decided: Plan, answers: Sequence[Entry | None]) -> Accept
     dims = counters.dimensions(tags=draft.tags, topic=topic, template=draft.template)
     for identifier, person, entry in zip(identifiers, decided.people, answers, strict=True):
         status = Status.SUPPRESSED if entry else waits
-        desk.rows.append(
+        desk.writing.rows.append(
             {
                 **decided.shared,
                 "id": identifier,

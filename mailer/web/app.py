@@ -23,11 +23,14 @@ logger = logging.getLogger(__name__)
 
 def create_app(service: Service) -> Starlette:
     """Return the whole web application over a service that is already prepared."""
-    routes: list[BaseRoute] = [*_probes(service), *recipient.routes(service), *api.routes(service)]
+    product = api.routes(service)
+    routes: list[BaseRoute] = [*_probes(service), *recipient.routes(service), *product]
     if service.captures:
         routes += inbox.routes(service.store)
         routes.append(Route("/", _to_inbox))
-    app = Starlette(routes=routes, middleware=[Middleware(InboxGuard, service=service)])
+    app = Starlette(
+        routes=routes, middleware=[Middleware(api.Direct, routes=product), Middleware(InboxGuard, service=service)]
+    )
     # RFC 8058 section 3.1: the one-click address must not redirect, so no slash is ever mended by a 307.
     app.router.redirect_slashes = False
     return app

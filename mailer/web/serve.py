@@ -1,6 +1,7 @@
 """Serves HTTP: binds the address first, builds the parts, says when it answers, and ends in order."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -103,6 +104,9 @@ async def _serve(
             # Whoever sends from here receives here too: one process for everything.
             receiving = bool(streams and settings.return_path_domain)
             await service.start(streams=streams, ticking=ticking, receiving=receiving)
+            # What stands by now stays: a full collection would walk all of it, 100 ms at a time, amid the mail.
+            gc.collect()
+            gc.freeze()
             serving = asyncio.create_task(server.serve(sockets=[bound]))
             await _announce(server, serving, url)
             if started is not None and not serving.done():

@@ -5,9 +5,10 @@ from datetime import datetime
 from itertools import islice
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, and_, false, literal, or_, select, true
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, any_, bindparam, false, literal, or_, select, true
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
-from sqlmodel import col
+from sqlmodel import SQLModel, col
 
 from suppression import rules
 from suppression.entries.table import Entry
@@ -15,6 +16,20 @@ from suppression.rules import Reach, Reason, Stream, Topic
 
 #: A few hundred mailboxes a query: SQLite and PostgreSQL bound the number of variables.
 _CHUNK = 400
+
+
+_entry = SQLModel.metadata.tables["suppression"]
+_OF_TENANT = (
+    select(_entry.c.fingerprint)
+    .where(_entry.c.tenant_id == bindparam("tenant"), _entry.c.lifted_at.is_(None))
+    .distinct()
+)
+#: Which of some mailboxes have an entry that is not lifted, on SQLite and on PostgreSQL: built once, for building a
+#: statement costs more than running it, and one text for any number of mailboxes, which PostgreSQL prepares once.
+_NAMED_AT_ALL = (
+    _OF_TENANT.where(_entry.c.fingerprint.in_(bindparam("fingerprints", expanding=True))),
+    _OF_TENANT.where(_entry.c.fingerprint == any_(bindparam("fingerprints", type_=ARRAY(_entry.c.fingerprint.type)))),
+)
 
 
 class Question(NamedTuple):
@@ -86,11 +101,16 @@ def check_many(session: Session, tenant_id: int, questions: Sequence[Question], 
     Of several entries that forbid a mail the strictest decides (the order of `rules.RULES`), then the oldest.
     """
     asked = dict.fromkeys(one for question in questions for one in (question.fingerprint, *question.others))
+    known = _NAMED_AT_ALL[session.get_bind().dialect.name == "postgresql"]
     found: dict[bytes, list[Entry]] = {}
     remaining = iter(asked)
     while chunk := list(islice(remaining, _CHUNK)):
+        # Few mailboxes have entries: only these are worth objects, and a statement of their own.
+        named = session.execute(known, {"tenant": tenant_id, "fingerprints": chunk}).scalars().all()
+        if not named:
+            continue
         statement = select(Entry).where(
-            col(Entry.tenant_id) == tenant_id, col(Entry.fingerprint).in_(chunk), in_force(Entry, now)
+            col(Entry.tenant_id) == tenant_id, col(Entry.fingerprint).in_(named), in_force(Entry, now)
         )
         for entry in session.scalars(statement):
             found.setdefault(entry.fingerprint, []).append(entry)

@@ -1,10 +1,11 @@
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from suppression.address import Address, AddressError, Fingerprints, mask, parse
+from suppression.address import Address, AddressError, Fingerprints, _parse, mask, parse
 from suppression.keys import KeyRingError
 
 ATEXT = "abcXYZ019!#$%&'*+/=?^_`{|}~-"
@@ -183,3 +184,22 @@ def test_a_ring_that_cannot_be_read_is_refused() -> None:
 @given(st.integers(0, 2**63), locals_)
 def test_a_fingerprint_is_always_the_same(tenant_id: int, canonical: str) -> None:
     assert Fingerprints(RING).of(tenant_id, canonical) == Fingerprints(RING).of(tenant_id, canonical)
+
+
+_LOCALS = st.text("aZ09.+-_'é\u200b @", min_size=0, max_size=70)
+_LABELS = st.text("aZ09-ßx.n[]", min_size=0, max_size=66)
+_NEARLY = st.builds("{}{}@{}.{}".format, st.sampled_from(["", " "]), _LOCALS, _LABELS, _LABELS)
+_PLAIN = st.from_regex(r"[A-Za-z0-9+._-]{1,12}@([A-Za-z0-9-]{1,8}\.){1,3}[A-Za-z0-9-]{1,6}", fullmatch=True)
+
+
+@given(
+    st.one_of(_NEARLY, _PLAIN, st.sampled_from(["a" * 64 + "@b.example", "a" * 65 + "@b.example", "a@xn--b.example"]))
+)
+def test_the_short_way_reads_an_address_as_the_long_way_does(text: str) -> None:
+    def told(read: Callable[[str], Address]) -> Address | str:
+        try:
+            return read(text)
+        except AddressError as error:
+            return str(error)
+
+    assert told(parse) == told(_parse)

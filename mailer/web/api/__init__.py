@@ -1,5 +1,5 @@
 """The HTTP API of product code."""
 
-from mailer.web.api.routing import routes
+from mailer.web.api.routing import Direct, routes
 
-__all__ = ["routes"]
+__all__ = ["Direct", "routes"]

@@ -1,7 +1,9 @@
 """One request of product code: who asks, what was sent, and how it is answered."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import hmac
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
@@ -19,6 +21,7 @@ from mailer.errors import Forbidden, Unauthorized
 from mailer.models import ApiKey, Scope
 from mailer.settings import Settings
 from mailer.submission import Intake, Submitter
+from mailer.web.api.gathering import Gathering
 from mailer.web.problems import Malformed, TooLarge
 from suppression.rules import Stream
 
@@ -29,6 +32,10 @@ B = TypeVar("B", bound=BaseModel)
 MOST_BODY = 25 * 1024 * 1024
 MOST_DRAINED = 128 * 1024 * 1024
 _PATIENCE = 300.0
+
+#: For how many seconds a key counts as known, and how many are.
+_FRESH = 1.0
+_MOST_KEYS = 4096
 
 #: Who goes first where SQLite has one writer.
 URGENT, USUAL, BULK = 0, 1, 2
@@ -70,6 +77,34 @@ class Answer:
 NO_STORE: Mapping[str, str] = {"Cache-Control": "no-store"}
 
 
+class KnownKeys:
+    """Keys that were good a moment ago: enough to let a request in that asks for its key again where it writes."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._found: dict[str, tuple[float, ApiKey]] = {}
+
+    def get(self, plain: str) -> ApiKey | None:
+        """Return a key that was asked for within the last second."""
+        digest = tenancy.digest_of(plain)
+        since, key = self._found.get(digest, (0.0, None))
+        if key is None or time.monotonic() - since > _FRESH or not hmac.compare_digest(key.digest, digest):
+            return None
+        return key
+
+    def put(self, key: ApiKey, asked_at: float) -> None:
+        """Remember a key, and since when it is known to be good (of the monotonic clock)."""
+        if len(self._found) >= _MOST_KEYS:
+            self._found.clear()
+        self._found[key.digest] = (asked_at, key)
+
+    def renew(self, digests: Collection[str], asked_at: float) -> None:
+        """Remember that keys were still good at a moment."""
+        for digest in digests:
+            if found := self._found.get(digest):
+                self._found[digest] = (max(found[0], asked_at), found[1])
+
+
 @dataclass(slots=True)
 class Call:
     """A request whose key is known and has the scope."""
@@ -78,6 +113,7 @@ class Call:
     request: Request
     key: ApiKey
     now: datetime
+    gathering: Gathering
     raw: bytes = field(default=b"")
 
     @property
@@ -89,6 +125,13 @@ class Call:
     def submitter(self) -> Submitter:
         """Return who sends."""
         return Submitter.of(self.key)
+
+    def sender(self, session: Session) -> Submitter:
+        """Return who sends, as it stands in this transaction; raises `Unauthorized` where the key was revoked."""
+        held = tenancy.held(session, [self.key.digest]).get(self.key.digest)
+        if held is None:
+            raise Unauthorized(tenancy.UNKNOWN_KEY)
+        return Submitter(*held)
 
     def json(self) -> object:
         """Return the body as plain data, or raise `Malformed`."""
@@ -118,12 +161,23 @@ class Call:
         return await self.service.database.run(verb, urgency=urgency, conclusive=conclusive)
 
 
-async def authorised(service: Service, request: Request, scopes: frozenset[Scope]) -> ApiKey:
-    """Return the request's key where it has one of the scopes; raises `Unauthorized` or `Forbidden`."""
+async def authorised(
+    service: Service, request: Request, scopes: frozenset[Scope], known: KnownKeys | None = None
+) -> ApiKey:
+    """Return the request's key where it has one of the scopes; raises `Unauthorized` or `Forbidden`.
+
+    With `known`, a key that was good within the last second will do: whoever passes it asks again (`Call.sender`).
+    """
     scheme, _, plain = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not plain.strip():
+    plain = plain.strip()
+    if scheme.lower() != "bearer" or not plain:
         raise Unauthorized("send your key as Authorization: Bearer mk_…")
-    key = await service.database.read(lambda session: tenancy.authenticate(session, plain.strip()))
+    key = known.get(plain) if known is not None else None
+    if key is None:
+        asked_at = time.monotonic()
+        key = await service.database.read(lambda session: tenancy.authenticate(session, plain))
+        if known is not None:
+            known.put(key, asked_at)
     if Scope.ADMIN not in key.scopes and scopes.isdisjoint(key.scopes):
         raise Forbidden(f"the key lacks the scope {' or '.join(sorted(scopes))}")
     return key

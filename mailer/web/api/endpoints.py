@@ -38,6 +38,8 @@ class Endpoint:
     query: type[BaseModel] | None = None
     #: Takes an Idempotency-Key.
     once: bool = False
+    #: Asks for the key in the transaction that writes (`Call.sender`), so that at the door a recent look will do.
+    asks_key_again: bool = False
 
     @property
     def summary(self) -> str:
@@ -61,6 +63,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answers=(shapes.PlacedView, shapes.SeveralView),
         status=HTTPStatus.ACCEPTED,
         once=True,
+        asks_key_again=True,
     ),
     Endpoint(
         method="GET",
@@ -79,6 +82,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answers=(shapes.BatchView,),
         status=HTTPStatus.ACCEPTED,
         once=True,
+        asks_key_again=True,
     ),
     Endpoint(
         method="POST",

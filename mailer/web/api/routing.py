@@ -1,8 +1,8 @@
 """The routes: find the key, read the body, call the handler, answer every error as a problem."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
@@ -12,8 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mailer.errors import MailerError
 from mailer.web import problems
 from mailer.web.api import documentation, openapi
-from mailer.web.api.calls import MOST_DRAINED, Answer, Call, Service, authorised, body_of
+from mailer.web.api.calls import MOST_DRAINED, Answer, Call, KnownKeys, Service, authorised, body_of
 from mailer.web.api.endpoints import ENDPOINTS, Endpoint
+from mailer.web.api.gathering import Gathering
 from mailer.web.drain import drain
 
 _Methods: TypeAlias = Mapping[str, Endpoint]
@@ -25,8 +26,10 @@ _PATIENCE = 10.0
 def routes(service: Service) -> list[BaseRoute]:
     """Return the routes of product code's API, its document, and a page that explains it."""
     found: list[BaseRoute] = []
+    known = KnownKeys()
+    shared = _Shared(service, known, Gathering(service, known.renew))
     for path, endpoints in groupby(sorted(ENDPOINTS, key=_place), key=lambda endpoint: endpoint.path):
-        found.append(Route(path, _Resource(service, {endpoint.method: endpoint for endpoint in endpoints})))
+        found.append(Route(path, _Resource(shared, {endpoint.method: endpoint for endpoint in endpoints})))
     document = openapi.document(ENDPOINTS)
     page = documentation.page(ENDPOINTS, document)
 
@@ -48,6 +51,21 @@ def _place(endpoint: Endpoint) -> int:
     return min(place for place, each in enumerate(ENDPOINTS) if each.path == endpoint.path)
 
 
+class Direct:
+    """Takes requests for an API path without parameters straight to it: the router tries every other path first."""
+
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+        """Stand before an application that has these routes too."""
+        self._app = app
+        found = (route for route in routes if isinstance(route, Route) and isinstance(route.app, _Resource))
+        self._known = {route.path: route.app for route in found if "{" not in route.path}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        app = self._known.get(scope["path"], self._app) if scope["type"] == "http" else self._app
+        await app(scope, receive, send)
+
+
 class _Nowhere:
     """Answers what lies below /v1 and is none of ours."""
 
@@ -55,11 +73,19 @@ class _Nowhere:
         await problems.not_found(Request(scope, receive))(scope, receive, send)
 
 
+class _Shared(NamedTuple):
+    """What all requests of a process have in common."""
+
+    service: Service
+    known: KnownKeys
+    gathering: Gathering
+
+
 class _Resource:
     """One path with its methods, so that an unknown method is told all of them."""
 
-    def __init__(self, service: Service, methods: _Methods) -> None:
-        self._service, self._methods = service, methods
+    def __init__(self, shared: _Shared, methods: _Methods) -> None:
+        self._shared, self._methods = shared, methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -76,12 +102,13 @@ class _Resource:
         endpoint = self._methods.get(method)
         if endpoint is None:
             return problems.not_allowed(sorted(self._methods))
-        now = self._service.now()
+        service, known, gathering = self._shared
+        now = service.now()
         try:
-            key = await authorised(self._service, request, endpoint.scopes)
+            key = await authorised(service, request, endpoint.scopes, known if endpoint.asks_key_again else None)
         except MailerError:
             await drain(request, keep=0, limit=MOST_DRAINED, patience=_PATIENCE)
             raise
         raw = b"" if method in _WITHOUT_BODY else await body_of(request)
-        told = await endpoint.handler(Call(self._service, request, key, now, raw))
+        told = await endpoint.handler(Call(service, request, key, now, gathering, raw))
         return told.response() if isinstance(told, Answer) else told

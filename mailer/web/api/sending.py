@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from starlette.responses import Response
 
 from mailer import answers, catalogue, drafts, emails, submission
-from mailer.answers import Asked, Fresh, Replay
+from mailer.answers import Asked, Begun, Fresh, Replay
 from mailer.catalogue import Look
 from mailer.compose.letter import Sender, TopicInfo
 from mailer.compose.templates import Content
@@ -22,6 +22,7 @@ from mailer.status import Status
 from mailer.submission import Accepted, Placed, Refused
 from mailer.web import problems
 from mailer.web.api.calls import BULK, NO_STORE, URGENT, USUAL, Answer, Call
+from mailer.web.api.gathering import Single, Told
 from mailer.web.api.suppressing import entry_view
 from suppression.rules import Stream
 
@@ -36,20 +37,30 @@ class _Work:
     verb: Callable[[Session], Sequence[Accepted | Refused]]
     told: Callable[[Sequence[Accepted | Refused]], Answer]
     urgency: int
+    #: Where it has an Idempotency-Key.
+    asked: Asked | None
 
 
 async def send(call: Call) -> Answer | Response:
     """Accept one mail."""
-    asked = call.json()
-    draft = drafts.parse(Draft, asked)
+    data = call.json()
+    draft = drafts.parse(Draft, data)
+    asked = _asked(call)
+
+    def answered(accepted: Accepted) -> Told:
+        return Told(HTTPStatus.ACCEPTED, Answer(_told(accepted, data)).body)
+
+    told = await call.gathering.submit(Single(draft, call.key.digest, asked, answered))
+    if isinstance(told, Told):
+        return Response(told.body, told.status.value, headers=NO_STORE, media_type="application/json")
 
     def verb(session: Session) -> Sequence[Accepted | Refused]:
-        return [submission.submit(session, call.submitter, draft, call.service.intake, call.now)]
+        return [submission.submit(session, call.sender(session), draft, call.service.intake, call.now)]
 
-    def told(results: Sequence[Accepted | Refused]) -> Answer:
-        return Answer(_told(results[0], asked), HTTPStatus.ACCEPTED)
+    def alone(results: Sequence[Accepted | Refused]) -> Answer:
+        return Answer(_told(results[0], data), HTTPStatus.ACCEPTED)
 
-    return await _once(call, _Work(verb, told, URGENT if draft.stream is Stream.TRANSACTIONAL else USUAL))
+    return await _once(call, _Work(verb, alone, URGENT if draft.stream is Stream.TRANSACTIONAL else USUAL, asked))
 
 
 async def send_batch(call: Call) -> Answer | Response:
@@ -59,14 +70,14 @@ async def send_batch(call: Call) -> Answer | Response:
     good = [draft for draft in parsed if isinstance(draft, Draft)]
 
     def verb(session: Session) -> Sequence[Accepted | Refused]:
-        placed = iter(submission.submit_many(session, call.submitter, good, call.service.intake, call.now))
+        placed = iter(submission.submit_many(session, call.sender(session), good, call.service.intake, call.now))
         return [next(placed) if isinstance(draft, Draft) else draft for draft in parsed]
 
     def told(results: Sequence[Accepted | Refused]) -> Answer:
         data = [_told(result, item) for result, item in zip(results, items, strict=True)]
         return Answer({"data": data}, HTTPStatus.ACCEPTED)
 
-    return await _once(call, _Work(verb, told, BULK))
+    return await _once(call, _Work(verb, told, BULK, _asked(call)))
 
 
 def _items(data: object) -> list[object]:
@@ -108,17 +119,29 @@ def _placed(placed: Placed) -> dict[str, object]:
     return told
 
 
-async def _once(call: Call, work: _Work) -> Answer | Response:
-    """Do the work, or repeat the answer that was given to the same request before."""
+def _asked(call: Call) -> Asked | None:
+    """Return by what a request is known that must be done once; raises `Invalid` where its key is too long."""
     key = call.request.headers.get(_KEY)
     if key is None:
+        return None
+    if not 1 <= len(key) <= _LONGEST_KEY:
+        raise Invalid(Problem(_KEY, f"must have 1 to {_LONGEST_KEY} characters"))
+    return Asked.of(call.tenant_id, f"POST {call.request.scope['path']}", key, call.raw)
+
+
+async def _once(call: Call, work: _Work) -> Answer | Response:
+    """Do the work, or repeat the answer that was given to the same request before."""
+    asked = work.asked
+    if asked is None:
         results = await call.run(work.verb, urgency=work.urgency)
         _ring(call, results)
         return work.told(results)
-    if not 1 <= len(key) <= _LONGEST_KEY:
-        raise Invalid(Problem(_KEY, f"must have 1 to {_LONGEST_KEY} characters"))
-    asked = Asked.of(call.tenant_id, f"POST {call.request.url.path}", key, call.raw)
-    begun = await call.run(lambda session: answers.begin(session, asked, call.now), urgency=work.urgency)
+
+    def begin(session: Session) -> Begun:
+        call.sender(session)
+        return answers.begin(session, asked, call.now)
+
+    begun = await call.run(begin, urgency=work.urgency)
     if isinstance(begun, Replay):
         return _replayed(begun)
     return await _first_time(call, work, begun)
