@@ -65,10 +65,18 @@ class Tally:
         """Begin with nothing."""
         self.sums: Sums[Key] = Sums()
 
-    def add(self, tenant_id: int, day: date, stream: str, metric: str, dims: Iterable[tuple[str, str]]) -> None:
-        """Count one fact in each of its dimensions."""
+    def add(
+        self,
+        tenant_id: int,
+        day: date,
+        stream: str,
+        metric: str,
+        dims: Iterable[tuple[str, str]],
+        amount: int = 1,
+    ) -> None:
+        """Count one fact in each of its dimensions; an amount of -1 takes one back that turned out otherwise."""
         for dimension, value in dims:
-            self.sums[Key(tenant_id, day, stream, dimension, value, metric)] += 1
+            self.sums[Key(tenant_id, day, stream, dimension, value, metric)] += amount
 
     def write(self, session: Session) -> None:
         """Note everything in the database; the clock adds it to the sums, reports show it at once."""

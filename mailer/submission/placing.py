@@ -32,7 +32,7 @@ _PROVIDERS = {
 
 def submit(session: Session, sender: Submitter, draft: Draft, context: Intake, now: datetime) -> Accepted:
     """Accept one draft, or raise `Invalid` or `Forbidden`; ring `accepted.stream` after your transaction's commit."""
-    accepted = _accept(
+    accepted = accept(
         Desk(session, sender, context, now, house_of(session, sender.tenant_id)), [draft], Urgency.SINGLE
     )[0]
     if isinstance(accepted, Accepted):
@@ -44,10 +44,11 @@ def submit_many(
     session: Session, sender: Submitter, drafts: Sequence[Draft], context: Intake, now: datetime
 ) -> list[Accepted | Refused]:
     """Accept or refuse each of many drafts, in their order; ring their streams once your transaction is committed."""
-    return _accept(Desk(session, sender, context, now, house_of(session, sender.tenant_id)), drafts, Urgency.BULK)
+    return accept(Desk(session, sender, context, now, house_of(session, sender.tenant_id)), drafts, Urgency.BULK)
 
 
-def _accept(desk: Desk, drafts: Sequence[Draft], urgency: Urgency) -> list[Accepted | Refused]:
+def accept(desk: Desk, drafts: Sequence[Draft], urgency: Urgency) -> list[Accepted | Refused]:
+    """Accept or refuse each draft at a desk, in their order."""
     plans: list[Plan | Refused] = []
     for draft in drafts:
         try:
