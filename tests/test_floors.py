@@ -24,6 +24,7 @@ FLOORS = (
     ("mailer.tenancy", "mailer.people", "mailer.answers"),
     ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails"),
     ("mailer.submission", "mailer.delivery"),
+    ("mailer.campaigns",),
     ("mailer.tasks", "mailer.clock"),
     ("mailer.service",),
     ("mailer.web",),
