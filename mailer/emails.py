@@ -39,6 +39,8 @@ class Filter:
     topic: str | None = None
     #: `name=value`.
     tag: str | None = None
+    #: Between which moments they were accepted: no look at what is older or younger.
+    accepted: tuple[datetime, datetime] | None = None
 
 
 class Page(NamedTuple):
@@ -162,6 +164,9 @@ def listing(session: Session, tenant_id: int, wanted: Filter, *, limit: int, aft
         if not equals:
             raise Invalid(Problem("tag", "must be written name=value"))
         statement = statement.where(_email.c.tags[name].as_string() == value)
+    if wanted.accepted is not None:
+        first, last = (ids.first("em", moment) for moment in wanted.accepted)
+        statement = statement.where(col(Email.id) >= first, col(Email.id) < last)
     if after is not None:
         statement = statement.where(col(Email.id) < after)
     emails = session.exec(statement.order_by(col(Email.id).desc()).limit(limit + 1)).all()

@@ -1,7 +1,7 @@
 """Campaigns: one template to many people on one topic; each recipient is a row from the moment of adding."""
 
 from mailer.campaigns.adding import CHUNK, Added, add_recipients, wanted
-from mailer.campaigns.planning import Page, create, delete, described, get, listing, update
+from mailer.campaigns.planning import Page, create, delete, described, get, listing, recipients, update
 from mailer.campaigns.reading import Format, Recipient, Refusal
 from mailer.campaigns.steering import cancel, pause, resume, schedule, start, test
 from mailer.campaigns.streaming import Upload, add
@@ -24,6 +24,7 @@ __all__ = [
     "get",
     "listing",
     "pause",
+    "recipients",
     "resume",
     "schedule",
     "start",

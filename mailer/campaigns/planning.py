@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 
 import orjson
 from sqlmodel import Session, col, select
 
-from mailer import catalogue, ids, reports
+from mailer import catalogue, emails, ids, reports
 from mailer.campaigns.drafts import CampaignChange, CampaignDraft
 from mailer.catalogue import Edition
 from mailer.compose.templates import Urgency
@@ -16,6 +16,7 @@ from mailer.compose.variables import Schema, Variable
 from mailer.drafts import Draft, Mailbox, parse
 from mailer.errors import Conflict, Forbidden, Invalid, NotFound, Problem
 from mailer.models import Campaign, CampaignStatus
+from mailer.status import Status
 from mailer.submission import Intake, Submitter
 from mailer.submission.deciding import Desk, Frame, details_of, framed
 from mailer.submission.parties import house_of
@@ -80,6 +81,17 @@ def listing(
         statement = statement.where(col(Campaign.id) < after)
     found = session.exec(statement.order_by(col(Campaign.id).desc()).limit(limit + 1)).all()
     return Page(found[:limit], len(found) > limit)
+
+
+def recipients(
+    session: Session, campaign: Campaign, now: datetime, *, status: Status | None, limit: int, after: str | None
+) -> emails.Page:
+    """Return a page of a campaign's emails, the newest first."""
+    # Ids tell when they were made, so only what was accepted in the campaign's days is looked at; clocks may differ.
+    slack = timedelta(minutes=5)
+    days = (campaign.created_at - slack, (campaign.ended_at or now) + slack)
+    wanted = emails.Filter(campaign_id=campaign.id, status=status, accepted=days)
+    return emails.listing(session, campaign.tenant_id, wanted, limit=limit, after=after)
 
 
 def create(session: Session, sender: Submitter, draft: CampaignDraft, context: Intake, now: datetime) -> Campaign:

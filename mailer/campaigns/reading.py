@@ -220,7 +220,7 @@ class _Table:
         if unknown := [name for name in own if name not in declared]:
             sentence = f"the column {unknown[0][:64]!r} is no variable of the template: rename or remove it"
             raise Invalid(Problem("recipients", sentence))
-        if missing := [name for name in self._wanted.required if name not in own]:
+        if missing := [name for name in self._wanted.required if name not in columns]:
             raise Invalid(Problem("recipients", f"the column {missing[0]} is missing, which the template needs"))
         self._width, self._email = len(columns), columns.index(found[0])
         # A template may well declare a `name`: the column then is both.

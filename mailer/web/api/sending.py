@@ -1,16 +1,13 @@
-"""Sending: one mail, many mails, a look at one; each request with an `Idempotency-Key` is done once."""
+"""Sending: one mail, many mails, a look at one."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
-import orjson
 from sqlmodel import Session, col, select
 from starlette.responses import Response
 
-from mailer import answers, catalogue, drafts, emails, submission
-from mailer.answers import Asked, Fresh, Replay
+from mailer import catalogue, drafts, emails, submission
 from mailer.catalogue import Look
 from mailer.compose.letter import Sender, TopicInfo
 from mailer.compose.templates import Content
@@ -21,21 +18,10 @@ from mailer.people import may_leave
 from mailer.status import Status
 from mailer.submission import Accepted, Placed, Refused
 from mailer.web import problems
-from mailer.web.api.calls import BULK, NO_STORE, URGENT, USUAL, Answer, Call
+from mailer.web.api.calls import BULK, URGENT, USUAL, Answer, Call
+from mailer.web.api.once import Work, once
 from mailer.web.api.suppressing import entry_view
 from suppression.rules import Stream
-
-_KEY = "Idempotency-Key"
-_LONGEST_KEY = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What a request does: the verb in its transaction, its answer, and whom to ring afterwards."""
-
-    verb: Callable[[Session], Sequence[Accepted | Refused]]
-    told: Callable[[Sequence[Accepted | Refused]], Answer]
-    urgency: int
 
 
 async def send(call: Call) -> Answer | Response:
@@ -49,7 +35,8 @@ async def send(call: Call) -> Answer | Response:
     def told(results: Sequence[Accepted | Refused]) -> Answer:
         return Answer(_told(results[0], asked), HTTPStatus.ACCEPTED)
 
-    return await _once(call, _Work(verb, told, URGENT if draft.stream is Stream.TRANSACTIONAL else USUAL))
+    urgency = URGENT if draft.stream is Stream.TRANSACTIONAL else USUAL
+    return await once(call, Work(verb, told, _rung, urgency))
 
 
 async def send_batch(call: Call) -> Answer | Response:
@@ -66,7 +53,7 @@ async def send_batch(call: Call) -> Answer | Response:
         data = [_told(result, item) for result, item in zip(results, items, strict=True)]
         return Answer({"data": data}, HTTPStatus.ACCEPTED)
 
-    return await _once(call, _Work(verb, told, BULK))
+    return await once(call, Work(verb, told, _rung, BULK))
 
 
 def _items(data: object) -> list[object]:
@@ -108,67 +95,13 @@ def _placed(placed: Placed) -> dict[str, object]:
     return told
 
 
-async def _once(call: Call, work: _Work) -> Answer | Response:
-    """Do the work, or repeat the answer that was given to the same request before."""
-    key = call.request.headers.get(_KEY)
-    if key is None:
-        results = await call.run(work.verb, urgency=work.urgency)
-        _ring(call, results)
-        return work.told(results)
-    if not 1 <= len(key) <= _LONGEST_KEY:
-        raise Invalid(Problem(_KEY, f"must have 1 to {_LONGEST_KEY} characters"))
-    asked = Asked.of(call.tenant_id, f"POST {call.request.url.path}", key, call.raw)
-    begun = await call.run(lambda session: answers.begin(session, asked, call.now), urgency=work.urgency)
-    if isinstance(begun, Replay):
-        return _replayed(begun)
-    return await _first_time(call, work, begun)
-
-
-async def _first_time(call: Call, work: _Work, fresh: Fresh) -> Answer:
-    def verb(session: Session) -> tuple[Sequence[Accepted | Refused], Answer]:
-        results = work.verb(session)
-        answer = work.told(results)
-        # The emails and their answer are one commit: no crash leaves one without the other.
-        answers.finish(session, fresh, answer.status, answer.body)
-        return results, answer
-
-    try:
-        results, answer = await call.run(verb, urgency=work.urgency)
-    except Exception as error:
-        await _settle(call, fresh, error)
-        raise
-    _ring(call, results)
-    return answer
-
-
-async def _settle(call: Call, fresh: Fresh, error: Exception) -> None:
-    """Keep the answer to a request that can never be accepted; forget what may go better another time."""
-    status = problems.status_of(error)
-    if status is HTTPStatus.UNPROCESSABLE_ENTITY:
-        body = orjson.dumps(problems.describe(error))
-        await call.run(lambda session: answers.finish(session, fresh, status, body))
-        return
-    try:
-        await call.run(lambda session: answers.forget(session, fresh))
-    except Exception:  # noqa: BLE001 - the database is away: the key is free again after five minutes
-        return
-
-
-def _replayed(replay: Replay) -> Response:
-    kind = "application/json" if replay.status_code < HTTPStatus.BAD_REQUEST else problems.MEDIA_TYPE
-    headers = {**NO_STORE, "Idempotency-Replayed": "true"}
-    return Response(replay.body, replay.status_code, headers=headers, media_type=kind)
-
-
-def _ring(call: Call, results: Iterable[Accepted | Refused]) -> None:
-    """Ring for what can go now; what is scheduled is found when it is due."""
-    waiting = {
+def _rung(results: Iterable[Accepted | Refused]) -> set[Stream]:
+    """Return whom to ring for what can go now; what is scheduled is found when it is due."""
+    return {
         result.stream
         for result in results
         if isinstance(result, Accepted) and any(placed.status is Status.QUEUED for placed in result.emails)
     }
-    for stream in sorted(waiting):
-        call.service.ring(stream)
 
 
 async def cancel(call: Call) -> Answer:
