@@ -8,6 +8,7 @@ from typing import Annotated, Protocol, runtime_checkable
 import typer
 
 from mailer.cli import (
+    campaigns,
     emails,
     keys,
     logs,
@@ -56,6 +57,7 @@ def begin(
 for group in (trying, processes, sending, rendering, reporting):
     group.add(app)
 app.add_typer(emails.app, name="emails")
+app.add_typer(campaigns.app, name="campaign")
 app.add_typer(suppressions.app, name="suppression")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
