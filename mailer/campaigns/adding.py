@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import orjson
@@ -200,20 +201,21 @@ def _insert(session: Session, shared: Mapping[str, object], rows: Sequence[_Row]
         fresh = [row for row in rows if row["fingerprint"] not in known]
         if fresh:
             session.connection().execute(_email.insert(), {**shared, **fresh[0]})
-            others = [(*(_plain(row[name]) for name in _OWN), fresh[0]["id"]) for row in fresh[1:]]
+            first, own = fresh[0]["id"], itemgetter(*_OWN)
+            others = [(*own(row | {"variables": _json(row["variables"])}), first) for row in fresh[1:]]
             if others:
                 session.connection().exec_driver_sql(_like_first(tuple(shared)), others)
         return fresh
     columns = {f"own_{name}": [row[name] for row in rows] for name in _OWN}
-    columns["own_variables"] = [_plain(own) for own in columns["own_variables"]]
+    columns["own_variables"] = [_json(own) for own in columns["own_variables"]]
     given = {**{f"all_{name}": value for name, value in shared.items()}, **columns}
     inserted = set(session.connection().execute(_many(tuple(shared)), given).scalars())
     return [row for row in rows if row["id"] in inserted]
 
 
-def _plain(value: object) -> object:
-    """Return a value as the drivers take it without help."""
-    return orjson.dumps(value).decode() if isinstance(value, Mapping) else value
+def _json(value: object) -> str | None:
+    """Return a value as text, which both drivers take as it is."""
+    return None if value is None else orjson.dumps(value).decode()
 
 
 @lru_cache(maxsize=1)
