@@ -8,14 +8,15 @@ import asyncio
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
 
+import asyncpg
 import orjson
-from sqlalchemy import BigInteger, ColumnElement, Engine, Table, any_, bindparam, create_engine, event, text
+from sqlalchemy import ColumnElement, Engine, Table, any_, bindparam, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -143,6 +144,7 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         """Open nothing yet; `url` is `sqlite:///path` or `postgresql://…`."""
         self.on_postgresql = not url.startswith("sqlite:///")
+        self._url = "postgresql://" + url.split("://", 1)[1]
         self._async: AsyncEngine | None = None
         self._writer: _Writer | None = None
         if self.on_postgresql:
@@ -161,15 +163,38 @@ class Database:
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
         self._starting = threading.Lock()
 
-    async def run(self, verb: Verb[T], *, urgency: int = 1) -> T:
-        """Run a verb in a transaction of its own and commit it; lower urgency numbers go first on SQLite."""
+    async def run(self, verb: Verb[T], *, urgency: int = 1, conclusive: bool = False) -> T:
+        """Run a verb in a transaction of its own and commit it; lower urgency numbers go first on SQLite.
+
+        A `conclusive` one returns when no intent that was decided without knowing of it can be written any more: an
+        opt-out is answered only then. On PostgreSQL it has the right to write intents alone for a moment; on SQLite
+        one writer orders everything.
+        """
         if self._async is not None:
             async with (
                 AsyncSession(self._async, expire_on_commit=False, sync_session_class=Session) as session,
                 session.begin(),
             ):
-                return await session.run_sync(verb)  # type: ignore[arg-type]
+                result = await session.run_sync(verb)  # type: ignore[arg-type]
+            if conclusive:
+                await self._after_intents()
+            return result
         return cast("T", await asyncio.wrap_future(self._writing().submit(verb, urgency=urgency)))
+
+    async def _after_intents(self) -> None:
+        assert self._async is not None
+        async with self._async.begin() as connection:
+            await connection.execute(text(f"SET LOCAL lock_timeout = {_LONGEST_INTENT + 1000}"))
+            try:
+                await connection.execute(_ALONE)
+            except DBAPIError as error:
+                # A worker that froze keeps its right; its last statement has ended by now, and the next one sees all.
+                if getattr(error.orig, "sqlstate", None) != "55P03":
+                    raise
+
+    async def direct(self) -> asyncpg.Connection:
+        """Return a connection of the caller's own for the statements of a hot path; only PostgreSQL has any."""
+        return await asyncpg.connect(self._url, server_settings=_DIRECT)
 
     async def read(self, verb: Verb[T]) -> T:
         """Run a verb that only reads."""
@@ -216,21 +241,26 @@ def insert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
     return postgresql.insert(table) if on_postgresql(session) else sqlite.insert(table)
 
 
-def order_people(session: Session, people: Collection[tuple[int, bytes]], *, alone: bool = False) -> None:
-    """Order what is decided about people (tenant, fingerprint) at the same moment; on SQLite one writer does.
-
-    Intents share a person, an opt-out has the person `alone`, each until its transaction ends, and asks before it locks
-    or reads anything else. A row lock would not do: an opt-out cannot see mail that is accepted while it is written.
-    """
-    if not people or not on_postgresql(session):
-        return
-    keys = [int.from_bytes(fingerprint[:8], signed=True) ^ tenant_id for tenant_id, fingerprint in people]
-    session.connection().execute(_ALONE if alone else _SHARING, {"keys": sorted(keys)})
+def share_intents(session: Session) -> None:
+    """Hold the right to write intents until this transaction ends (`Database.run`); on SQLite one writer orders all."""
+    if on_postgresql(session):
+        session.connection().execute(_SHARING)
 
 
-_KEYS = bindparam("keys", type_=ARRAY(BigInteger))
-_ALONE = text("SELECT pg_advisory_xact_lock(key) FROM unnest(:keys) AS key").bindparams(_KEYS)
-_SHARING = text("SELECT pg_advisory_xact_lock_shared(key) FROM unnest(:keys) AS key").bindparams(_KEYS)
+#: The advisory lock that whoever writes intents shares, and that an opt-out has alone for a moment.
+INTENTS = 7202
+_SHARING = text(f"SELECT pg_advisory_xact_lock_shared({INTENTS})")
+_ALONE = text(f"SELECT pg_advisory_xact_lock({INTENTS})")
+#: A statement that writes intents ends within this many milliseconds, or is ended.
+_LONGEST_INTENT = 10_000
+_DIRECT = {
+    "application_name": "mailer delivery",
+    "statement_timeout": str(_LONGEST_INTENT),
+    # Every row is found by its id: a plan made while the table was small must not read it whole once it is big.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
 
 #: Classes of SQLSTATE: connection exceptions, rollbacks that ask to try again, too few resources, an operator's act.
 _PASSING = frozenset({"08", "40", "53", "57"})
@@ -248,12 +278,13 @@ def unreachable(error: BaseException) -> bool:
 
 
 __all__ = [
+    "INTENTS",
     "Database",
     "among",
     "asyncpg_url",
     "insert",
     "on_postgresql",
-    "order_people",
+    "share_intents",
     "sqlite_engine",
     "unreachable",
 ]

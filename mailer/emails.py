@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, cast
 
-from sqlalchemy import and_, case, literal_column, or_, update
+from sqlalchemy import and_, case, literal_column, or_, true, update
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, SQLModel, col, select
 
@@ -106,7 +106,8 @@ def _captured(email: Email, captures: Collection[Stream]) -> bool:
 
 def _told(email: Email, events: Sequence[Event]) -> list[dict[str, object]]:
     told: list[dict[str, object]] = [{"type": "email.queued", "at": email.created_at}]
-    if email.sent_at is not None:
+    # Where a person said that it went, that is an event with their note.
+    if email.sent_at is not None and not any(event.kind == f"email.{Status.SENT}" for event in events):
         told.append({"type": "email.sent", "at": email.sent_at})
     told += [{**(event.data or {}), "type": event.kind, "at": event.at} for event in events]
     # Sorting keeps the order of equal times: what is told by a row comes before what followed from it.
@@ -163,6 +164,9 @@ def listing(session: Session, tenant_id: int, wanted: Filter, *, limit: int, aft
     ):
         if value is not None:
             statement = statement.where(col(column) == value)
+    if wanted.status is Status.UNCERTAIN:
+        # They are few, and have an index of their own.
+        statement = statement.where(col(Email.doubtful) == true())
     if wanted.tag is not None:
         name, equals, value = wanted.tag.partition("=")
         if not equals:

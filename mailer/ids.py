@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
-_VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
+_LETTERS = set(_ALPHABET)
+#: Python counts in base 32 with other letters.
+_TO_PYTHON = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _LENGTH = 26
 
 _lock = threading.Lock()
@@ -46,11 +48,9 @@ def to_bytes(identifier: str) -> bytes:
     letters = identifier.rpartition("_")[2]
     if len(letters) != _LENGTH:
         raise ValueError("an id has 26 characters after its prefix")
-    number = 0
-    for letter in letters:
-        if letter not in _VALUES:
-            raise ValueError("an id has only lower-case letters and digits")
-        number = number << 5 | _VALUES[letter]
+    if not set(letters) <= _LETTERS:
+        raise ValueError("an id has only lower-case letters and digits")
+    number = int(letters.translate(_TO_PYTHON), 32)
     if number >> 128:
         raise ValueError("an id has 128 bits, so its first letter is 7 at most")
     return number.to_bytes(16)

@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
@@ -27,6 +28,11 @@ class Audience(NamedTuple):
     topic: str
     template: str
     day: date
+
+
+@lru_cache(maxsize=1024)
+def _packed(audience: Audience) -> bytes:
+    return orjson.dumps([*audience[:-1], audience.day.isoformat()])
 
 
 class Hit(NamedTuple):
@@ -86,8 +92,7 @@ class Links:
 
     def aggregate_pixel(self, audience: Audience) -> str:
         """Return a pixel that names an audience and a fresh random number."""
-        group = orjson.dumps([*audience[:-1], audience.day.isoformat()])
-        token = self.ring.sign(Purpose.OPEN, b"a" + secrets.token_bytes(8) + group)
+        token = self.ring.sign(Purpose.OPEN, b"a" + secrets.token_bytes(8) + _packed(audience))
         return self.base(audience.stream) + OPEN.format(token=token)
 
     def read_open(self, token: str) -> Hit | None:

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, or_, update
+from sqlalchemy import ColumnElement, and_, false, or_, update
 from sqlmodel import Session, col, select
 
-from mailer import counters, database, ids
+from mailer import counters, ids
 from mailer.models import Consent, Email, LeaveRule, Topic
 from mailer.status import WAITING, Status, before
 from suppression import entries, rules
 from suppression.entries import Entry, KeyProof, NewEntry
-from suppression.rules import Ender, Origin, Reason, Scope, Stream
+from suppression.rules import Ender, Origin, Reach, Reason, Scope, Stream
 
 TRACKING = "tracking"
 #: What a person has decided, and may take back by a fresh opt-in. A pause (snooze) is no decision to leave.
@@ -139,8 +139,7 @@ def leave(session: Session, leaving: Leaving, now: datetime) -> Left:
 
     Leaving twice is leaving once: the first entry and its time stay. What carries an intent to send is not touched.
     """
-    database.order_people(session, [(leaving.tenant_id, leaving.fingerprint)], alone=True)
-    entry, created = entries.add(
+    return suppress(
         session,
         NewEntry(
             tenant_id=leaving.tenant_id,
@@ -154,7 +153,16 @@ def leave(session: Session, leaving: Leaving, now: datetime) -> Left:
         ),
         now,
     )
-    _stop_waiting(session, entry, now)
+
+
+def suppress(session: Session, new: NewEntry, now: datetime) -> Left:
+    """Add an entry, whatever its reason, and stop the person's waiting mail that it forbids.
+
+    The entry that stands already is kept. What carries an intent to send is not touched.
+    """
+    entry, created = entries.add(session, new, now)
+    if entry.live(now):
+        _stop_waiting(session, entry, now)
     return Left(entry, created)
 
 
@@ -229,7 +237,7 @@ def _key_id(session: Session, leaving: Leaving) -> str:
 def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
     """Turn the person's waiting mail that the entry forbids into suppressed mail, and count it.
 
-    `leave` has the person alone meanwhile, so that no intent slips in beside it (docs/architecture.md).
+    `suppress` has the person alone meanwhile, so that no intent slips in beside it (docs/architecture.md).
     """
     claimed = and_(col(Email.status) == Status.SENDING, col(Email.intent_at).is_(None))
     waiting = or_(col(Email.status).in_(WAITING), claimed)
@@ -240,7 +248,7 @@ def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
             col(Email.fingerprint) == entry.fingerprint,
             col(Email.status).in_(before(Status.SUPPRESSED)),
             waiting,
-            _forbidden(entry.scope),
+            _forbidden(entry),
         )
         .values(
             status=Status.SUPPRESSED,
@@ -260,12 +268,18 @@ def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
     tally.write(session)
 
 
-def _forbidden(scope: str) -> ColumnElement[bool]:
-    """Return the mail that an opt-out of this scope forbids: what `rules.blocks` says, over columns of `email`."""
-    promotional = col(Email.stream) == Stream.PROMOTIONAL
-    leavable = or_(promotional, col(Email.leavable))
-    if scope == rules.ALL:
-        return or_(promotional, and_(leavable, col(Email.topic).is_not(None)))
-    if scope == rules.STREAM_PROMOTIONAL:
-        return promotional
-    return and_(leavable, col(Email.topic) == scope.removeprefix(rules.TOPIC_PREFIX))
+def _forbidden(entry: Entry) -> ColumnElement[bool]:
+    """Return the mail that an entry forbids: what `rules.blocks` says, over columns of `email`."""
+    rule = rules.rule_of(entry.reason)
+    clauses: list[ColumnElement[bool]] = []
+    for stream in Stream:
+        if rule.reach(stream) is Reach.NOTHING:
+            continue
+        clause = col(Email.stream) == stream
+        if rule.reach(stream) is Reach.LEAVABLE:
+            clause = and_(clause, col(Email.leavable), col(Email.topic).is_not(None))
+        if rule.scoped and not rules.covers(entry.scope, stream, None):
+            # A stream's scope names no topic, so it leaves nothing of the other stream.
+            clause = and_(clause, col(Email.topic) == entry.scope.removeprefix(rules.TOPIC_PREFIX))
+        clauses.append(clause)
+    return or_(false(), *clauses)

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mailer.errors import ConfigurationError
+from mailer.sealing import Seals
 from mailer.settings import Settings
 from suppression.address import Fingerprints
 from suppression.keys import KeyRingError
@@ -63,6 +64,14 @@ def token_ring(settings: Settings) -> Ring:
     """Return the ring that signs links."""
     try:
         return Ring(settings.secret_keys or _kept(settings, "secret-keys"))
+    except KeyRingError as error:
+        raise ConfigurationError(f"MAILER_SECRET_KEYS: {error}") from error
+
+
+def seals(settings: Settings) -> Seals:
+    """Return what seals private keys at rest."""
+    try:
+        return Seals(settings.secret_keys or _kept(settings, "secret-keys"), "dkim")
     except KeyRingError as error:
         raise ConfigurationError(f"MAILER_SECRET_KEYS: {error}") from error
 

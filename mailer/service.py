@@ -4,21 +4,24 @@ import asyncio
 import fcntl
 import logging
 import os
+import secrets as secrets_of_python
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import IO
 
-from sqlmodel import Session
-
-from mailer import clock, migrate, secrets, tenancy
+from mailer import clock, migrate, published, secrets, tenancy
 from mailer.database import Database
-from mailer.delivery import claims
+from mailer.delivery import claims, limits
+from mailer.delivery.breaker import Breaker
+from mailer.delivery.connections import Connections
 from mailer.delivery.letters import Letterbox
-from mailer.delivery.pipeline import Identity, Pipeline, Retry, Route
+from mailer.delivery.outcomes import Retry
+from mailer.delivery.pipeline import Identity, Pipeline, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.delivery.wire import Wire
 from mailer.errors import ConfigurationError
@@ -26,8 +29,10 @@ from mailer.feedback import inbound
 from mailer.feedback.opens import Hits, Sighting, record
 from mailer.feedback.optouts import How, Kind, opted_out
 from mailer.inbox import Listener, Store
+from mailer.keyring import Keyring
 from mailer.links import Links
-from mailer.settings import Relay, Settings
+from mailer.relays import Relay
+from mailer.settings import Settings
 from mailer.smtpd import Server
 from mailer.submission import Intake
 from mailer.tasks import Bells
@@ -52,11 +57,13 @@ class Service:
     store: Store
     hits: Hits
     letters: Letterbox
+    keyring: Keyring
     streams: frozenset[Stream] = frozenset()
     pipelines: list[Pipeline] = field(default_factory=list)
     _bells: Bells | None = None
     _listener: Listener | None = None
     _inbound: Server | None = None
+    _limits_store: limits.Store | None = None
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
     _lock: IO[str] | None = None
 
@@ -66,6 +73,7 @@ class Service:
         folder = secrets.data_folder(settings)
         database = Database(settings.database_url or f"sqlite:///{folder / 'mailer.db'}")
         links = Links(settings, secrets.token_ring(settings), local_url)
+        keyring = Keyring.build(settings)
         return cls(
             settings=settings,
             database=database,
@@ -73,7 +81,8 @@ class Service:
             intake=Intake(settings=settings, fingerprints=secrets.fingerprints(settings), links=links),
             store=Store(folder / "inbox.db"),
             hits=Hits(_writer(database)),
-            letters=Letterbox(database, links),
+            letters=Letterbox(database, links, keyring),
+            keyring=keyring,
         )
 
     @staticmethod
@@ -90,16 +99,6 @@ class Service:
         """Return why bells cannot be rung between processes; None while they can."""
         return await asyncio.to_thread(self._bells.trouble) if self._bells is not None else "not started"
 
-    async def waiting(self) -> dict[Stream, float]:
-        """Return for how many seconds the oldest due email of each stream has been waiting."""
-
-        def ages(session: Session) -> dict[Stream, float]:
-            now = self.now()
-            oldest = {stream: claims.oldest_due(session, stream, now) for stream in Stream}
-            return {stream: (now - (since or now)).total_seconds() for stream, since in oldest.items()}
-
-        return await self.database.read(ages)
-
     async def view(self, email_id: str) -> str | None:
         """Return a promotional email's HTML without its pixel; None where it is unknown or erased."""
         return await self.letters.view(email_id)
@@ -107,7 +106,7 @@ class Service:
     @property
     def captures(self) -> bool:
         """Return whether a stream's mail stays in the inbox."""
-        return any(self.settings.relay(stream).captures for stream in Stream)
+        return any(self.settings.captures(stream) for stream in Stream)
 
     async def prepare(self) -> None:
         """Check the database's version and keys, and make what a fresh one needs."""
@@ -132,7 +131,7 @@ class Service:
     async def _start_receiving(self) -> None:
         async def record(opt_out: OptOut) -> None:
             await self.database.run(
-                lambda session: opted_out(session, opt_out, How(Kind.MAILTO), self.now()), urgency=0
+                lambda session: opted_out(session, opt_out, How(Kind.MAILTO), self.now()), urgency=0, conclusive=True
             )
 
         settings = self.settings
@@ -148,34 +147,45 @@ class Service:
             self._lock_folder()
             # Nobody else can hold this role, so what an earlier process of it held is free at once.
             await self.database.run(lambda session: claims.recover(session, self.now(), holder=holder))
+        await asyncio.to_thread(self.keyring.doubt, lambda signer: published.check(published.system_resolver(), signer))
         self._listener = Listener(self.store)
         port = await self._listener.start()
-        who = Identity(holder, self.intake.fingerprints.primary_id)
-        retry = Retry(self.settings.retries, self.settings.give_up)
+        url = self.settings.redis_url
+        self._limits_store = limits.RedisStore(url) if url else limits.LocalStore(monotonic)
         for stream in sorted(streams):
-            self.pipelines += [
-                Pipeline(self.database, self.letters, route, retry, who) for route in self._routes(stream, port)
-            ]
+            self.pipelines += self._pipelines(stream, port)
+        for pipeline in self.pipelines:
+            await pipeline.connections.breaker.look()
         self._bells.start(streams)
         self._loops.append(asyncio.create_task(self._look()))
 
-    def _routes(self, stream: Stream, inbox_port: int) -> list[Route]:
-        """Return where a stream's mail goes: all to the inbox, or what is captured there and the rest to its relay."""
-        inbox = Relay(scheme="smtp", host="127.0.0.1", port=inbox_port, starttls="off", connections=8)
-        relay = self.settings.relay(stream)
-        if relay.captures:
-            return [self._route(stream, None, inbox)]
-        return [self._route(stream, False, relay), self._route(stream, True, inbox)]
+    def _pipelines(self, stream: Stream, inbox_port: int) -> list[Pipeline]:
+        """Return what delivers a stream: all to the inbox, or what is captured there and the rest to its relays."""
+        assert self._limits_store is not None
+        inbox = Relay(
+            scheme="smtp", host="127.0.0.1", port=inbox_port, starttls="off", connections=8, per_connection=None
+        )
+        here = limits.LocalStore(monotonic)
+        if self.settings.captures(stream):
+            return [self._pipeline(Route(stream), [inbox], here)]
+        return [
+            self._pipeline(Route(stream, captured=False), self.settings.relays(stream), self._limits_store),
+            self._pipeline(Route(stream, captured=True), [inbox], here),
+        ]
 
-    @staticmethod
-    def _route(stream: Stream, captured: bool | None, relay: Relay) -> Route:
-        context = tls_context(relay)
+    def _pipeline(self, route: Route, relays: Sequence[Relay], store: limits.Store) -> Pipeline:
+        contexts = {relay.name: tls_context(relay) for relay in relays}
         hostname = socket.gethostname() or "localhost"
+        worker = f"{self._holder()}:{secrets_of_python.token_hex(4)}"
 
-        async def opened() -> Wire:
-            return await connect(relay, hostname, context)
+        async def opened(relay: Relay) -> Wire:
+            return await connect(relay, hostname, contexts[relay.name])
 
-        return Route(stream=stream, captured=captured, connections=relay.connections, connect=opened)
+        shared = limits.Limits(route.stream, worker, store, self.database)
+        connections = Connections(relays, opened, shared, Breaker(self.database, route.stream))
+        retry = Retry(self.settings.retries, self.settings.give_up)
+        who = Identity(self._holder(), self.intake.fingerprints.primary_id)
+        return Pipeline(self.database, self.letters, route, connections, retry, who)
 
     def _holder(self) -> str:
         if self.database.on_postgresql:
@@ -205,9 +215,17 @@ class Service:
                 idle = stream not in running or running[stream].done()
                 if idle and await self._is_due(stream):
                     running[stream] = asyncio.create_task(self._deliver_quietly(stream))
-            for pipeline in self.pipelines:
-                await pipeline.tidy()
+            await asyncio.gather(*(self._tend(pipeline) for pipeline in self.pipelines))
             await asyncio.sleep(_LOOK)
+
+    async def _tend(self, pipeline: Pipeline) -> None:
+        """Let a pipeline hear what operators and other workers decided."""
+        try:
+            await pipeline.connections.breaker.look()
+            await pipeline.connections.limits.beat()
+            await pipeline.tidy()
+        except Exception as error:  # noqa: BLE001 - the database may be away; the next look tries again
+            logger.warning("the %s stream could not be tended: %s", pipeline.route.stream, type(error).__name__)
 
     async def _is_due(self, stream: Stream) -> bool:
         try:
@@ -236,6 +254,8 @@ class Service:
         for server in (self._listener, self._inbound):
             if server is not None:
                 await server.stop()
+        if self._limits_store is not None:
+            await self._limits_store.close()
         await self.database.close()
         self.store.close()
         if self._lock is not None:

@@ -6,76 +6,13 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from mailer.errors import ConfigurationError
+from mailer.relays import Relay, parse_relays
 from suppression.rules import Stream
 
 _LONGEST = 3650 * 86400
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Relay:
-    """One server that takes our mail."""
-
-    scheme: str
-    host: str = ""
-    port: int = 0
-    username: str = ""
-    password: str = field(default="", repr=False)
-    starttls: str = "required"
-    verify: bool = True
-    connections: int = 16
-
-    @property
-    def captures(self) -> bool:
-        """Return whether this is the built-in inbox, which sends nothing."""
-        return self.scheme == "inbox"
-
-    @property
-    def name(self) -> str:
-        """Return what logs and pages may show: no user, no password."""
-        return "inbox" if self.captures else f"{self.scheme}://{self.host}:{self.port}"
-
-
-_PORTS = {"smtp": 587, "smtps": 465}
-_CHOICES = {"starttls": ("required", "opportunistic", "off"), "verify": ("yes", "no")}
-
-
-def parse_relay(text: str, setting: str) -> Relay:
-    """Return the relay that an address such as ``smtp://user:pw@host:587?starttls=off`` names."""
-    if text == "inbox:":
-        return Relay(scheme="inbox", connections=8)
-    try:
-        parts = urlsplit(text)
-    except ValueError as error:
-        raise ConfigurationError(f"{setting} must be an address such as smtp://host:587") from error
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise ConfigurationError(f"{setting} must be inbox: or smtp://host:port or smtps://host:port")
-    try:
-        port = parts.port or _PORTS[parts.scheme]
-    except ValueError as error:
-        raise ConfigurationError(f"{setting} has a port that is no number from 1 to 65535") from error
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    for name, allowed in _CHOICES.items():
-        if options.get(name, allowed[0]) not in allowed:
-            raise ConfigurationError(f"{setting}: {name} must be one of {', '.join(allowed)}")
-    connections = options.get("connections", "16")
-    if not connections.isdigit() or not 1 <= int(connections) <= 500:
-        raise ConfigurationError(f"{setting}: connections must be a whole number from 1 to 500")
-    if unknown := options.keys() - {"starttls", "verify", "connections"}:
-        raise ConfigurationError(f"{setting} has unknown options: {', '.join(sorted(unknown))}")
-    return Relay(
-        scheme=parts.scheme,
-        host=parts.hostname,
-        port=port,
-        username=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
-        starttls=options.get("starttls", "required"),
-        verify=options.get("verify", "yes") == "yes",
-        connections=int(connections),
-    )
 
 
 def parse_duration(text: str, setting: str) -> timedelta:
@@ -113,18 +50,25 @@ class Settings:
     transactional_public_url: str = ""
     #: Public address of links in promotional mail, where it differs.
     promotional_public_url: str = ""
-    #: Relay of the transactional stream: `inbox:` (captured, not sent) or `smtp://user:password@host:587`.
-    transactional_relay: str = ""
-    #: Relay of the promotional stream.
-    promotional_relay: str = ""
+    #: Relays of the transactional stream: `inbox:` (captured, not sent) or `smtp://user:password@host:587 …`.
+    transactional_relay: str = field(default="", repr=False)
+    #: Relays of the promotional stream.
+    promotional_relay: str = field(default="", repr=False)
     #: Waits between tries; the last one repeats.
     retry_after: str = "1m,5m,15m,30m,1h,2h,4h"
     #: How long an email is tried before it counts as bounced.
     give_up_after: str = "3d"
-    #: Ring `id:secret,…` that signs links; the first signs, all verify. Empty: made up and kept in the data folder.
+    #: Ring `id:secret,…` that signs links and seals DKIM keys; the first signs, all verify.
+    #: Empty: made up and kept in the data folder.
     secret_keys: str = field(default="", repr=False)
     #: Ring that fingerprints addresses. Losing it loses every opt-out: keep a copy.
     suppression_key: str = field(default="", repr=False)
+    #: Domain that signs the mail of tenant `default`; the next two belong to it.
+    dkim_domain: str = ""
+    #: Where its public key stands: `<selector>._domainkey.<domain>`.
+    dkim_selector: str = ""
+    #: Its private key as PEM, RSA or ed25519.
+    dkim_key_file: str = ""
     #: Domain of return paths and mailto opt-outs; empty: MAIL FROM is the From address.
     return_path_domain: str = ""
     #: Address and port on which `mailer inbound` listens, as `0.0.0.0:25`.
@@ -151,7 +95,7 @@ class Settings:
     def check(self) -> None:
         """Raise `ConfigurationError` for the first thing that cannot work."""
         for stream in Stream:
-            self.relay(stream)
+            self.relays(stream)
         if bool(self.transactional_relay) != bool(self.promotional_relay):
             raise ConfigurationError(
                 "set both MAILER_TRANSACTIONAL_RELAY and MAILER_PROMOTIONAL_RELAY, or neither (then mail is captured)"
@@ -161,6 +105,10 @@ class Settings:
             raise ConfigurationError("MAILER_REDIS_URL needs PostgreSQL: set MAILER_DATABASE_URL, or remove it")
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
             raise ConfigurationError("MAILER_REDIS_URL must begin with redis://, rediss:// or unix://")
+        if len({bool(self.dkim_domain), bool(self.dkim_selector), bool(self.dkim_key_file)}) > 1:
+            raise ConfigurationError(
+                "set all of MAILER_DKIM_DOMAIN, MAILER_DKIM_SELECTOR and MAILER_DKIM_KEY_FILE, or none of them"
+            )
         for name in ("public_url", "transactional_public_url", "promotional_public_url"):
             _check_url(getattr(self, name), f"MAILER_{name.upper()}")
         if self.database_url and not self.on_postgresql and not self.database_url.startswith("sqlite:///"):
@@ -197,10 +145,14 @@ class Settings:
             raise ConfigurationError("MAILER_INBOUND_LISTEN must be an address and a port, such as 0.0.0.0:25")
         return host, int(port)
 
-    def relay(self, stream: Stream) -> Relay:
-        """Return the relay of a stream; the inbox where none is set."""
+    def relays(self, stream: Stream) -> tuple[Relay, ...]:
+        """Return the relays of a stream as they are written; the inbox alone where none is set."""
         text = self.transactional_relay if stream is Stream.TRANSACTIONAL else self.promotional_relay
-        return parse_relay(text or "inbox:", f"MAILER_{stream.upper()}_RELAY")
+        return parse_relays(text, f"MAILER_{stream.upper()}_RELAY")
+
+    def captures(self, stream: Stream) -> bool:
+        """Return whether a stream's mail stays in the inbox."""
+        return self.relays(stream)[0].captures
 
     def base_url(self, stream: Stream) -> str:
         """Return the public address of a stream's links, without a slash at its end; empty where none is set."""

@@ -37,7 +37,7 @@ class Status(StrEnum):
 #: Status -> what it may become. Every guarded bulk update takes its WHERE from here (`before`).
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.SCHEDULED: frozenset({Status.QUEUED, Status.SENDING, Status.SUPPRESSED, Status.CANCELLED, Status.EXPIRED}),
-    Status.HELD: frozenset({Status.QUEUED, Status.SUPPRESSED, Status.CANCELLED, Status.EXPIRED}),
+    Status.HELD: frozenset({Status.QUEUED, Status.SENDING, Status.SUPPRESSED, Status.CANCELLED, Status.EXPIRED}),
     Status.QUEUED: frozenset(
         {
             Status.HELD,
@@ -55,6 +55,7 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.SENDING: frozenset(
         {
             Status.QUEUED,
+            Status.HELD,
             Status.DEFERRED,
             Status.SENT,
             Status.BOUNCED,

@@ -1,6 +1,7 @@
 """Throwaway servers for tests: PostgreSQL, Redis, and a relay that misbehaves on purpose."""
 
 import asyncio
+import base64
 import contextlib
 import importlib.util
 import os
@@ -21,6 +22,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import asyncpg
 import pytest
+
+from tests import sasl
 
 T = TypeVar("T")
 _PATIENCE = 20.0
@@ -256,6 +259,8 @@ class Stage(StrEnum):
     GREETING = "greeting"
     EHLO = "ehlo"
     STARTTLS = "starttls"
+    #: Instead of the TLS handshake.
+    HANDSHAKE = "handshake"
     AUTH = "auth"
     MAIL = "mail"
     RCPT = "rcpt"
@@ -307,6 +312,7 @@ class _Closed(Exception):
 _EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 36700160", "ENHANCEDSTATUSCODES")
 _USUAL = {
     Stage.GREETING: "220 relay.example ESMTP",
+    Stage.EHLO: "451 4.3.0 not now",
     Stage.STARTTLS: "220 2.0.0 go ahead",
     Stage.AUTH: "235 2.7.0 welcome",
     Stage.MAIL: "250 2.1.0 ok",
@@ -326,6 +332,12 @@ class Relay:
     #: Encrypted from the first byte (smtps).
     implicit_tls: bool = False
     port: int = 0
+    #: Listens on a UNIX socket instead.
+    path: str = ""
+    #: Greets with LHLO, never with EHLO (RFC 2033).
+    lmtp: bool = False
+    #: Who may sign in, and with what; empty: anybody, in any way.
+    passwords: dict[str, str] = field(default_factory=dict)
     #: Closes silently after so many.
     mails_a_connection: int | None = None
     tricks: list[Trick] = field(default_factory=list)
@@ -366,6 +378,9 @@ class Relay:
     async def start(self) -> None:
         """Listen, on the port of an earlier start if there was one."""
         tls = self.tls if self.implicit_tls else None
+        if self.path:
+            self._server = await asyncio.start_unix_server(self._accept, self.path, limit=1 << 22)
+            return
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=tls, limit=1 << 22)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -395,6 +410,10 @@ class Relay:
             self.open -= 1
             self._talks.discard(task)
             writer.transport.abort()
+
+    def is_tricky(self, stage: Stage) -> bool:
+        """Return whether something is to be done wrong at a stage."""
+        return any(trick.stage is stage and trick.times != 0 for trick in self.tricks)
 
     def trick(self, stage: Stage, recipient: str) -> Trick | None:
         """Return what to do wrong now."""
@@ -426,7 +445,7 @@ class _Talk:
             self.relay.commands.append(line)
             verb = line.partition(" ")[0].upper()
             known = {
-                "EHLO": self.ehlo,
+                "LHLO" if self.relay.lmtp else "EHLO": self.ehlo,
                 "STARTTLS": self.starttls,
                 "AUTH": self.auth,
                 "MAIL": self.mail,
@@ -473,8 +492,8 @@ class _Talk:
         return line
 
     async def ehlo(self, _line: str) -> None:
-        if self.relay.trick(Stage.EHLO, "") is not None:
-            await self.write("451 4.3.0 not now")
+        if self.relay.is_tricky(Stage.EHLO):
+            await self.say(Stage.EHLO)
             return
         starttls = ("STARTTLS",) if self.relay.tls and not self.secure and not self.relay.implicit_tls else ()
         names = ("relay.example", *self.relay.extensions, *starttls)
@@ -483,11 +502,24 @@ class _Talk:
     async def starttls(self, _line: str) -> None:
         assert self.relay.tls is not None
         if await self.say(Stage.STARTTLS):
+            if self.relay.trick(Stage.HANDSHAKE, "") is not None:
+                await asyncio.Event().wait()
             await self.writer.start_tls(self.relay.tls)
             self.secure = True
 
-    async def auth(self, _line: str) -> None:
-        await self.say(Stage.AUTH)
+    async def auth(self, line: str) -> None:
+        if not self.relay.passwords or self.relay.is_tricky(Stage.AUTH):
+            await self.say(Stage.AUTH)
+            return
+        _, mechanism, *initial = line.split()
+        if await sasl.knows(mechanism, "".join(initial), self.ask, self.relay.passwords):
+            await self.write(_USUAL[Stage.AUTH])
+        else:
+            await self.write("535 5.7.8 no")
+
+    async def ask(self, challenge: bytes) -> bytes:
+        await self.write(f"334 {base64.b64encode(challenge).decode()}")
+        return base64.b64decode(await self.line())
 
     async def mail(self, line: str) -> None:
         address, _, self.options = line.partition("<")[2].partition(">")

@@ -1,12 +1,15 @@
 """What probes ask, who may read the inbox, and what a stranger at the door gets."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from mailer import tenancy
+from mailer import halts, tenancy
+from mailer.database import Verb
+from mailer.halts import Rest
 from mailer.models import Scope
 from mailer.service import Service
 from mailer.settings import Settings
@@ -43,9 +46,41 @@ async def test_probes_say_that_mail_is_captured_and_how_long_it_waits(service: S
             "database": "ok",
             "broker": "ok",
             "relays": {"transactional": "captured, not sent", "promotional": "captured, not sent"},
+            "streams": {"transactional": "goes", "promotional": "goes"},
             "queue_age_seconds": {"transactional": 0.0, "promotional": 0.0},
         }
         assert "mailer_hits_dropped_total 0.0" in (await http.get("/metrics")).text
+
+
+async def test_a_stream_that_an_operator_paused_is_ready_and_says_so(service: Service) -> None:
+    since = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+    await service.database.run(lambda session: halts.pause(session, Stream.PROMOTIONAL, "wrong prices", since))
+    async with client(service) as http:
+        ready = await http.get("/readyz")
+    assert (ready.status_code, ready.json()["ready"]) == (200, True)
+    assert ready.json()["streams"] == {
+        "transactional": "goes",
+        "promotional": "an operator paused it at 2026-03-01 09:30:00 UTC: wrong prices",
+    }
+
+
+async def test_a_stream_whose_every_relay_rests_is_not_ready(service: Service) -> None:
+    def fail(relay: str, now: datetime) -> Verb[Rest]:
+        return lambda session: halts.failed(session, Stream.PROMOTIONAL, relay, "it answered 421", now)
+
+    now = datetime.now(UTC)
+    async with client(service) as http:
+        await service.database.run(fail("smtp://old.example:25", now))
+        assert (await http.get("/readyz")).status_code == 200
+        await service.database.run(fail("inbox", now))
+        ready = await http.get("/readyz")
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
+        said = ready.json()["streams"]
+        assert said["transactional"] == "goes"
+        assert said["promotional"].startswith("nothing goes, because every relay rests; inbox rests since ")
+        assert "(it answered 421), tried again " in said["promotional"]
+        await service.database.run(lambda session: halts.recovered(session, Stream.PROMOTIONAL, "inbox", now))
+        assert (await http.get("/readyz")).status_code == 200
 
 
 @pytest.mark.parametrize(

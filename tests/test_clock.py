@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlmodel import Session, col, func, select
 
-from mailer import clock
+from mailer import clock, halts
 from mailer.database import Database
 from mailer.models import Role, SeenHit, StoredAnswer
 from mailer.status import Status
@@ -52,6 +52,14 @@ async def test_a_clock_without_the_role_changes_nothing(database: Database) -> N
     assert await database.read(mails.statuses) == {Status.QUEUED: 1}
     assert await database.run(ticking("first")) == 1
     assert await database.read(mails.statuses) == {Status.EXPIRED: 1}
+
+
+async def test_a_relay_that_nobody_tries_any_more_is_forgotten(database: Database) -> None:
+    await database.run(lambda session: halts.failed(session, P, "smtp://old.example:25", "away", NOW))
+    await database.run(ticking("first"))
+    assert await database.read(lambda session: halts.current(session, NOW).rests)
+    await database.run(ticking("first", NOW + timedelta(days=2)))
+    assert not await database.read(lambda session: halts.current(session, NOW).rests)
 
 
 async def test_a_dead_workers_mail_comes_back_after_30_seconds(database: Database) -> None:

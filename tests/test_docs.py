@@ -1,8 +1,13 @@
 """What README and the architecture page say is so."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
+from mailer.errors import ConfigurationError
+from mailer.relays import parse_relay, parse_relays
 from mailer.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -12,6 +17,18 @@ README = (ROOT / "README.md").read_text()
 def test_readme_names_every_setting() -> None:
     missing = [f"MAILER_{field.name.rstrip('_').upper()}" for field in fields(Settings)]
     assert [name for name in missing if f"`{name}`" not in README] == []
+
+
+def test_readmes_relays_and_options_are_real() -> None:
+    section = README.partition("## Relays")[2].partition("## On many")[0]
+    example = section.partition("RELAY='")[2].partition("'")[0]
+    assert [relay.weight for relay in parse_relays(example, "X")] == [3, 1, 0]
+    rows = "".join(line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `"))
+    options = re.findall(r"`([a-z_.]+)=", rows)
+    assert len(options) == 15
+    for option in options:
+        with pytest.raises(ConfigurationError, match=f"X: {option} must be|X needs a user name"):
+            parse_relay(f"smtp://r.example?{option}=%20", "X")
 
 
 def test_ci_runs_readmes_test_command() -> None:

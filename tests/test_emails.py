@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import Session, select
 
 from mailer import emails, submission
@@ -149,6 +150,17 @@ async def test_a_list_is_filtered_by_tag_and_person(database: Database) -> None:
     assert len(await found(Filter())) == 2
     with pytest.raises(Invalid):
         await found(Filter(tag="odd"))
+
+
+async def test_a_tenants_list_is_neither_sorted_nor_searched_among_its_neighbours_mail(sqlite: Database) -> None:
+    email = await placed(sqlite)
+
+    def plan(session: Session) -> str:
+        asked = "SELECT * FROM email WHERE tenant_id = :tenant ORDER BY id DESC LIMIT 51"
+        explained = session.execute(text(f"EXPLAIN QUERY PLAN {asked}"), {"tenant": email.tenant_id})
+        return " ".join(row.detail for row in explained)
+
+    assert await sqlite.read(plan) == "SEARCH email USING INDEX email_listed (tenant_id=?)"
 
 
 async def test_captured_is_what_went_to_the_inbox_or_will_go_there(sqlite: Database) -> None:

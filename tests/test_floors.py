@@ -16,19 +16,20 @@ FLOORS = (
     ("suppression.keys", "suppression.rules"),
     ("suppression.address", "suppression.token"),
     ("suppression.entries",),
-    ("mailer.errors", "mailer.ids", "mailer.resources"),
-    ("mailer.settings", "mailer.status"),
+    ("mailer.errors", "mailer.ids", "mailer.providers", "mailer.resources"),
+    ("mailer.relays",),
+    ("mailer.settings", "mailer.status", "mailer.sealing"),
     ("mailer.links", "mailer.secrets", "mailer.models", "mailer.compose"),
-    ("mailer.database", "mailer.smtpd"),
+    ("mailer.database", "mailer.smtpd", "mailer.published"),
     ("mailer.counters", "mailer.migrate", "mailer.drafts", "mailer.inbox"),
-    ("mailer.tenancy", "mailer.people", "mailer.answers"),
-    ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails"),
+    ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts"),
+    ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.uncertain", "mailer.keyring"),
     ("mailer.submission", "mailer.delivery"),
     ("mailer.campaigns",),
-    ("mailer.tasks", "mailer.clock"),
+    ("mailer.tasks", "mailer.clock", "mailer.streams"),
     ("mailer.service",),
     ("mailer.web",),
-    ("mailer.demo",),
+    ("mailer.demo", "mailer.bench"),
     ("mailer.cli",),
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
@@ -41,6 +42,8 @@ KEPT_TO = {
     "starlette": ("mailer.web",),
     "uvicorn": ("mailer.web",),
     "typer": ("mailer.cli",),
+    "dns": ("mailer.published",),
+    "cryptography": ("mailer.compose.dkim", "mailer.sealing", "mailer.published", "mailer.keyring"),
 }
 PURE = ("mailer.compose", "mailer.links", "suppression.rules", "suppression.address", "suppression.token")
 

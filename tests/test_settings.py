@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mailer.errors import ConfigurationError
-from mailer.settings import Settings, parse_duration, parse_relay
+from mailer.settings import Settings, parse_duration
 from suppression.rules import Stream
 
 T, P = Stream.TRANSACTIONAL, Stream.PROMOTIONAL
@@ -17,7 +17,7 @@ def test_no_settings_at_all_capture_everything_in_sqlite_beside_us() -> None:
     settings = Settings.read({"PATH": "/bin", "HOME": "/root"})
     assert settings.folder == Path("mailer-data")
     assert not settings.on_postgresql
-    assert all(settings.relay(stream).captures for stream in Stream)
+    assert all(settings.captures(stream) for stream in Stream)
     assert (settings.base_url(T), settings.sender(T)) == ("", "")
 
 
@@ -35,44 +35,16 @@ def test_no_settings_at_all_capture_everything_in_sqlite_beside_us() -> None:
             "set both MAILER_TRANSACTIONAL_RELAY and MAILER_PROMOTIONAL_RELAY, or neither (then mail is captured)",
         ),
         (
-            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "relay.example:25"},
-            "MAILER_PROMOTIONAL_RELAY must be inbox: or smtp://host:port or smtps://host:port",
-        ),
-        (
-            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://"},
-            "MAILER_PROMOTIONAL_RELAY must be inbox: or smtp://host:port or smtps://host:port",
-        ),
-        (
-            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example:99999"},
-            "MAILER_PROMOTIONAL_RELAY has a port that is no number from 1 to 65535",
-        ),
-        (
-            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example:x"},
-            "MAILER_PROMOTIONAL_RELAY has a port that is no number from 1 to 65535",
-        ),
-        (
-            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example?starttls=maybe"},
-            "MAILER_PROMOTIONAL_RELAY: starttls must be one of required, opportunistic, off",
-        ),
-        (
-            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example?verify=1"},
-            "MAILER_PROMOTIONAL_RELAY: verify must be one of yes, no",
-        ),
-        (
-            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example?connections=0"},
-            "MAILER_PROMOTIONAL_RELAY: connections must be a whole number from 1 to 500",
-        ),
-        (
-            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example?connections=many"},
-            "MAILER_PROMOTIONAL_RELAY: connections must be a whole number from 1 to 500",
-        ),
-        (
-            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://r.example?tls=yes"},
-            "MAILER_PROMOTIONAL_RELAY has unknown options: tls",
+            {**BOTH, "MAILER_PROMOTIONAL_RELAY": "smtp://a.example smtp://b.example?tls=yes"},
+            "MAILER_PROMOTIONAL_RELAY (relay 2) has unknown options: tls",
         ),
         (
             {"MAILER_REDIS_URL": "redis://r.example"},
             "MAILER_REDIS_URL needs PostgreSQL: set MAILER_DATABASE_URL, or remove it",
+        ),
+        (
+            {"MAILER_DKIM_DOMAIN": "x.example", "MAILER_DKIM_SELECTOR": "s1"},
+            "set all of MAILER_DKIM_DOMAIN, MAILER_DKIM_SELECTOR and MAILER_DKIM_KEY_FILE, or none of them",
         ),
         (
             {"MAILER_REDIS_URL": "r.example", "MAILER_DATABASE_URL": "postgres://d.example/m"},
@@ -115,34 +87,19 @@ def test_a_bad_value_is_one_sentence(environ: dict[str, str], sentence: str) -> 
     assert str(caught.value) == sentence
 
 
-def test_a_relay_is_an_address_with_options() -> None:
-    relay = parse_relay("smtp://us%40er:p%2Fw@r.example:2525?starttls=off&verify=no&connections=3", "X")
-    assert (relay.scheme, relay.host, relay.port, relay.username, relay.password) == (
-        "smtp",
-        "r.example",
-        2525,
-        "us@er",
-        "p/w",
-    )
-    assert (relay.starttls, relay.verify, relay.connections) == ("off", False, 3)
+def test_a_stream_may_have_several_relays() -> None:
+    settings = Settings.read({**BOTH, "MAILER_PROMOTIONAL_RELAY": " smtp://a.example  smtps://b.example?weight=0 "})
+    assert [relay.name for relay in settings.relays(P)] == ["smtp://a.example:587", "smtps://b.example:465"]
+    assert [relay.name for relay in settings.relays(T)] == ["inbox"]
+    assert (settings.captures(T), settings.captures(P)) == (True, False)
 
 
-def test_a_relay_is_encrypted_and_verified_unless_told_otherwise() -> None:
-    relay = parse_relay("smtp://r.example", "X")
-    assert (relay.port, relay.starttls, relay.verify, relay.connections) == (587, "required", True, 16)
-    assert parse_relay("smtps://r.example", "X").port == 465
-
-
-def test_neither_the_name_nor_the_repr_of_a_relay_shows_its_password() -> None:
-    relay = parse_relay("smtp://ann:secret@r.example", "X")
-    assert relay.name == "smtp://r.example:587"
-    assert "secret" not in repr(relay)
-
-
-def test_the_repr_of_the_settings_shows_no_keys() -> None:
-    settings = Settings.read({"MAILER_SECRET_KEYS": "k1:hush", "MAILER_SUPPRESSION_KEY": "k1:quiet"})
-    assert "hush" not in repr(settings)
-    assert "quiet" not in repr(settings)
+def test_the_repr_of_the_settings_shows_no_secrets() -> None:
+    relay = "smtp://ann:still@r.example"
+    keys = {"MAILER_SECRET_KEYS": "k1:hush", "MAILER_SUPPRESSION_KEY": "k1:quiet"}
+    relays = {"MAILER_TRANSACTIONAL_RELAY": relay, "MAILER_PROMOTIONAL_RELAY": relay}
+    shown = repr(Settings.read({**keys, **relays}))
+    assert not any(secret in shown for secret in ("hush", "quiet", "still"))
 
 
 @pytest.mark.parametrize(

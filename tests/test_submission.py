@@ -15,7 +15,7 @@ from mailer.errors import Forbidden, Invalid
 from mailer.models import Attachment, Email, Event, Opens, Tally, Tenant
 from mailer.settings import Settings
 from mailer.status import Status
-from mailer.submission import Accepted, Intake, Refused, Submitter, provider_of
+from mailer.submission import Accepted, Intake, Refused, Submitter
 from suppression import address, entries
 from suppression.entries import NewEntry
 from suppression.rules import ALL, STREAM_PROMOTIONAL, Origin, Reason, parse_scope
@@ -299,21 +299,6 @@ async def test_thousands_a_second_are_taken_in_batches(small: World) -> None:
     assert all(isinstance(result, Accepted) for result in results)
     # Ten thousand a second on a machine of its own; a shared one is slower, a quadratic step much slower.
     assert time.perf_counter() - begun < 0.5
-
-
-@pytest.mark.parametrize(
-    ("domain", "provider"),
-    [
-        ("gmail.com", "gmail"),
-        ("hotmail.co.uk", "microsoft"),
-        ("yahoo.co.jp", "yahoo"),
-        ("icloud.com", "apple"),
-        ("ours.example", "other"),
-        ("notgmail.com", "other"),
-    ],
-)
-def test_providers_come_from_the_domain(domain: str, provider: str) -> None:
-    assert provider_of(domain) == provider
 
 
 def offer(html: str) -> dict[str, object]:

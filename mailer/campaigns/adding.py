@@ -14,14 +14,15 @@ from sqlalchemy.sql.dml import ReturningInsert
 from sqlmodel import Session, SQLModel
 
 from mailer import catalogue, counters, ids
-from mailer.campaigns.planning import CAPTURED, captured, desk_of, get, taken
+from mailer.campaigns.planning import captured, desk_of, get, taken
 from mailer.campaigns.reading import Recipient, Refusal, Wanted
 from mailer.compose.templates import Urgency
 from mailer.database import on_postgresql
 from mailer.errors import Conflict
 from mailer.models import Campaign, CampaignStatus, Email
+from mailer.providers import provider_of
 from mailer.status import Status
-from mailer.submission import Intake, Submitter, provider_of
+from mailer.submission import Intake, Submitter
 from mailer.submission.deciding import NOTHING_YET, Desk, Person, person_of
 from suppression import entries
 from suppression.entries import Entry, Question
@@ -169,8 +170,7 @@ def _row(person: Person, own: Mapping[str, object], entry: Entry | None, now: da
 
 
 def _shared(campaign: Campaign, topic: Topic | None, now: datetime) -> dict[str, object]:
-    """Return the columns in which all rows of a chunk are alike."""
-    details = {name: value for name, value in (campaign.details or {}).items() if name != CAPTURED}
+    """Return the columns in which all rows of a chunk are alike; what else they share, composing asks the campaign."""
     return {
         "tenant_id": campaign.tenant_id,
         "campaign_id": campaign.id,
@@ -186,7 +186,6 @@ def _shared(campaign: Campaign, topic: Topic | None, now: datetime) -> dict[str,
         "leavable": topic is not None and topic.may_leave,
         "from_address": campaign.from_address,
         "from_name": campaign.from_name,
-        "details": details or None,
         "tags": campaign.tags,
         "opens": campaign.opens,
         **NOTHING_YET,

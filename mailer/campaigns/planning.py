@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 
-import orjson
 from sqlmodel import Session, col, select
 
 from mailer import catalogue, emails, ids, reports
@@ -26,7 +25,7 @@ from suppression.rules import Stream
 CAPTURED = "captured"
 _CHANGEABLE = (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED, CampaignStatus.PAUSED)
 #: What every recipient's row holds a copy of, or is counted under.
-_COPIED = ("topic", "template", "locale", "tags", "details")
+_COPIED = ("topic", "template", "locale", "tags")
 _LITERAL = ("subject", "html", "text")
 #: What may still change once the campaign has started: nothing that somebody has got already.
 _ALWAYS = frozenset({"name", "expires_at"})
@@ -117,8 +116,7 @@ def update(
 ) -> Campaign:
     """Change a campaign that does not run; what it says only before it has started.
 
-    Each recipient's row has a copy of topic, template, locale, tags, reply_to and headers, so these stay from the first
-    recipient on.
+    Each recipient's row has a copy of topic, template, locale and tags, so these stay from the first recipient on.
     """
     campaign, desk = taken(session, sender, campaign_id), desk_of(session, sender, context, now)
     if campaign.status not in _CHANGEABLE:
@@ -132,8 +130,9 @@ def update(
     columns = _columns(desk, draft, captured=captured(campaign))
     if reports.campaign_sums(session, [campaign], now)[campaign.id]["requested"]:
         if fixed := [name for name in _COPIED if columns[name] != getattr(campaign, name)]:
-            named = ", ".join("reply_to and headers" if name == "details" else name for name in fixed)
-            raise Conflict(f"the campaign has recipients, who were added with its {named}: make a new campaign")
+            raise Conflict(
+                f"the campaign has recipients, who were added with its {', '.join(fixed)}: make a new campaign"
+            )
         _check_same_variables(session, campaign, catalogue.kept(session, cast("int", columns["content_id"])))
     for name, value in columns.items():
         setattr(campaign, name, value)
@@ -214,8 +213,7 @@ def _merged(before: Mapping[str, object], asked: Mapping[str, object]) -> dict[s
 def _columns(desk: Desk, draft: CampaignDraft, *, captured: bool) -> dict[str, Any]:
     """Return the columns of a campaign that is in order."""
     frame = _framed(desk, draft, captured=captured)
-    # As JSON gives it back, so that what is stored and what is asked can be compared.
-    details = orjson.loads(orjson.dumps(details_of(desk, _as_mail(draft, frame.edition.body.stream))))
+    details = details_of(desk, _as_mail(draft, frame.edition.body.stream))
     if captured:
         details[CAPTURED] = True
     same = ("stream", "content_id", "template", "locale", "variables", "topic", "from_address", "from_name", "tags")

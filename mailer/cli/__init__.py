@@ -8,7 +8,9 @@ from typing import Annotated, Protocol, runtime_checkable
 import typer
 
 from mailer.cli import (
+    benching,
     campaigns,
+    dkim,
     emails,
     keys,
     logs,
@@ -16,10 +18,12 @@ from mailer.cli import (
     rendering,
     reporting,
     sending,
+    streams,
     suppressions,
     tenants,
     topics,
     trying,
+    uncertain,
 )
 from mailer.cli.failures import explain
 
@@ -54,13 +58,16 @@ def begin(
     logs.begin(debug=debug)
 
 
-for group in (trying, processes, sending, rendering, reporting):
+for group in (trying, processes, sending, rendering, reporting, benching):
     group.add(app)
 app.add_typer(emails.app, name="emails")
 app.add_typer(campaigns.app, name="campaign")
+app.add_typer(uncertain.app, name="uncertain")
+app.add_typer(streams.app, name="stream")
 app.add_typer(suppressions.app, name="suppression")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
+dkim.add(keys.app)
 app.add_typer(keys.app, name="key")
 
 

@@ -39,7 +39,7 @@ def commit(asked: Asked[T]) -> T:
 
     async def work() -> T:
         async with opened(settings()) as service:
-            return await service.database.run(lambda session: asked(service, session))
+            return await service.database.run(lambda session: asked(service, session), conclusive=True)
 
     return asyncio.run(work())
 

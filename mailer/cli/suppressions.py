@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 from sqlmodel import Session, col, select
 
+from mailer import people
 from mailer.cli import printing, running
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.drafts import LiftDraft, SuppressionDraft, parse
 from mailer.errors import Invalid, Problem
 from mailer.models import Topic
-from mailer.people import may_leave
 from mailer.service import Service
 from mailer.web.api.suppressing import entry_view
 from suppression import address as addresses
@@ -92,7 +92,7 @@ def add(
             expires_at=draft.expires_at,
             note=draft.note,
         )
-        entry, created = entries.add(session, new, service.now())
+        entry, created = people.suppress(session, new, service.now())
         return {**entry_view(entry), "created": created}
 
     entry = running.commit(put)
@@ -192,7 +192,7 @@ def _topic(session: Session, tenant_id: int, stream: Stream | None, key: str | N
         raise Invalid(Problem("topic", f"there is no topic {key}"))
     if stream is not None and found.stream is not stream:
         raise Invalid(Problem("topic", f"{key} belongs to the {found.stream} stream"))
-    return rules.Topic(found.key, found.stream, may_leave(found))
+    return rules.Topic(found.key, found.stream, people.may_leave(found))
 
 
 def _fingerprints(service: Service, tenant_id: int, address: str) -> tuple[bytes, ...]:

@@ -37,7 +37,8 @@ class Frame:
         for index, path in self.paths:
             value: object = values
             for name in path:
-                value = value.get(name) if isinstance(value, Mapping) else None
+                # Asking the abstract type takes longer than looking the value up.
+                value = value.get(name) if type(value) is dict or isinstance(value, Mapping) else None
             found[index] = value
         if self.expressions and self.sandbox is not None:
             worked_out = self.sandbox.evaluate([expression for _, expression in self.expressions], values)

@@ -82,6 +82,9 @@ def checked(text: str, what: str) -> str:
     return text
 
 
+_SINGLE_SPACE = re.compile(r"(?<! ) (?! )")
+
+
 def unstructured(name: str, text: str) -> Line:
     """Return a header of free text, such as Subject: folded at its spaces, or as encoded-words."""
     value = text.strip()
@@ -98,7 +101,7 @@ def _fold_words(value: str, column: int) -> str | None:
     """Fold before single spaces; None where a word is too long for a line."""
     lines: list[str] = []
     line = ""
-    for word in re.split(r"(?<! ) (?! )", value):
+    for word in _SINGLE_SPACE.split(value):
         if line and column + len(line) + 1 + len(word) > _SOFT:
             lines.append(line)
             line, column = word, 1
@@ -219,7 +222,8 @@ def structured(name: str, value: str) -> Line:
         return name, value
     lines: list[str] = []
     line, column = "", len(name) + 2
-    for token in value.split(" "):
+    # A line begins with a word: where several spaces stand together none of them is lost.
+    for token in _SINGLE_SPACE.split(value):
         if line and column + len(line) + 1 + len(token) > _SOFT:
             lines.append(line)
             line, column = token, 1
@@ -275,6 +279,11 @@ def message_id(identifier: str) -> Line:
 
 def date(moment: datetime) -> Line:
     """Return the Date with its real offset (R3.5)."""
+    return _date(moment.replace(microsecond=0))
+
+
+@lru_cache(maxsize=1024)
+def _date(moment: datetime) -> Line:
     offset = moment.utcoffset()
     if offset is None:
         raise ContentError("The date of a mail needs an offset.")

@@ -1,13 +1,14 @@
 """Email -> final bytes: the face of the package."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
 from markupsafe import Markup, escape
 
-from mailer.compose import headers, markup, mime
+from mailer.compose import dkim, headers, markup, mime
+from mailer.compose.dkim import Signer
 from mailer.compose.encoding import Body
 from mailer.compose.errors import ContentError
 from mailer.compose.filled import Encoded
@@ -20,7 +21,7 @@ from suppression.rules import Stream
 CLIPPED_AT = 102 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sender:
     """Who a mail is from."""
 
@@ -29,7 +30,7 @@ class Sender:
     postal_address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Recipient:
     """Whom a mail is for."""
 
@@ -37,7 +38,7 @@ class Recipient:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OptOut:
     """How this recipient leaves: the one-click address, the page of choices, the mail in a browser."""
 
@@ -109,7 +110,7 @@ class Transactional:
 Purpose = Promotional | Transactional
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Order:
     """Everything that becomes one letter."""
 
@@ -133,7 +134,7 @@ class Order:
     written_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Letter:
     """A finished mail: header lines as they go out, and the body with CRLF line ends, not dot-stuffed."""
 
@@ -142,6 +143,12 @@ class Letter:
     subject: str
     needs_smtputf8: bool
     html_size: int
+
+    def signed(self, signers: Sequence[Signer], at: datetime) -> "Letter":
+        """Return the letter with a DKIM signature of each signer in front; sign last, of the bytes that go out."""
+        if not signers:
+            return self
+        return replace(self, headers=(*dkim.signatures(signers, self.headers, self.body, at), *self.headers))
 
     def to_bytes(self) -> bytes:
         """Return the whole mail."""

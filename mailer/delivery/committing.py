@@ -2,17 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
 from mailer.database import Database, unreachable
 from mailer.delivery import claims
-from mailer.delivery.claims import Step, Worker
+from mailer.delivery.claims import Job, Step, Worker
+from mailer.delivery.claims.together import NotOurs, Together, usual
 
 logger = logging.getLogger(__name__)
 
-#: How many transactions run at once. SQLite has one writer: a second would only make the groups smaller.
-_AT_ONCE = 2
 #: How many connections' steps one transaction takes.
 _SHARED = 64
 
@@ -22,40 +21,68 @@ _Waiting = tuple[Step, asyncio.Future[None]]
 class GroupCommit:
     """Takes steps from many connections and commits those that wait together."""
 
-    def __init__(self, database: Database, worker: Worker, urgency: int) -> None:
-        """Begin with nothing; `urgency` is the place among the writers of SQLite."""
+    def __init__(self, database: Database, worker: Worker, urgency: int, connections: Sequence[Together]) -> None:
+        """Begin with nothing; `urgency` is the place among the writers of SQLite, which has no `connections`."""
         self._database, self._worker, self._urgency = database, worker, urgency
+        self._connections = connections
         self._waiting: list[_Waiting] = []
         self._some = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to commit."""
-        number = _AT_ONCE if self._database.on_postgresql else 1
-        self._tasks = [asyncio.create_task(self._run()) for _ in range(number)]
+        self._tasks = [asyncio.create_task(self._run(each)) for each in self._connections or (None,)]
 
     async def end(self) -> None:
         """Stop; whoever had a step to commit has been answered before."""
         await ended(self._tasks)
 
-    async def commit(self, step: Step) -> None:
-        """Return when the step is committed; `step.granted` then says whether its intent was."""
+    def commit(self, step: Step) -> asyncio.Future[None]:
+        """Return what is done when the step is committed; `step.granted` then says whether its intent was."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((step, done))
         self._some.set()
-        await done
+        return done
 
-    async def _run(self) -> None:
-        while True:
-            await self._some.wait()
-            some, self._waiting = self._waiting[:_SHARED], self._waiting[_SHARED:]
-            if not self._waiting:
-                self._some.clear()
-            if some:
-                await self._together(some)
+    async def _run(self, connection: Together | None) -> None:
+        try:
+            while True:
+                await self._something(connection)
+                some, self._waiting = self._waiting[:_SHARED], self._waiting[_SHARED:]
+                if not self._waiting:
+                    self._some.clear()
+                if some:
+                    await self._together(some, connection)
+        finally:
+            if connection is not None:
+                await self._at_rest(connection)
 
-    async def _together(self, some: Sequence[_Waiting]) -> None:
+    async def _something(self, connection: Together | None) -> None:
+        """Wait for steps; where none come for a while, give the right to write intents back."""
+        if self._some.is_set():
+            return
+        if connection is not None and connection.shares_until is not None:
+            try:
+                async with asyncio.timeout_at(connection.shares_until):
+                    await self._some.wait()
+                    return
+            except TimeoutError:
+                await self._at_rest(connection)
+        await self._some.wait()
+
+    @staticmethod
+    async def _at_rest(connection: Together) -> None:
+        try:
+            await connection.rest()
+        except Exception:  # noqa: BLE001 - the connection is gone, and its rights with it
+            await connection.drop()
+
+    async def _together(self, some: Sequence[_Waiting], connection: Together | None) -> None:
         """Commit what waits; an outcome is tried until it is written, so nobody hears "done" too early."""
+        if connection is not None:
+            some = await self._usual(some, connection)
+        if not some:
+            return
         steps = [step for step, _done in some]
         waits = iter((0.1, 0.2, 0.5, 1.0))
         while True:
@@ -72,22 +99,55 @@ class GroupCommit:
                     await self._apart(some, error)
                     return
                 await asyncio.sleep(next(waits, 2.0))
-        for _step, done in some:
-            if not done.done():
-                done.set_result(None)
+        _done(some)
+
+    async def _usual(self, some: Sequence[_Waiting], connection: Together) -> Sequence[_Waiting]:
+        """Commit in one round trip what is usual; return what needs the longer way."""
+        quick = [each for each in some if usual(each[0])]
+        rest = [each for each in some if not usual(each[0])]
+        if not quick:
+            return rest
+        try:
+            await connection.commit([step for step, _future in quick], self._worker, datetime.now(UTC))
+        except NotOurs:
+            return some
+        except Exception as error:  # noqa: BLE001 - the longer way tries until the database is back
+            logger.warning("the quick way to commit failed: %s", type(error).__name__)
+            for step, _future in quick:
+                step.granted = False
+            await connection.drop()
+            return some
+        refused = [each for each in quick if each[0].intent is not None and not each[0].granted]
+        _done(each for each in quick if each not in refused)
+        if refused:
+            # They carry no intent: why they were refused may be written afterwards.
+            await self._refuse([step.intent for step, _future in refused if step.intent is not None])
+            _done(refused)
+        return rest
+
+    async def _refuse(self, jobs: Sequence[Job]) -> None:
+        try:
+            await self._database.run(lambda session: claims.refuse(session, jobs, self._worker, datetime.now(UTC)))
+        except Exception as error:  # noqa: BLE001 - they stay claimed, and go back with the lease
+            logger.warning("refused intents could not be written: %s", type(error).__name__)
 
     async def _apart(self, some: Sequence[_Waiting], error: Exception) -> None:
         """One of these steps cannot be written: find it, so that the others are not held up by it."""
         if len(some) > 1:
             for one in some:
-                await self._together([one])
+                await self._together([one], None)
             return
-        step, done = some[0]
+        step = some[0][0]
         job = step.intent if step.outcome is None else step.outcome.job
         # The email keeps its intent, and the end of the lease decides as it does after a crash: honestly.
         logger.error("an outcome could not be written for %s", job.id if job else "nothing", exc_info=error)
-        if not done.done():
-            done.set_result(None)
+        _done(some)
+
+
+def _done(some: Iterable[_Waiting]) -> None:
+    for _step, future in some:
+        if not future.done():
+            future.set_result(None)
 
 
 async def ended(tasks: Collection[asyncio.Task[None]]) -> None:

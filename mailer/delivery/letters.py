@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from time import monotonic
 from typing import NamedTuple, cast
@@ -11,17 +12,19 @@ from sqlmodel import Session, col, select
 
 from mailer import ids, people
 from mailer.compose import letter
+from mailer.compose.dkim import Signer
 from mailer.compose.letter import Order, PostalAddress, Promotional, Recipient, Sender, TopicInfo, Transactional
 from mailer.compose.mime import Attachment as File
 from mailer.compose.skeleton import Compiled, compile_content
 from mailer.compose.templates import Content as Parts
 from mailer.database import Database
+from mailer.delivery import claims
+from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
-from mailer.delivery.pipeline import Ready
 from mailer.errors import MailerError
+from mailer.keyring import Keyring, Usable
 from mailer.links import Audience, Links
-from mailer.models import Attachment, ConsentRule, Content, Email, Opens, Tenant, Topic
-from suppression import address
+from mailer.models import Attachment, Campaign, ConsentRule, Content, Opens, Tenant, Topic
 from suppression.rules import Stream
 from suppression.token import OptOut
 
@@ -37,6 +40,7 @@ class _Sending(NamedTuple):
 
     tenant: Tenant
     topics: Mapping[str, TopicInfo]
+    keys: Usable
     read_at: float
 
 
@@ -49,6 +53,8 @@ class _Shelf:
     used: dict[int, None] = field(default_factory=dict)
     compiled: dict[tuple[int, str], Compiled] = field(default_factory=dict)
     tenants: dict[int, _Sending] = field(default_factory=dict)
+    #: What a campaign's mails share is frozen when it starts.
+    campaigns: dict[str, Campaign] = field(default_factory=dict)
     #: Of the emails claimed and not composed yet.
     files: dict[str, Sequence[File]] = field(default_factory=dict)
     choices: dict[str, bool] = field(default_factory=dict)
@@ -57,9 +63,9 @@ class _Shelf:
 class Letterbox:
     """Composes mail for the pipelines of one process."""
 
-    def __init__(self, database: Database, links: Links) -> None:
+    def __init__(self, database: Database, links: Links, keyring: Keyring) -> None:
         """Begin with empty shelves."""
-        self._database, self._links = database, links
+        self._database, self._links, self._keyring = database, links, keyring
         self._shelf = _Shelf()
 
     async def prepare(self, jobs: Sequence[Job]) -> None:
@@ -86,6 +92,7 @@ class Letterbox:
         return any(
             job.content_id not in shelf.contents
             or job.tenant_id not in shelf.tenants
+            or (job.campaign_id and job.campaign_id not in shelf.campaigns)
             or shelf.tenants[job.tenant_id].read_at < old
             or _files(job)
             or job.opens == Opens.INDIVIDUAL
@@ -98,32 +105,40 @@ class Letterbox:
             for row in session.exec(select(Content).where(col(Content.id).in_(wanted))):
                 shelf.contents[cast("int", row.id)] = Parts.from_dict(row.data)
         for tenant_id in {job.tenant_id for job in jobs}:
-            shelf.tenants[tenant_id] = _sending(session, tenant_id)
-            measured = [job.fingerprint for job in jobs if job.tenant_id == tenant_id and job.opens == Opens.INDIVIDUAL]
-            choices = people.tracking_choices(session, tenant_id, measured)
-            shelf.choices.update(
-                (job.id, choices[job.fingerprint])
+            shelf.tenants[tenant_id] = _sending(session, tenant_id, self._keyring)
+            measured = {
+                job.id: job.fingerprint
                 for job in jobs
-                if job.tenant_id == tenant_id and job.fingerprint in choices
-            )
+                if job.tenant_id == tenant_id and job.opens == Opens.INDIVIDUAL and job.fingerprint
+            }
+            choices = people.tracking_choices(session, tenant_id, measured.values())
+            shelf.choices.update((each, choices[who]) for each, who in measured.items() if who in choices)
+        if campaigns := {job.campaign_id for job in jobs if job.campaign_id} - shelf.campaigns.keys():
+            for campaign in session.exec(select(Campaign).where(col(Campaign.id).in_(campaigns))):
+                shelf.campaigns[campaign.id] = campaign
         for job in jobs:
             if files := _files(job):
                 shelf.files[job.id] = _read_files(session, job.tenant_id, files)
 
-    def compose(self, job: Job) -> Ready:
-        """Return the mail of one claimed row; raises `MailerError` where it cannot be made."""
+    def compose(self, job: Job, *, signed: bool = True) -> Ready:
+        """Return the mail of one claimed row, signed with the tenant's keys unless the relay signs.
+
+        Raises `MailerError` where it cannot be made.
+        """
         if job.address is None:
             raise MailerError("the address was erased")
         pixel = self._pixel(job)
         written = letter.compose(self._order(job, pixel))
+        if signed:
+            # By the present moment: verifiers refuse a signature from their future, and the mail's date may be old.
+            written = written.signed(self._signers(job), datetime.now(UTC))
         self._shelf.files.pop(job.id, None)
         self._shelf.choices.pop(job.id, None)
-        recipient = address.parse(job.address)
         return Ready(
             sender=job.from_address,
-            recipient=recipient.envelope,
+            recipient=job.address,
             data=written.to_bytes(),
-            smtputf8=written.needs_smtputf8 or recipient.is_eai,
+            smtputf8=written.needs_smtputf8 or not job.address.isascii(),
             tracked=pixel is not None and written.html_size > 0,
         )
 
@@ -131,8 +146,7 @@ class Letterbox:
         """Return an email's HTML as a page, without pixel; None where it is unknown or erased."""
 
         def fetched(session: Session) -> Job | None:
-            table = Email.metadata.tables["email"]
-            job = session.execute(table.select().where(table.c.id == email_id)).first()
+            job = claims.job(session, email_id)
             if job is not None and job.address is not None:
                 self._fetch(session, [job])
             return job
@@ -145,17 +159,19 @@ class Letterbox:
         return letter.view(self._order(job, None))
 
     def _order(self, job: Job, pixel: str | None) -> Order:
-        details: Mapping[str, object] = job.details or {}
+        campaign = self._shelf.campaigns.get(job.campaign_id or "")
+        details: Mapping[str, object] = job.details or (campaign.details if campaign else None) or {}
+        shared: Mapping[str, object] = (campaign.variables if campaign else None) or {}
         sending = self._shelf.tenants[job.tenant_id]
         domain = job.from_address.rpartition("@")[2]
         return Order(
             compiled=self._compiled(job.content_id, job.locale),
-            recipient=Recipient(job.address, job.name or ""),
+            recipient=Recipient(job.address or "", job.name or ""),
             sender=Sender(job.from_address, job.from_name or "", sending.tenant.postal_address or None),
             purpose=self._purpose(job, sending, domain),
             message_id=f"{details.get('message_key') or job.id}@{domain}",
             dated_at=job.dated_at or job.created_at,
-            values=job.variables or {},
+            values={**shared, **(job.variables or {})},
             to=_people(details.get("to")),
             cc=_people(details.get("cc")),
             reply_to=_people(details.get("reply_to")),
@@ -164,6 +180,10 @@ class Letterbox:
             pixel_url=pixel,
             feedback_id=_feedback_id(job, sending.tenant),
         )
+
+    def _signers(self, job: Job) -> Sequence[Signer]:
+        domain = job.from_address.rpartition("@")[2]
+        return self._shelf.tenants[job.tenant_id].keys.signers(job.stream, domain)
 
     def _compiled(self, content_id: int, locale: str) -> Compiled:
         key = (content_id, locale)
@@ -204,11 +224,12 @@ class Letterbox:
         return self._links.individual_pixel(job.id, stream)
 
 
-def _sending(session: Session, tenant_id: int) -> _Sending:
+def _sending(session: Session, tenant_id: int, keyring: Keyring) -> _Sending:
     tenant = session.get_one(Tenant, tenant_id)
     session.refresh(tenant)
     topics = session.exec(select(Topic).where(Topic.tenant_id == tenant_id)).all()
-    return _Sending(tenant, {topic.key: TopicInfo(topic.key, topic.names) for topic in topics}, monotonic())
+    names = {topic.key: TopicInfo(topic.key, topic.names) for topic in topics}
+    return _Sending(tenant, names, keyring.usable(session, tenant_id), monotonic())
 
 
 def _files(job: Job) -> list[Mapping[str, object]]:

@@ -3,8 +3,11 @@
 import asyncio
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Coroutine
+from contextlib import suppress
 from typing import NamedTuple, cast
+
+from mailer.delivery.offers import Offers
 
 #: RFC 5321 section 4.5.3.2, in seconds.
 _COMMAND_TIMEOUT = 300.0
@@ -45,21 +48,71 @@ class Envelope(NamedTuple):
     smtputf8: bool
 
 
-class Wire(asyncio.Protocol):
-    """One connection. A caller offers an envelope, reads the answers, then hands over the data or resets."""
+class _Expected:
+    """Replies that are awaited together, and until when."""
 
-    def __init__(self, extensions: frozenset[str]) -> None:
-        """Know what the relay's EHLO offered (lower case)."""
-        self.extensions = extensions
+    __slots__ = ("answer", "answers", "deadline", "in_doubt", "number")
+
+    def __init__(self, number: int, timeout: float, *, in_doubt: bool = False) -> None:
+        loop = asyncio.get_running_loop()
+        self.number, self.in_doubt = number, in_doubt
+        self.deadline = loop.time() + timeout
+        self.answers: list[Answer] = []
+        self.answer: asyncio.Future[Answer] = loop.create_future()
+
+    def take(self, answer: Answer) -> bool:
+        """Take one reply; return whether it was the last. A refusal of the first command outweighs the second's."""
+        self.answers.append(answer)
+        if len(self.answers) < self.number:
+            return False
+        if not self.answer.done():
+            first = self.answers[0]
+            refused = self.number > 1 and not first.positive
+            self.answer.set_result(first._replace(to_sender=True) if refused else answer)
+        return True
+
+    def fail(self, reason: str) -> None:
+        """End the waiting: no reply will come."""
+        if not self.answer.done():
+            self.answer.set_exception(Lost(reason, in_doubt=self.in_doubt))
+            # Whoever waits hears of it; nobody has to.
+            self.answer.exception()
+
+
+class Wire(asyncio.Protocol):
+    """One connection: a mail is offered, then handed over; the next may be offered behind its last dot."""
+
+    def __init__(self, offers: Offers, *, dot_timeout: float = _FINAL_DOT_TIMEOUT, most: int | None = 100) -> None:
+        """Know what the relay's EHLO offered, and how many seconds it may think after the final dot.
+
+        `most` is how many mails one connection may carry (R4.7), None for any number.
+        """
+        self.offers = offers
+        #: In lower case.
+        self.extensions = offers.extensions
+        #: Octets of the largest mail that the relay takes; None where it names no limit.
+        self.size_limit = offers.size_limit
+        self._dot_timeout = dot_timeout
         self.lost: str | None = None
-        #: Mails handed over on this connection.
+        #: Mails handed over on this connection, and how many it may carry.
         self.mails = 0
+        self.most = most
+        self._pipelining = "pipelining" in offers.extensions
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[asyncio.Future[Answer]] = deque()
-        self._buffer = bytearray()
+        self._expected: deque[_Expected] = deque()
+        self._watch: asyncio.TimerHandle | None = None
+        self._rest = b""
         self._lines: list[str] = []
-        self._can_write = asyncio.Event()
-        self._can_write.set()
+
+    @property
+    def worn(self) -> bool:
+        """Return whether this connection has carried what it may."""
+        return self.most is not None and self.mails >= self.most
+
+    @property
+    def nearly_worn(self) -> bool:
+        """Return whether the next mail is its last."""
+        return self.most is not None and self.mails + 1 >= self.most
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport over."""
@@ -70,125 +123,155 @@ class Wire(asyncio.Protocol):
         """Tell everybody who waits."""
         self._end("the relay closed the connection")
 
-    def pause_writing(self) -> None:
-        """Stop: the relay reads more slowly than we write."""
-        self._can_write.clear()
-
-    def resume_writing(self) -> None:
-        """Go on."""
-        self._can_write.set()
-
     def data_received(self, data: bytes) -> None:
         """Take replies apart; the last line of one has a space (or nothing) after its code."""
-        self._buffer += data
-        while (end := self._buffer.find(b"\n")) >= 0:
-            line = bytes(self._buffer[:end]).rstrip(b"\r").decode("utf-8", "replace")
-            del self._buffer[: end + 1]
-            self._lines.append(line[4:])
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for raw in lines:
+            line = raw.rstrip(b"\r").decode("utf-8", "replace")
             if line[3:4] == "-":
+                self._lines.append(line[4:])
                 continue
-            text, self._lines = "\n".join(self._lines)[:2000], []
+            text = line[4:]
+            if self._lines:
+                text, self._lines = "\n".join((*self._lines, text)), []
             if not (line[:3].isascii() and line[:3].isdigit()):
                 self._end("the relay answered with something that is not SMTP")
                 return
-            self._answered(Answer(int(line[:3]), text))
-        if len(self._buffer) > 65536:
+            self._answered(Answer(int(line[:3]), text[:2000]))
+        if len(self._rest) > 65536:
             self._end("the relay sent a line without end")
 
     def _answered(self, answer: Answer) -> None:
-        if not self._waiting:
+        if not self._expected:
             # 421 unasked: the relay is about to close (RFC 5321 section 3.8).
             self._end(f"the relay ended the session ({answer.code})")
-            return
-        future = self._waiting.popleft()
-        if not future.done():
-            future.set_result(answer)
+        elif self._expected[0].take(answer):
+            self._expected.popleft()
 
     def _end(self, reason: str) -> None:
         self.lost = self.lost or reason
-        self._can_write.set()
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         if self._transport is not None:
             self._transport.abort()
-        while self._waiting:
-            future = self._waiting.popleft()
-            if not future.done():
-                future.set_exception(Lost(self.lost))
-                future.exception()
+        while self._expected:
+            self._expected.popleft().fail(self.lost)
 
-    def _send(self, data: bytes, replies: int) -> Sequence[asyncio.Future[Answer]]:
+    def _send(self, data: bytes, *expected: _Expected) -> None:
+        """Write, and expect these replies."""
+        self._expected.extend(expected)
         if self.lost or self._transport is None or self._transport.is_closing():
-            raise Lost(self.lost or "the connection is closed")
-        loop = asyncio.get_running_loop()
-        futures = [loop.create_future() for _ in range(replies)]
-        self._waiting.extend(futures)
+            self._end("the connection is closed")
+            return
         self._transport.write(data)
-        return futures
+        if self._watch is None:
+            # One look a second at the oldest wait costs less than a timer for each.
+            self._look()
 
-    async def _answer(self, future: asyncio.Future[Answer], timeout: float) -> Answer:
-        try:
-            async with asyncio.timeout(timeout):
-                return await future
-        except TimeoutError:
-            self._end(f"no answer within {timeout:.0f} s")
-            raise Lost(self.lost or "") from None
-        except asyncio.CancelledError:
-            # A reply still on its way would be taken for the next command's: never use this connection again.
-            self._end("cancelled")
-            raise
+    def _look(self) -> None:
+        self._watch = None
+        if not self._expected:
+            return
+        loop = asyncio.get_running_loop()
+        wait = self._expected[0].deadline - loop.time()
+        if wait > 0:
+            self._watch = loop.call_later(min(wait, 1.0), self._look)
+        else:
+            self._end("no answer within the time that the standard gives")
 
-    async def offer(self, envelope: Envelope) -> Answer:
-        """Send MAIL and RCPT, in one packet where PIPELINING is offered; return a refusal, else RCPT's answer."""
+    def offer(self, envelope: Envelope) -> "asyncio.Future[Answer]":
+        """Send MAIL and RCPT, in one packet where PIPELINING is offered; the answer is a refusal, else RCPT's."""
         mail, rcpt = self._commands(envelope)
-        if "pipelining" in self.extensions:
-            first, second = self._send(mail + rcpt, 2)
-            # Every status of a group must be read (RFC 2920 section 3.1).
-            answers = [await self._answer(first, _COMMAND_TIMEOUT), await self._answer(second, _COMMAND_TIMEOUT)]
-            return answers[1] if answers[0].positive else answers[0]._replace(to_sender=True)
-        answer = await self._answer(self._send(mail, 1)[0], _COMMAND_TIMEOUT)
+        if not self._pipelining:
+            return _in_background(self._one_by_one(mail, rcpt))
+        expected = _Expected(2, _COMMAND_TIMEOUT)
+        self._send(mail + rcpt, expected)
+        return expected.answer
+
+    async def _one_by_one(self, mail: bytes, rcpt: bytes) -> Answer:
+        answer = await self._command(mail, _COMMAND_TIMEOUT)
         if not answer.positive:
             return answer._replace(to_sender=True)
-        return await self._answer(self._send(rcpt, 1)[0], _COMMAND_TIMEOUT)
+        return await self._command(rcpt, _COMMAND_TIMEOUT)
+
+    def _command(self, command: bytes, timeout: float) -> "asyncio.Future[Answer]":
+        expected = _Expected(1, timeout)
+        self._send(command, expected)
+        return expected.answer
 
     def _commands(self, envelope: Envelope) -> tuple[bytes, bytes]:
         options = ""
         if "size" in self.extensions:
             options += f" SIZE={envelope.size}"
         if envelope.smtputf8:
-            options += " SMTPUTF8 BODY=8BITMIME"
+            options += " SMTPUTF8"
+            if "8bitmime" in self.extensions:
+                options += " BODY=8BITMIME"
         return (
             f"MAIL FROM:<{envelope.sender}>{options}\r\n".encode(),
             f"RCPT TO:<{envelope.recipient}>\r\n".encode(),
         )
 
-    async def hand_over(self, data: bytes) -> Answer:
-        """Send DATA and the mail (not yet dot-stuffed); return the answer to the final dot.
+    def data(self) -> "asyncio.Future[Answer]":
+        """Send DATA; 354 asks for the mail, anything else refuses it."""
+        return self._command(b"DATA\r\n", _DATA_TIMEOUT)
 
-        Raises `Lost` with `in_doubt` where the dot may have reached the relay (RFC 5321 section 4.5.3.2.6, RFC 1047).
+    def hand_over(self, data: bytes, following: Envelope | None = None) -> "Handed":
+        """Send the mail (not yet dot-stuffed), and offer the next one behind its last dot (RFC 2920 section 3.1).
+
+        The answer to the dot raises `Lost` with `in_doubt` where the dot may have reached the relay (RFC 5321 section
+        4.5.3.2.6, RFC 1047).
         """
-        answer = await self._answer(self._send(b"DATA\r\n", 1)[0], _DATA_TIMEOUT)
-        if answer.code != 354:
-            return answer if answer.code >= 400 else Answer(451, f"unexpected answer {answer.code} to DATA")
-        final = self._send(dot_stuffed(whole_lines(data)) + b".\r\n", 1)[0]
-        try:
-            await self._can_write.wait()
-            answer = await self._answer(final, _FINAL_DOT_TIMEOUT)
-        except Lost as lost:
-            raise Lost(str(lost), in_doubt=True) from None
         self.mails += 1
-        return answer
+        dot = _Expected(1, self._dot_timeout, in_doubt=True)
+        stuffed = dot_stuffed(whole_lines(data))
+        if following is None:
+            self._send(stuffed + b".\r\n", dot)
+            return Handed(dot.answer, None)
+        if not self._pipelining:
+            self._send(stuffed + b".\r\n", dot)
+            return Handed(dot.answer, _in_background(self._afterwards(dot.answer, following)))
+        offered = _Expected(2, self._dot_timeout + _COMMAND_TIMEOUT)
+        self._send(b"".join((stuffed, b".\r\n", *self._commands(following))), dot, offered)
+        return Handed(dot.answer, offered.answer)
+
+    async def _afterwards(self, dot: "asyncio.Future[Answer]", following: Envelope) -> Answer:
+        with suppress(Lost):
+            await asyncio.shield(dot)
+        return await self.offer(following)
 
     async def reset(self) -> None:
         """Forget the envelope that was offered."""
-        await self._answer(self._send(b"RSET\r\n", 1)[0], _COMMAND_TIMEOUT)
+        await self._command(b"RSET\r\n", _COMMAND_TIMEOUT)
 
     async def quit(self) -> None:
         """Say goodbye and close; never raises."""
         try:
-            await self._answer(self._send(b"QUIT\r\n", 1)[0], 2.0)
-        except Lost:
+            if not self.lost:
+                await asyncio.wait_for(self._command(b"QUIT\r\n", 2.0), 2.0)
+        except (Lost, TimeoutError):
             return
         finally:
             self._end("we quit")
+
+    def abandon(self) -> None:
+        """Close without a word."""
+        self._end("we left")
+
+
+class Handed(NamedTuple):
+    """What is awaited of a mail that was handed over, and of the one that was offered behind it."""
+
+    dot: "asyncio.Future[Answer]"
+    offered: "asyncio.Future[Answer] | None"
+
+
+def _in_background(asking: Coroutine[None, None, Answer]) -> "asyncio.Future[Answer]":
+    task = asyncio.ensure_future(asking)
+    # As with every answer, nobody has to hear of a loss.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
 
 
 def whole_lines(data: bytes) -> bytes:

@@ -102,7 +102,9 @@ async def _leave(service: Service) -> None:
     """Do what a mail provider does when Lena presses "unsubscribe": take the link out of her mail, and use it."""
     opt_out = await asyncio.to_thread(_link, service)
     await service.database.run(
-        lambda session: optouts.opted_out(session, opt_out, How(Kind.ONE_CLICK), service.now()), urgency=0
+        lambda session: optouts.opted_out(session, opt_out, How(Kind.ONE_CLICK), service.now()),
+        urgency=0,
+        conclusive=True,
     )
 
 

@@ -60,6 +60,10 @@ class Email(SQLModel, table=True):
         Index(
             "email_lease", "lease", sqlite_where=text("lease IS NOT NULL"), postgresql_where=text("lease IS NOT NULL")
         ),
+        # A tenant's own, however much mail its neighbours have (docs/architecture.md).
+        Index("email_listed", "tenant_id", "id"),
+        # The few that a person has to decide about; named twice, `doubtful` has SQLite prefer it to the one above.
+        Index("email_doubtful", "tenant_id", "doubtful", "id", **_where("doubtful")),
         # Finds a person's mail; and of a campaign nobody has more than one (NULLs are distinct).
         Index("email_person", "tenant_id", "fingerprint", "campaign_id", unique=True),
         {"postgresql_with": {"fillfactor": 70}},
@@ -73,6 +77,9 @@ class Email(SQLModel, table=True):
     waiting: bool | None = Field(default=None, sa_column=Column(Boolean, Computed(_CLAIMABLE, persisted=True)))
     held: bool | None = Field(
         default=None, sa_column=Column(Boolean, Computed(f"status = '{Status.HELD}'", persisted=True))
+    )
+    doubtful: bool | None = Field(
+        default=None, sa_column=Column(Boolean, Computed(f"status = '{Status.UNCERTAIN}'", persisted=True))
     )
     urgency: int = Field(sa_type=SmallInteger)
     #: Goes to the inbox whatever the relay is.

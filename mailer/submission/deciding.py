@@ -255,7 +255,7 @@ def _check_promotional(desk: Desk, topic: Topic | None, problems: list[Problem],
 @lru_cache(maxsize=8)
 def _lacks_https(settings: Settings) -> bool:
     """Return whether opt-out links would not be https (RFC 8058 section 3.1), though mail leaves the house."""
-    real = not settings.relay(Stream.PROMOTIONAL).captures
+    real = not settings.captures(Stream.PROMOTIONAL)
     return real and not settings.base_url(Stream.PROMOTIONAL).startswith("https://")
 
 

@@ -1,9 +1,7 @@
 """Drafts -> rows that wait: asks the suppressions, stores the emails, counts them."""
 
-import fnmatch
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
 
 from sqlmodel import Session, SQLModel
 
@@ -13,6 +11,7 @@ from mailer.compose.templates import Urgency
 from mailer.drafts import Draft
 from mailer.errors import Forbidden, Invalid, Problem
 from mailer.models import Email
+from mailer.providers import provider_of
 from mailer.status import Status
 from mailer.submission.deciding import Desk, Plan, plan, shown
 from mailer.submission.parties import Accepted, Intake, Placed, Refused, Submitter, house_of
@@ -21,13 +20,6 @@ from suppression.entries import Entry, Question
 
 _email = SQLModel.metadata.tables[str(Email.__tablename__)]
 _event = SQLModel.metadata.tables["event"]
-
-_PROVIDERS = {
-    "gmail": ("gmail.com", "googlemail.com"),
-    "microsoft": ("outlook.*", "hotmail.*", "live.*", "msn.com", "passport.com"),
-    "yahoo": ("yahoo.*", "ymail.com", "rocketmail.com", "aol.*"),
-    "apple": ("icloud.com", "me.com", "mac.com"),
-}
 
 
 def submit(session: Session, sender: Submitter, draft: Draft, context: Intake, now: datetime) -> Accepted:
@@ -109,12 +101,3 @@ def _place(desk: Desk, decided: Plan, answers: Sequence[Entry | None]) -> Accept
             desk.tell(identifier, Status.SUPPRESSED, {"reason": entry.reason.value, "suppression_id": entry.id})
         placed.append(Placed(identifier, person.address.envelope, status, entry))
     return Accepted(draft.stream, tuple(placed))
-
-
-@lru_cache(maxsize=4096)
-def provider_of(domain: str) -> str:
-    """Return the group of receivers that a domain belongs to."""
-    for provider, patterns in _PROVIDERS.items():
-        if any(fnmatch.fnmatchcase(domain, pattern) for pattern in patterns):
-            return provider
-    return "other"

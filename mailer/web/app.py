@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from mailer import reports
+from mailer import reports, streams
 from mailer.service import Service
+from mailer.streams import State
 from mailer.web import api, inbox, recipient
 from mailer.web.guard import InboxGuard
 from suppression.rules import Stream
@@ -57,27 +58,27 @@ def _probes(service: Service) -> list[Route]:
 
 async def readiness(service: Service) -> dict[str, object]:
     """Return whether mail can be taken and sent, and what is in the way."""
-    database, ages = "ok", dict.fromkeys(Stream, 0.0)
+    database, states = "ok", list[State]()
     try:
-        ages = await service.waiting()
+        states += await service.database.read(lambda session: streams.states(session, service.settings, service.now()))
     except Exception as error:  # noqa: BLE001 - a probe tells what is wrong instead of failing
         database = f"away ({type(error).__name__})"
     relays: dict[str, str] = {}
     for stream in Stream:
-        relay = service.settings.relay(stream)
         carriers = [
             each for each in service.pipelines if each.route.stream is stream and each.route.captured is not True
         ]
         trouble = next((each.trouble for each in carriers if each.trouble), None)
         proven = "ok" if any(each.proven for each in carriers) else "not tried yet by this process"
-        relays[stream] = trouble or ("captured, not sent" if relay.captures else proven)
+        relays[stream] = trouble or ("captured, not sent" if service.settings.captures(stream) else proven)
     return {
-        # Without the broker mail still flows, half a second later; without its relay it waits and loses nothing.
-        "ready": database == "ok",
+        # Without the broker mail still flows, half a second later; what an operator paused is as it should be.
+        "ready": database == "ok" and not any(state.silent for state in states),
         "database": database,
         "broker": await service.broker_trouble() or "ok",
         "relays": relays,
-        "queue_age_seconds": {stream.value: round(age, 3) for stream, age in ages.items()},
+        "streams": {state.stream.value: state.words for state in states},
+        "queue_age_seconds": {state.stream.value: round(state.age.total_seconds(), 3) for state in states},
     }
 
 

@@ -44,7 +44,7 @@ async def test_a_recipient_is_a_row_that_is_held(world: World) -> None:
     assert (row.name, row.provider, row.captured, row.created_at) == ("Ann", "gmail", False, NOW)
     assert (row.content_id, row.template, row.topic, row.locale) == (found.content_id, "offer", "promotions", "en")
     assert (row.tags, row.opens, row.leavable, row.expires_at) == ({"a": "b"}, Opens.AGGREGATE, True, SOON)
-    assert row.details == {"reply_to": [["us@ringwise.example", ""]], "headers": {"X-A": "b"}}
+    assert (row.details, found.details) == (None, {"reply_to": [["us@ringwise.example", ""]], "headers": {"X-A": "b"}})
     assert (row.from_address, row.from_name, row.attempts) == ("hello@ringwise.example", "Ringwise", 0)
     assert row.fingerprint == world.context.fingerprints.of(row.tenant_id, "ann@gmail.com")
     await world.check_sums(campaign)

@@ -1,8 +1,9 @@
 """Rows to deliver, and the plainest letters there are."""
 
+import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from time import monotonic
 from typing import Any, TypedDict, Unpack
 
 from sqlalchemy import func, insert, update
@@ -13,12 +14,18 @@ from mailer import ids
 from mailer.counters import FACTS
 from mailer.database import Database
 from mailer.delivery import claims
+from mailer.delivery.breaker import Breaker
+from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Ask, Job, Worker
-from mailer.delivery.pipeline import Identity, Pipeline, Ready, Retry, Route
+from mailer.delivery.connections import Connections
+from mailer.delivery.limits import Limits, LocalStore
+from mailer.delivery.outcomes import Retry
+from mailer.delivery.pipeline import Identity, Pipeline, Route
 from mailer.delivery.relay import connect, tls_context
+from mailer.delivery.wire import Wire
 from mailer.errors import MailerError
 from mailer.models import Content, Email, Event, Tenant
-from mailer.settings import Relay
+from mailer.relays import Relay
 from mailer.status import TRANSITIONS, Status
 from suppression import entries
 from suppression.entries import Entry, NewEntry
@@ -172,9 +179,9 @@ class Letters:
     async def prepare(self, jobs: Sequence[Job]) -> None:
         """Nothing is needed."""
 
-    def compose(self, job: Job) -> Ready:
+    def compose(self, job: Job, *, signed: bool = True) -> Ready:
         """Return a mail with the row's id and first date."""
-        if (error := self.broken.get(job.address)) is not None:
+        if (error := self.broken.get(job.address or "")) is not None:
             raise error
         if job.address is None:
             raise MailerError("the address was erased")
@@ -192,15 +199,17 @@ def pipeline(
     give_up: timedelta = timedelta(days=3),
 ) -> Pipeline:
     """Return a pipeline to a relay of this machine."""
-    relay = Relay(scheme="smtp", host="127.0.0.1", port=port, starttls="off")
-    route = Route(
-        stream=stream,
-        captured=None,
-        connections=connections,
-        connect=partial(connect, relay, "us.example", tls_context(relay)),
+    relay = Relay(
+        scheme="smtp", host="127.0.0.1", port=port, starttls="off", connections=connections, per_connection=None
     )
+    limits = Limits(stream, f"test:{random.random()}", LocalStore(monotonic), database)
+
+    async def opened(relay: Relay) -> Wire:
+        return await connect(relay, "us.example", tls_context(relay))
+
+    taken = Connections([relay], opened, limits, Breaker(database, stream))
     retry = Retry([timedelta(minutes=1), timedelta(minutes=5)], give_up)
-    return Pipeline(database, letters or Letters(), route, retry, Identity("test", KEY))
+    return Pipeline(database, letters or Letters(), Route(stream), taken, retry, Identity("test", KEY))
 
 
 def watch_transitions(session: Session) -> None:

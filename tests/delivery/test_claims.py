@@ -8,10 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlmodel import Session, col, select
 
+from mailer import database as databases
 from mailer import ids
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker
+from mailer.delivery.claims.together import NotOurs, Together
 from mailer.feedback import optouts
 from mailer.feedback.optouts import How, Kind
 from mailer.models import Email, Lease
@@ -110,7 +112,9 @@ async def test_captured_mail_has_its_own_way(database: Database) -> None:
 
 async def test_a_claim_dates_the_mail_once_and_for_all(database: Database) -> None:
     worker, [job] = await claimed(database, "transactional")
-    assert (job.status, job.lease, job.dated_at) == (Status.SENDING, worker.lease, NOW)
+    row = await database.read(lambda session: mails.email(session, job.id))
+    assert (row.status, row.lease, row.dated_at) == (Status.SENDING, worker.lease, job.dated_at)
+    assert job.dated_at == NOW
     await database.run(lambda session: claims.give_back(session, worker.lease, LATER))
     _worker, [again] = await database.run(lambda session: mails.claim(session, T, LATER))
     assert again.dated_at == NOW
@@ -264,14 +268,7 @@ async def test_an_outcome_is_written_with_its_time_event_and_count(database: Dat
     outcome = Outcome(job, Status.DEFERRED, reply="451 later", category="transient", due_at=LATER)
     await settle(database, worker, outcome)
     email = await row(database, job)
-    assert (email.status, email.reply, email.due_at, email.lease, email.intent_at, email.settled_at) == (
-        Status.DEFERRED,
-        "451 later",
-        LATER,
-        None,
-        None,
-        NOW,
-    )
+    assert (email.status, email.reply, email.due_at, email.settled_at) == (Status.DEFERRED, "451 later", LATER, NOW)
     assert email.sent_at is None
     assert await database.read(mails.sums) == {"deferred": 1}
     assert await database.read(lambda session: mails.kinds(session, job.id)) == ["email.deferred"]
@@ -338,7 +335,7 @@ async def test_without_an_intent_nothing_was_sent_so_it_waits_again(database: Da
         worker, [job] = await claimed(database, stream)
         assert await database.run(lambda session, worker=worker: claims.void(session, worker.lease, LATER)) == 1  # type: ignore[misc]
         email = await row(database, job)
-        assert (email.status, email.lease, email.maybe_duplicate) == (Status.QUEUED, None, False)
+        assert (email.status, email.maybe_duplicate) == (Status.QUEUED, False)
 
 
 async def test_with_an_intent_a_transactional_email_is_sent_again_as_a_possible_duplicate(database: Database) -> None:
@@ -450,7 +447,8 @@ async def test_due_looks_at_a_stream_and_the_time(database: Database) -> None:
 # --- opt-outs against intents
 
 
-async def test_no_intent_is_committed_after_an_opt_out_was_answered(postgresql: Database) -> None:
+@pytest.mark.parametrize("quick", [True, False])
+async def test_no_intent_is_committed_after_an_opt_out_was_answered(postgresql: Database, quick: bool) -> None:
     """200 people opt out at a random moment around their intent; the order in which commits happened decides."""
     rounds = 200
     # Of five people one opts out clearly after, one clearly before: both outcomes occur however busy the machine is.
@@ -460,12 +458,15 @@ async def test_no_intent_is_committed_after_an_opt_out_was_answered(postgresql: 
     answered: dict[str, float] = {}
     allowed: dict[str, float] = {}
     loop = asyncio.get_running_loop()
+    connections = [Together(postgresql) for _ in range(5)]
 
     async def leave(job: Job) -> None:
         await asyncio.sleep(chance.uniform(0, 0.01) + late * (jobs.index(job) % 5 == 0))
         opt_out = OptOut(1, job.fingerprint, P, "newsletter", ids.to_bytes(job.id))
         now = datetime.now(UTC)
-        await postgresql.run(lambda session: optouts.opted_out(session, opt_out, How(Kind.ONE_CLICK), now))
+        await postgresql.run(
+            lambda session: optouts.opted_out(session, opt_out, How(Kind.ONE_CLICK), now), conclusive=True
+        )
         answered[job.id] = loop.time()
 
     async def send(job: Job) -> None:
@@ -473,13 +474,20 @@ async def test_no_intent_is_committed_after_an_opt_out_was_answered(postgresql: 
         await asyncio.sleep(chance.uniform(0.01, 0.03) + late * (jobs.index(job) % 5 == 1))
         step = Step(intent=job)
         asked = loop.time()
-        await postgresql.run(lambda session: claims.commit(session, [step], worker, datetime.now(UTC)))
+        if quick:
+            await connections[jobs.index(job) % 5].commit([step], worker, datetime.now(UTC))
+        else:
+            await postgresql.run(lambda session: claims.commit(session, [step], worker, datetime.now(UTC)))
         if step.granted:
             allowed[job.id] = asked
+        if quick:
+            await asyncio.sleep(0.02)
+            await connections[jobs.index(job) % 5].rest()
 
     for start in range(0, rounds, 5):
         some = jobs[start : start + 5]
         await asyncio.gather(*map(leave, some), *map(send, some))
+    await asyncio.gather(*(each.close() for each in connections))
     suppressed = await postgresql.read(
         lambda session: set(session.exec(select(Email.id).where(Email.status == Status.SUPPRESSED)))
     )
@@ -513,7 +521,8 @@ async def test_an_opt_out_waits_for_an_intent_that_is_being_written(postgresql: 
         await postgresql.run(
             lambda session: optouts.opted_out(
                 session, OptOut(1, job.fingerprint, P, "newsletter", ids.to_bytes(job.id)), How(Kind.LINK), NOW
-            )
+            ),
+            conclusive=True,
         )
         order.append("opt-out")
 
@@ -569,6 +578,8 @@ async def test_an_intent_of_mail_that_an_opt_out_could_not_see_is_not_committed_
             await connection.run_sync(lambda held: optouts.opted_out(Session(held), opt_out, How(Kind.LINK), NOW))
             left.set()
             await leave_now.wait()
+        # What `run` does for a conclusive verb.
+        await postgresql._after_intents()
         order.append("answered")
 
     async def send(step: Step, worker: Worker) -> None:
@@ -585,7 +596,54 @@ async def test_an_intent_of_mail_that_an_opt_out_could_not_see_is_not_committed_
     sending = asyncio.create_task(send(Step(intent=job), worker))
     await asyncio.sleep(0.1)
     leave_now.set()
-    await leaving
+    await asyncio.sleep(0.1)
     send_now.set()
-    await sending
-    assert order != ["answered", "intent"]
+    await asyncio.gather(leaving, sending)
+    assert order == ["intent", "answered"]
+
+
+async def test_the_quick_way_writes_what_the_long_way_writes(postgresql: Database) -> None:
+    """Two mails, one each way: the same rows, events and sums."""
+    worker, [quick, long] = await claimed(postgresql, number=2)
+    together = Together(postgresql)
+    for job, commit in ((quick, together.commit), (long, None)):
+        for step in (Step(intent=job), Step(outcome=Outcome(job, Status.SENT, reply="250 ok", tracked=True))):
+            if commit is not None:
+                await commit([step], worker, NOW)
+            else:
+                await postgresql.run(lambda session, step=step: claims.commit(session, [step], worker, NOW))  # type: ignore[misc]
+            assert step.granted is (step.intent is not None)
+    await together.close()
+    first, second = [
+        (await row(postgresql, job)).model_dump(exclude={"id", "address", "fingerprint"}) for job in (quick, long)
+    ]
+    assert first == second
+    assert (first["status"], first["attempts"], first["tracked"], first["sent_at"]) == (Status.SENT, 1, True, NOW)
+    assert await postgresql.read(mails.sums) == {"sent": 2, "tracked": 2}
+
+
+async def test_the_quick_way_writes_nothing_where_a_row_was_taken_away(postgresql: Database) -> None:
+    worker, [kept, taken] = await claimed(postgresql, number=2)
+    together = Together(postgresql)
+    await together.commit([Step(intent=kept), Step(intent=taken)], worker, NOW)
+    await postgresql.run(lambda session: mails.move(session, [taken.id], lease="le_other"))
+    with pytest.raises(NotOurs):
+        await together.commit([Step(outcome=Outcome(job, Status.SENT)) for job in (kept, taken)], worker, NOW)
+    assert [(await row(postgresql, job)).status for job in (kept, taken)] == [Status.SENDING] * 2
+    assert await postgresql.read(mails.sums) == {}
+    await together.commit([Step(outcome=Outcome(kept, Status.SENT))], worker, NOW)
+    assert (await row(postgresql, kept)).status is Status.SENT
+    await together.close()
+
+
+async def test_a_frozen_worker_does_not_keep_an_opt_out_waiting(
+    postgresql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, [job] = await claimed(postgresql)
+    together = Together(postgresql)
+    await together.commit([Step(intent=job)], worker, NOW)
+    # It never gives its right back; its last statement ended long ago.
+    monkeypatch.setattr(databases, "_LONGEST_INTENT", -900)
+    opt_out = OptOut(1, job.fingerprint, P, "newsletter")
+    await postgresql.run(lambda session: optouts.opted_out(session, opt_out, How(Kind.LINK), NOW), conclusive=True)
+    await together.close()

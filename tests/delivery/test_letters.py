@@ -11,8 +11,10 @@ from mailer.database import Database
 from mailer.delivery import letters
 from mailer.delivery.claims import Job
 from mailer.delivery.letters import Letterbox
+from mailer.keyring import Keyring
 from mailer.links import Links
 from mailer.models import ConsentRule, Content, Opens, Tenant
+from mailer.sealing import Seals
 from mailer.settings import Settings
 from suppression.token import Ring
 from tests.delivery import mails
@@ -29,7 +31,8 @@ WORDS: dict[str, object] = {
 @pytest.fixture
 def letterbox(sqlite: Database) -> Letterbox:
     """Composes for a tenant with a postal address."""
-    return Letterbox(sqlite, Links(Settings(public_url="https://x.example"), Ring("k1:" + "a" * 32)))
+    ring = "k1:" + "a" * 32
+    return Letterbox(sqlite, Links(Settings(public_url="https://x.example"), Ring(ring)), Keyring(Seals(ring, "dkim")))
 
 
 def write(session: Session, rule: ConsentRule = ConsentRule.REQUIRED) -> None:

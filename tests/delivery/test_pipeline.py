@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import Session, col, select
 
+from mailer import halts
 from mailer.database import Database
 from mailer.delivery import claims
-from mailer.delivery import pipeline as pipelines
+from mailer.delivery import connections as connecting
 from mailer.delivery.claims import Job
 from mailer.delivery.pipeline import Pipeline
 from mailer.errors import MailerError
@@ -304,7 +305,7 @@ async def test_a_relay_that_closes_silently_after_five_mails_loses_nothing(
 async def test_a_relay_that_is_away_leaves_the_mail_untried_and_says_so(
     database: Database, relay: Relay, make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pipelines, "_REST", (0.05,))
+    monkeypatch.setattr(halts, "WAITS", (timedelta(seconds=0.05),))
     await add(database, 20)
     await relay.stop()
     pipeline = make()
@@ -326,7 +327,7 @@ async def test_a_relay_that_is_away_leaves_the_mail_untried_and_says_so(
 async def test_a_relay_that_dies_in_the_middle_of_a_campaign(
     database: Database, relay: Relay, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipelines, "_REST", (0.01,))
+    monkeypatch.setattr(halts, "WAITS", (timedelta(seconds=0.01),))
     await add(database, 120)
     relay.at(Stage.DOT, wait=0.005)
     pipeline = make()
@@ -411,7 +412,7 @@ async def test_idle_connections_say_goodbye(
     await pipeline.ring()
     await pipeline.tidy()
     assert relay.open > 0
-    monkeypatch.setattr(pipelines, "_IDLE", timedelta(0))
+    monkeypatch.setattr(connecting, "_IDLE", timedelta(0))
     await pipeline.tidy()
     await until(lambda: relay.open == 0)
     assert "QUIT" in relay.commands

@@ -1,15 +1,17 @@
 """Opening a connection: what is wrong with a relay is one sentence that names it and shows no password."""
 
 import asyncio
+import contextlib
 import ssl
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mailer.delivery import relay as relays
 from mailer.delivery.relay import RelayAway, connect, tls_context
-from mailer.delivery.wire import Envelope
-from mailer.settings import Relay as Address
+from mailer.delivery.wire import Answer, Envelope
+from mailer.relays import Relay as Address
 from tests import servers
 from tests.servers import Certificate, Relay, Stage
 
@@ -20,9 +22,10 @@ def address(relay: Relay, **options: Any) -> Address:
     return Address(**{"scheme": "smtp", "host": "127.0.0.1", "port": relay.port, "starttls": "off", **options})
 
 
-async def reason(at: Address, context: ssl.SSLContext | None = None) -> str:
+async def reason(at: Address, context: ssl.SSLContext | None = None, *, timeout: float = 20) -> str:
     with pytest.raises(RelayAway) as caught:
-        await connect(at, "us.example", context or tls_context(at))
+        await connect(at, "us.example", context or tls_context(at), timeout=timeout)
+    assert caught.value.relay is at
     sentence, name = str(caught.value), f"{at.name}: "
     assert sentence.startswith(name)
     return sentence.removeprefix(name)
@@ -31,7 +34,8 @@ async def reason(at: Address, context: ssl.SSLContext | None = None) -> str:
 async def delivered(at: Address, context: ssl.SSLContext | None = None) -> None:
     wire = await connect(at, "us.example", context or tls_context(at))
     assert (await wire.offer(ENVELOPE)).positive
-    assert (await wire.hand_over(b"Subject: hi\r\n\r\nHello\r\n")).positive
+    assert (await wire.data()).code == 354
+    assert (await wire.hand_over(b"Subject: hi\r\n\r\nHello\r\n").dot).positive
     await wire.quit()
 
 
@@ -64,16 +68,57 @@ async def test_a_relay_that_does_not_want_us(
     assert sentence in await reason(address(relay))
 
 
-async def test_a_relay_that_says_nothing(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays, "_CONNECT_TIMEOUT", 0.05)
-    relay.at(Stage.GREETING, hang=True)
-    assert await reason(address(relay)) == "it did not answer in time"
+@pytest.mark.parametrize("stage", [Stage.GREETING, Stage.EHLO, Stage.STARTTLS, Stage.HANDSHAKE, Stage.AUTH])
+async def test_a_relay_that_hangs_is_away_within_its_time(certificate: Certificate, stage: Stage) -> None:
+    async with servers.relay(("AUTH PLAIN",), tls=certificate.served()) as relay:
+        relay.at(stage, hang=True)
+        at = address(relay, starttls="required", verify=False, username="ann", password="hush")
+        began = time.monotonic()
+        assert await reason(at, timeout=0.1) == "it did not answer in time"
+        assert time.monotonic() - began < 5
+
+
+async def test_an_encrypted_relay_that_hangs_from_the_first_byte_is_away_within_its_time() -> None:
+    async with servers.relay() as relay:
+        relay.at(Stage.GREETING, hang=True)
+        assert await reason(address(relay, scheme="smtps"), timeout=0.1) == "it did not answer in time"
+
+
+async def test_a_relay_that_drips_is_away_within_its_time() -> None:
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"220-wait\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    async with server:
+        at = Address(scheme="smtp", host="127.0.0.1", port=server.sockets[0].getsockname()[1])
+        assert await reason(at, timeout=0.2) == "it did not answer in time"
+
+
+@pytest.mark.parametrize("stage", [Stage.EHLO, Stage.STARTTLS, Stage.AUTH])
+async def test_a_relay_that_closes_on_the_way(certificate: Certificate, stage: Stage) -> None:
+    async with servers.relay(("AUTH PLAIN",), tls=certificate.served()) as relay:
+        relay.at(stage, close=True)
+        at = address(relay, starttls="required", verify=False, username="ann", password="hush")
+        assert await reason(at) == "it closed the connection"
+
+
+async def test_a_name_that_cannot_be_one_is_not_reached(relay: Relay) -> None:
+    assert await reason(address(relay, host="a..example")) == "it cannot be reached"
+    assert await reason(Address(scheme="lmtp", socket="/nowhere/lmtp", starttls="off")) == "it cannot be reached"
 
 
 async def test_a_wrong_password_is_told_without_it(relay: Relay) -> None:
     relay.extensions = (*relay.extensions, "AUTH PLAIN LOGIN")
     relay.at(Stage.AUTH, "535 5.7.8 no")
-    assert await reason(address(relay, username="ann", password="hush")) == "it refused our user name or password (535)"
+    assert (
+        await reason(address(relay, username="ann", password="hush"))
+        == "it refused our user name, password or token (535)"
+    )
 
 
 async def test_a_right_password_opens_the_door(relay: Relay) -> None:
@@ -134,7 +179,63 @@ async def test_smtps_is_encrypted_from_the_first_byte(certificate: Certificate) 
         )
 
 
+async def test_smtps_and_a_relay_that_begins_in_the_clear_do_not_meet(relay: Relay) -> None:
+    sentence = "encryption failed; smtps:// is for relays that begin with it (port 465), smtp:// for all others"
+    assert await reason(address(relay, scheme="smtps", verify=False)) == sentence
+
+
 async def test_a_starttls_that_fails_is_no_way_in(relay: Relay, certificate: Certificate) -> None:
     async with servers.relay(tls=certificate.served()) as secured:
         secured.at(Stage.STARTTLS, "454 4.7.0 not now")
         assert await reason(address(secured, starttls="required", verify=False)) == "it answered 454"
+
+
+# --- LMTP
+
+
+async def test_lmtp_greets_in_its_own_way(relay: Relay) -> None:
+    relay.lmtp = True
+    at = address(relay, scheme="lmtp")
+    await delivered(at)
+    assert relay.commands[0] == "LHLO us.example"
+    assert relay.recipients == ["ann@example.org"]
+    wire = await connect(at, "us.example", tls_context(at))
+    assert (wire.offers.lmtp, wire.size_limit) == (True, 36700160)
+    assert "pipelining" in wire.extensions
+    await wire.quit()
+
+
+async def test_lmtp_over_a_socket_of_this_machine(tmp_path: Path) -> None:
+    path = str(tmp_path / "lmtp")
+    async with servers.relay(path=path, lmtp=True) as relay:
+        await delivered(Address(scheme="lmtp", socket=path, starttls="off"))
+        assert relay.recipients == ["ann@example.org"]
+
+
+async def test_lmtp_can_be_encrypted_and_signed_in_to(certificate: Certificate) -> None:
+    async with servers.relay(("PIPELINING", "AUTH PLAIN"), tls=certificate.served(), lmtp=True) as relay:
+        relay.passwords["ann"] = "hush"
+        options = {"scheme": "lmtp", "starttls": "required", "username": "ann", "password": "hush"}
+        await delivered(address(relay, **options, verify=False))
+        assert [command.split()[0] for command in relay.commands[:4]] == ["LHLO", "STARTTLS", "LHLO", "AUTH"]
+        assert "certificate" in await reason(address(relay, **options))
+
+
+async def test_a_refusal_after_the_dot_is_the_answer_of_the_only_recipient(relay: Relay) -> None:
+    relay.lmtp = True
+    at = address(relay, scheme="lmtp")
+    wire = await connect(at, "us.example", tls_context(at))
+    relay.at(Stage.DOT, "552 5.2.2 mailbox full", times=1)
+    assert (await wire.offer(ENVELOPE)).positive
+    assert (await wire.data()).code == 354
+    assert await wire.hand_over(b"\r\nHello\r\n").dot == Answer(552, "5.2.2 mailbox full")
+    assert (await wire.offer(ENVELOPE)).positive
+    assert (await wire.data()).code == 354
+    assert (await wire.hand_over(b"\r\nHello\r\n").dot).positive
+    await wire.quit()
+
+
+async def test_smtp_is_not_spoken_to_an_lmtp_server_nor_the_other_way_round(relay: Relay) -> None:
+    assert await reason(address(relay, scheme="lmtp")) == "it answered 502"
+    relay.lmtp = True
+    assert await reason(address(relay)) == "it answered 502"

@@ -2,8 +2,10 @@
 
 import pytest
 
+from mailer.delivery import replies
+from mailer.delivery.offers import Offers
 from mailer.delivery.replies import Stage, decide, enhanced_code, told
-from mailer.delivery.wire import Answer
+from mailer.delivery.wire import Answer, Envelope
 from mailer.status import Status
 
 SENT, DEFERRED, BOUNCED, FAILED = Status.SENT, Status.DEFERRED, Status.BOUNCED, Status.FAILED
@@ -67,6 +69,26 @@ TABLE = [
     # Our account with the relay.
     ("530 5.7.0 authentication required", DEFERRED, "auth", False),
     ("535 5.7.8 bad credentials", DEFERRED, "auth", False),
+    # A vague code does not hide a clear text, and makes no vague text clear.
+    ("550 5.0.0 User unknown", BOUNCED, "invalid_recipient", True),
+    ("550 5.0.0 <spam@example.org>... User unknown", BOUNCED, "invalid_recipient", True),
+    ("553 5.3.0 <ann@example.org>... User unknown", BOUNCED, "invalid_recipient", True),
+    ("550 5.5.1 No such user here", BOUNCED, "invalid_recipient", True),
+    ("550 5.1.0 Address unknown", BOUNCED, "invalid_recipient", True),
+    ("550 5.2.0 mailbox does not exist", BOUNCED, "invalid_recipient", True),
+    ("550 5.9.9 unknown recipient", BOUNCED, "invalid_recipient", True),
+    ("552 5.0.0 mailbox full", BOUNCED, "mailbox_full", False),
+    ("554 5.0.0 message looks like spam", FAILED, "spam_block", False),
+    ("552 5.5.0 message too large", FAILED, "too_large", False),
+    ("550 5.5.0 Requested action not taken: mailbox unavailable", FAILED, "protocol", False),
+    ("550 5.0.0 rejected", BOUNCED, "unknown", False),
+    ("550 5.7.0 user unknown", FAILED, "policy", False),
+    ("550 5.6.0 user unknown", FAILED, "content", False),
+    # Our side is unknown, not the recipient.
+    ("550 5.0.0 Sender address does not exist", FAILED, "sender_invalid", False),
+    ("550 Sender verify failed: no such user", FAILED, "sender_invalid", False),
+    ("550 5.0.0 your IP address has an unknown name", FAILED, "policy", False),
+    ("550 5.5.0 Client host rejected: address not found", FAILED, "policy", False),
     # What nobody listed: the class decides, and the address is not convicted.
     ("550 5.4.4 no route", BOUNCED, "routing", False),
     ("550 5.9.9 something new", BOUNCED, "unknown", False),
@@ -87,13 +109,15 @@ def test_an_answer_to_rcpt(text: str, status: Status, category: str, hard: bool)
 def test_after_the_mail_only_an_enhanced_code_convicts_the_address(
     text: str, status: Status, category: str, hard: bool
 ) -> None:
-    convicted = hard and (bool(enhanced_code(answer(text))) or text.startswith("556"))
+    vague = enhanced_code(answer(text)) in {"", "5.0.0", "5.1.0", "5.2.0", "5.3.0", "5.5.1", "5.9.9"}
+    convicted = hard and (not vague or text.startswith("556"))
     assert decide(answer(text), Stage.DATA) == (status, category, convicted)
 
 
 @pytest.mark.parametrize(
     "text",
     [
+        "550 5.0.0 user unknown",
         "550 <us@x.example>: Sender address rejected: Domain not found",
         "550 Sender address does not exist",
         "550 5.1.1 unknown sender",
@@ -111,6 +135,22 @@ def test_what_is_too_big_is_too_big_already_at_mail() -> None:
     assert decide(answer("552 5.3.4 too big"), Stage.SENDER) == (FAILED, "too_large", False)
     assert decide(answer("451 4.3.0 later"), Stage.SENDER).status is DEFERRED
     assert decide(answer("530 5.7.0 sign in first"), Stage.SENDER) == (DEFERRED, "auth", False)
+
+
+def test_what_a_relay_cannot_take_is_not_offered_to_it() -> None:
+    envelope = Envelope("us@x.example", "ann@example.org", 5000, False)
+    plain, wide = Offers(), Offers(frozenset({"size", "smtputf8"}), 5000)
+    assert replies.unfit(envelope, plain) is None
+    assert replies.unfit(envelope, wide) is None
+    assert replies.unfit(envelope._replace(smtputf8=True), wide) is None
+    assert replies.unfit(envelope._replace(size=5001), wide) == (
+        (FAILED, "too_large", False),
+        "the mail has 5001 octets, and the relay takes 5000 at most",
+    )
+    assert replies.unfit(envelope._replace(smtputf8=True), plain) == (
+        (FAILED, "protocol", False),
+        "the relay does not offer SMTPUTF8",
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,16 +8,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailer.delivery import replies
 from mailer.delivery import wire as wires
+from mailer.delivery.offers import Offers
 from mailer.delivery.relay import connect
 from mailer.delivery.wire import Answer, Envelope, Lost, Wire, dot_stuffed, whole_lines
-from mailer.settings import Relay as Address
+from mailer.relays import Relay as Address
 from tests import servers
 from tests.servers import Relay, Stage
 
 ENVELOPE = Envelope("us@x.example", "ann@example.org", 5, False)
 MAIL = b"Subject: hi\r\n\r\nHello\r\n"
-Open = Callable[[Relay], Awaitable[Wire]]
+Open = Callable[..., Awaitable[Wire]]
+
+
+class Deaf(asyncio.Transport):
+    """A transport that takes everything and says nothing."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Drop it."""
+
+    def is_closing(self) -> bool:
+        """Never."""
+        return False
+
+    def abort(self) -> None:
+        """Nothing is open."""
 
 
 @pytest.fixture
@@ -25,8 +41,8 @@ async def opened() -> AsyncIterator[Open]:
     """Open connections that are closed after the test."""
     made: list[Wire] = []
 
-    async def opening(relay: Relay) -> Wire:
-        address = Address(scheme="smtp", host="127.0.0.1", port=relay.port, starttls="off")
+    async def opening(relay: Relay, *, timeout: float = 600) -> Wire:
+        address = Address(scheme="smtp", host="127.0.0.1", port=relay.port, starttls="off", timeout=timeout)
         made.append(await connect(address, "us.example", ssl.create_default_context()))
         return made[-1]
 
@@ -37,7 +53,12 @@ async def opened() -> AsyncIterator[Open]:
 
 async def send(wire: Wire, data: bytes = MAIL, envelope: Envelope = ENVELOPE) -> Answer:
     answer = await wire.offer(envelope)
-    return await wire.hand_over(data) if answer.positive else answer
+    return await hand_over(wire, data) if answer.positive else answer
+
+
+async def hand_over(wire: Wire, data: bytes) -> Answer:
+    answer = await wire.data()
+    return await wire.hand_over(data).dot if answer.code == 354 else answer
 
 
 async def test_a_mail_arrives_as_it_was_handed_over(relay: Relay, opened: Open) -> None:
@@ -89,6 +110,37 @@ async def test_size_is_announced_only_where_it_is_understood(relay: Relay, opene
         assert plain.mails[0].options == ""
 
 
+async def test_a_mail_that_is_larger_than_the_relay_takes_is_known_before_it_is_offered(opened: Open) -> None:
+    async with servers.relay(("SIZE 100",)) as relay:
+        wire = await opened(relay)
+        assert wire.size_limit == 100
+        assert replies.unfit(ENVELOPE._replace(size=101), wire.offers) is not None
+        relay.at(Stage.MAIL, "552 5.3.4 too large")
+        answer = await wire.offer(ENVELOPE._replace(size=101))
+        assert replies.decide(answer, replies.Stage.SENDER).category == "too_large"
+
+
+async def test_a_relay_that_offers_nothing_takes_mail_all_the_same(opened: Open) -> None:
+    async with servers.relay(()) as relay:
+        wire = await opened(relay)
+        assert (wire.extensions, wire.size_limit) == (frozenset(), None)
+        assert (await send(wire)).positive
+        assert (relay.mails[0].options, relay.together) == ("", 1)
+
+
+async def test_eight_bits_are_announced_only_where_they_are_understood(opened: Open) -> None:
+    async with servers.relay(("SMTPUTF8",)) as relay:
+        await send(await opened(relay), envelope=Envelope("us@x.example", "їжак@example.org", 5, True))
+        assert relay.mails[0].options.strip() == "SMTPUTF8"
+
+
+@pytest.mark.parametrize(
+    ("announced", "limit"), [("1000", 1000), ("0", None), ("", None), ("many", None), ("²", None), ("9" * 5000, None)]
+)
+def test_the_largest_mail_is_what_ehlo_says(announced: str, limit: int | None) -> None:
+    assert Offers.read({"SIZE": announced, "PIPELINING": ""}) == Offers(frozenset({"size", "pipelining"}), limit)
+
+
 async def test_an_address_beyond_ascii_asks_for_smtputf8(relay: Relay, opened: Open) -> None:
     envelope = Envelope("us@x.example", "їжак@example.org", 5, True)
     await send(await opened(relay), envelope=envelope)
@@ -104,9 +156,9 @@ async def said(opened: Open) -> Callable[[bytes, float], Awaitable[Answer]]:
     """Return what a client makes of bytes that come in pieces of one octet."""
 
     async def say(reply: bytes, pause: float) -> Answer:
-        wire = Wire(frozenset())
-        reading: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        wire._waiting.append(reading)
+        wire = Wire(Offers())
+        wire.connection_made(Deaf())
+        reading = wire.data()
         for octet in reply:
             wire.data_received(bytes([octet]))
             if pause:
@@ -136,9 +188,9 @@ async def test_a_reply_is_whole_only_at_its_last_line(
 
 @pytest.mark.parametrize("reply", [b"hello\r\n", b"\r\n", b"2x0 ok\r\n", "²²² ok\r\n".encode(), b"x" * 70000])
 async def test_what_is_not_smtp_ends_the_connection(reply: bytes) -> None:
-    wire = Wire(frozenset())
-    waiting = asyncio.get_running_loop().create_future()
-    wire._waiting.append(waiting)
+    wire = Wire(Offers())
+    wire.connection_made(Deaf())
+    waiting = wire.data()
     wire.data_received(reply)
     assert wire.lost
     with pytest.raises(Lost):
@@ -146,9 +198,9 @@ async def test_what_is_not_smtp_ends_the_connection(reply: bytes) -> None:
 
 
 async def test_replies_to_several_commands_in_one_packet_find_their_commands(relay: Relay, opened: Open) -> None:
-    wire = Wire(frozenset())
-    first, second = (asyncio.get_running_loop().create_future() for _ in range(2))
-    wire._waiting.extend([first, second])
+    wire = Wire(Offers())
+    wire.connection_made(Deaf())
+    first, second = wire.data(), wire.data()
     wire.data_received(b"250-a\r\n250 b\r\n550 c\r\n")
     assert (await first, await second) == (Answer(250, "a\nb"), Answer(550, "c"))
 
@@ -218,23 +270,31 @@ async def test_a_close_after_the_mail_was_handed_over_is_a_doubt(relay: Relay, o
 
 
 @pytest.mark.parametrize(
-    ("stage", "timeout", "doubt"),
+    ("stage", "timeout"),
     [
-        (Stage.MAIL, "_COMMAND_TIMEOUT", False),
-        (Stage.RCPT, "_COMMAND_TIMEOUT", False),
-        (Stage.DATA, "_DATA_TIMEOUT", False),
-        (Stage.DOT, "_FINAL_DOT_TIMEOUT", True),
+        (Stage.MAIL, "_COMMAND_TIMEOUT"),
+        (Stage.RCPT, "_COMMAND_TIMEOUT"),
+        (Stage.DATA, "_DATA_TIMEOUT"),
     ],
 )
 async def test_a_silence_ends_the_connection_after_its_time(
-    relay: Relay, opened: Open, monkeypatch: pytest.MonkeyPatch, stage: Stage, timeout: str, doubt: bool
+    relay: Relay, opened: Open, monkeypatch: pytest.MonkeyPatch, stage: Stage, timeout: str
 ) -> None:
     wire = await opened(relay)
     monkeypatch.setattr(wires, timeout, 0.05)
     relay.at(stage, hang=True)
     with pytest.raises(Lost, match="no answer within") as caught:
         await send(wire)
-    assert caught.value.in_doubt is doubt
+    assert not caught.value.in_doubt
+    assert wire.lost
+
+
+async def test_a_silence_after_the_final_dot_is_a_doubt(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay, timeout=0.05)
+    relay.at(Stage.DOT, hang=True)
+    with pytest.raises(Lost, match="no answer within") as caught:
+        await send(wire)
+    assert caught.value.in_doubt
     assert wire.lost
 
 
@@ -248,7 +308,7 @@ async def test_nothing_can_be_sent_after_the_end(relay: Relay, opened: Open) -> 
     relay.at(Stage.DOT, close=True)
     with pytest.raises(Lost):
         await send(wire)
-    for act in (wire.offer(ENVELOPE), wire.hand_over(MAIL), wire.reset()):
+    for act in (wire.offer(ENVELOPE), hand_over(wire, MAIL), wire.reset()):
         with pytest.raises(Lost):
             await act
     await wire.quit()
@@ -275,13 +335,22 @@ async def test_a_silent_close_between_mails_is_noticed(relay: Relay, opened: Ope
 
 async def test_a_cancelled_command_never_lends_its_answer_to_the_next(relay: Relay, opened: Open) -> None:
     wire = await opened(relay)
-    relay.at(Stage.MAIL, wait=0.05, times=1)
-    offering = asyncio.create_task(wire.offer(ENVELOPE))
-    await asyncio.sleep(0.01)
-    offering.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await offering
-    assert wire.lost == "cancelled"
+    relay.at(Stage.MAIL, "550 5.1.8 not you", wait=0.05, times=1)
+    wire.offer(ENVELOPE).cancel()
+    await wire.reset()
+    assert (await send(wire)).positive
+
+
+async def test_the_next_mail_is_offered_behind_the_last_dot(relay: Relay, opened: Open) -> None:
+    wire = await opened(relay)
+    assert (await wire.offer(ENVELOPE)).positive
+    assert (await wire.data()).code == 354
+    handed = wire.hand_over(MAIL, ENVELOPE._replace(recipient="ben@example.org"))
+    assert (await handed.dot).positive
+    assert handed.offered is not None
+    assert (await handed.offered).positive
+    assert (await hand_over(wire, MAIL)).positive
+    assert relay.recipients == ["ann@example.org", "ben@example.org"]
 
 
 async def test_what_is_refused_at_data_or_after_the_dot_is_no_loss(relay: Relay, opened: Open) -> None:
@@ -297,8 +366,7 @@ async def test_what_is_refused_at_data_or_after_the_dot_is_no_loss(relay: Relay,
 async def test_a_relay_that_says_250_to_data_is_not_believed(relay: Relay, opened: Open) -> None:
     wire = await opened(relay)
     relay.at(Stage.DATA, "250 thanks", times=1)
-    answer = await send(wire)
-    assert answer.code == 451
+    assert (await send(wire)).code == 250
     assert relay.mails == []
 
 

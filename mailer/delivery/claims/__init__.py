@@ -2,8 +2,8 @@
 
 from mailer.delivery.claims.recovering import LAPSE, expire, give_back, recover, void
 from mailer.delivery.claims.rows import Ask, Job, Outcome, Step, Worker
-from mailer.delivery.claims.settling import commit, settle
-from mailer.delivery.claims.taking import beat, claim, due, oldest_due, open_lease
+from mailer.delivery.claims.settling import commit, refuse
+from mailer.delivery.claims.taking import beat, claim, due, job, oldest_due, open_lease
 
 __all__ = [
     "LAPSE",
@@ -18,9 +18,10 @@ __all__ = [
     "due",
     "expire",
     "give_back",
+    "job",
     "oldest_due",
     "open_lease",
     "recover",
-    "settle",
+    "refuse",
     "void",
 ]

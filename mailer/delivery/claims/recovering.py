@@ -2,14 +2,14 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, case, or_, select, update
 from sqlmodel import Session, col
 
 from mailer.counters import Tally
 from mailer.database import on_postgresql
-from mailer.delivery.claims.rows import EMAIL, EVENT, LEASE, count, event_of
+from mailer.delivery.claims.rows import COLUMNS, EMAIL, EVENT, LEASE, Job, count, event_of
 from mailer.models import Lease
-from mailer.status import CLAIMABLE, Status
+from mailer.status import Status
 from suppression.rules import Stream
 
 #: After how long without a beat a worker counts as dead.
@@ -41,9 +41,8 @@ def void(session: Session, lease: str, now: datetime) -> int:
     sent_again = EMAIL.c.stream == Stream.TRANSACTIONAL
     unsure = and_(held, EMAIL.c.intent_at.is_not(None), ~sent_again)
     tally = Tally()
-    doubtful = session.execute(
-        update(EMAIL).where(unsure).values(status=Status.UNCERTAIN, lease=None, settled_at=now).returning(*EMAIL.c)
-    ).all()
+    ended = update(EMAIL).where(unsure).values(status=Status.UNCERTAIN, settled_at=now)
+    doubtful = [Job._make(row) for row in session.execute(ended.returning(*COLUMNS))]
     for job in doubtful:
         count(tally, job, Status.UNCERTAIN)
     if doubtful:
@@ -54,8 +53,9 @@ def void(session: Session, lease: str, now: datetime) -> int:
         update(EMAIL)
         .where(held)
         .values(
-            status=Status.QUEUED,
-            lease=None,
+            status=case(
+                (and_(EMAIL.c.campaign_id.is_not(None), EMAIL.c.attempts == 0), Status.HELD), else_=Status.QUEUED
+            ),
             maybe_duplicate=or_(EMAIL.c.maybe_duplicate, EMAIL.c.intent_at.is_not(None)),
             intent_at=None,
         )
@@ -75,7 +75,7 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
     tally = Tally()
     number = 0
     # The same words as the partial index on waiting mail has: no look at the rest of a big table.
-    waiting = EMAIL.c.status.in_(CLAIMABLE)
+    waiting = EMAIL.c.waiting
     rules = (
         (Status.EXPIRED, and_(waiting, EMAIL.c.expires_at <= now)),
         (Status.BOUNCED, and_(EMAIL.c.status == Status.DEFERRED, EMAIL.c.dated_at < now - give_up)),
@@ -84,12 +84,8 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
     )
     for status, condition in rules:
         some = select(EMAIL.c.id).where(condition).limit(1000).scalar_subquery()
-        jobs = session.execute(
-            update(EMAIL)
-            .where(EMAIL.c.id.in_(some), condition)
-            .values(status=status, settled_at=now)
-            .returning(*EMAIL.c)
-        ).all()
+        ended = update(EMAIL).where(EMAIL.c.id.in_(some), condition).values(status=status, settled_at=now)
+        jobs = [Job._make(row) for row in session.execute(ended.returning(*COLUMNS))]
         for job in jobs:
             count(tally, job, status)
         if jobs:

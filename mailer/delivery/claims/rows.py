@@ -1,23 +1,81 @@
 """What the steps of a claim share: the table, what is written about a row, who works on it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row
+import orjson
+from sqlalchemy import func, literal
 from sqlmodel import SQLModel
 
 from mailer import counters, ids, models
 from mailer.counters import Tally
+from mailer.models import Opens
 from mailer.status import Status
 from suppression.rules import Stream
 
-EMAIL = SQLModel.metadata.tables[str(models.Email.__tablename__)]
-EVENT = SQLModel.metadata.tables[str(models.Event.__tablename__)]
-LEASE = SQLModel.metadata.tables[str(models.Lease.__tablename__)]
-#: One email as a claim returned it: every column of the table.
-Job = Row[Any]
+EMAIL, EVENT, LEASE, CAMPAIGN, TALLY = (
+    SQLModel.metadata.tables[str(model.__tablename__)]
+    for model in (models.Email, models.Event, models.Lease, models.Campaign, models.Tally)
+)
+
+
+class Job(NamedTuple):
+    """One email as a claim returned it: what delivering it needs of its row."""
+
+    id: str
+    tenant_id: int
+    stream: Stream
+    urgency: int
+    due_at: datetime
+    created_at: datetime
+    expires_at: datetime | None
+    content_id: int
+    template: str | None
+    locale: str
+    variables: Mapping[str, object] | None
+    campaign_id: str | None
+    topic: str | None
+    leavable: bool
+    address: str | None
+    name: str | None
+    #: Empty after erasure.
+    fingerprint: bytes
+    provider: str
+    from_address: str
+    from_name: str
+    details: Mapping[str, object] | None
+    tags: Mapping[str, str] | None
+    opens: Opens
+    attempts: int
+    dated_at: datetime | None
+    intent_at: datetime | None
+    reply: str | None
+
+
+#: The columns of a `Job`, in its order.
+COLUMNS = tuple(
+    func.coalesce(EMAIL.c.fingerprint, literal(b"", EMAIL.c.fingerprint.type)).label(name)
+    if name == "fingerprint"
+    else EMAIL.c[name]
+    for name in Job._fields
+)
+_STREAMS = {stream.value: stream for stream in Stream}
+_OPENS = {opens.value: opens for opens in Opens}
+_PLACES = {name: Job._fields.index(name) for name in ("stream", "opens", "variables", "details", "tags")}
+
+
+def job_of(record: Iterable[Any]) -> Job:
+    """Return a job from what a driver read, which knows neither our enums nor JSON."""
+    values = list(record)
+    values[_PLACES["stream"]] = _STREAMS[values[_PLACES["stream"]]]
+    values[_PLACES["opens"]] = _OPENS[values[_PLACES["opens"]]]
+    for name in ("variables", "details", "tags"):
+        place = _PLACES[name]
+        if values[place] is not None:
+            values[place] = orjson.loads(values[place])
+    return Job._make(values)
 
 
 class Ask(NamedTuple):

@@ -1,32 +1,18 @@
-"""Settling: outcomes and intents of all connections that wait, in one transaction."""
+"""Settling: outcomes and intents of all connections that wait, in one transaction, whatever they are."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    Select,
-    String,
-    Update,
-    and_,
-    any_,
-    bindparam,
-    case,
-    func,
-    or_,
-    select,
-    update,
-)
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy import Dialect, select, update
 from sqlmodel import Session
 
+from mailer import people
 from mailer.counters import Tally
-from mailer.database import on_postgresql, order_people
-from mailer.delivery.claims.rows import EMAIL, EVENT, Job, Outcome, Step, Worker, count, event_of
+from mailer.database import on_postgresql, share_intents
+from mailer.delivery.claims import statements
+from mailer.delivery.claims.rows import COLUMNS, EMAIL, EVENT, Job, Outcome, Step, Worker, count, event_of
+from mailer.delivery.claims.statements import Prepared
 from mailer.status import Status
 from suppression import entries
 from suppression.entries import NewEntry, Question
@@ -37,108 +23,62 @@ def commit(session: Session, steps: Sequence[Step], worker: Worker, now: datetim
     """Settle outcomes and write the intents that nothing forbids: one transaction for all connections that wait.
 
     After the commit `step.granted` says whether DATA may be sent. An intent is refused where the lease was lost, the
-    email was cancelled, it expired, or a suppression forbids it: the last answer, and the only one that counts.
+    email was cancelled, its campaign does not run, it expired, or a suppression forbids it: the last answer, and the
+    only one that counts.
     """
     tally = Tally()
-    lease = worker.lease
-    order_people(session, {(step.intent.tenant_id, step.intent.fingerprint or b"") for step in steps if step.intent})
+    share_intents(session)
     settle(session, [step.outcome for step in steps if step.outcome], worker, tally, now)
     wanted = {step.intent.id: step for step in steps if step.intent is not None}
     if wanted:
-        asked = {"wanted": list(wanted), "mine": lease, "now": now}
-        granted = set(session.connection().execute(_intent(arrays=on_postgresql(session)), asked).scalars())
+        granted = _intend(session, list(wanted), worker, now)
         for identifier, step in wanted.items():
             step.granted = identifier in granted
-        if refused := [step.intent for step in wanted.values() if not step.granted and step.intent is not None]:
-            _refuse(session, refused, lease, tally, now)
+        refuse(session, [step.intent for step in wanted.values() if not step.granted and step.intent], worker, now)
     tally.write(session)
 
 
-def _ours(*, arrays: bool) -> ColumnElement[bool]:
-    """Return what a lease (`held`) still holds of some emails (`wanted`), one statement text whatever their number."""
-    if arrays:
-        wanted = EMAIL.c.id == any_(bindparam("wanted", type_=ARRAY(String)))
-    else:
-        wanted = EMAIL.c.id.in_(bindparam("wanted", expanding=True))
-    return and_(wanted, EMAIL.c.lease == bindparam("mine"), EMAIL.c.status == Status.SENDING)
+def _intend(session: Session, wanted: list[str], worker: Worker, now: datetime) -> set[str]:
+    """Write intents; return the ids of those that were granted."""
+    values: dict[str, object] = {"b_lease": worker.lease, "b_now": now}
+    if on_postgresql(session):
+        statement = statements.intent(arrays=True).returning(EMAIL.c.id)
+        return set(session.connection().execute(statement, {**values, "b_ids": wanted}).scalars())
+    return set(_each(session, _one_intent(session.get_bind().dialect), [{**values, "b_id": each} for each in wanted]))
 
 
 @lru_cache(maxsize=2)
-def _intent(*, arrays: bool) -> ReturningUpdate[Any]:
-    """Return the statement that writes intents; built once, because building it costs more than running it."""
-    moment = bindparam("now", type_=EMAIL.c.due_at.type)
-    return (
-        update(EMAIL)
-        .where(
-            _ours(arrays=arrays),
-            EMAIL.c.address.is_not(None),
-            or_(EMAIL.c.expires_at.is_(None), EMAIL.c.expires_at > moment),
-            ~entries.forbids(
-                EMAIL.c.tenant_id,
-                EMAIL.c.fingerprint,
-                EMAIL.c.stream,
-                EMAIL.c.topic,
-                EMAIL.c.leavable,
-                moment,
-            ),
-        )
-        .values(intent_at=moment, attempts=EMAIL.c.attempts + 1)
-        .returning(EMAIL.c.id)
-    )
+def _one_intent(dialect: Dialect) -> Prepared:
+    return statements.prepare(statements.intent(arrays=False), dialect)
 
 
-@lru_cache(maxsize=1)
-def _settlement() -> Update:
-    """Return the statement that writes outcomes, one row each, under the lease they were made with."""
-    moment = bindparam("b_now", type_=EMAIL.c.due_at.type)
-    return (
-        update(EMAIL)
-        .where(EMAIL.c.id == bindparam("b_id"), EMAIL.c.lease == bindparam("b_lease"))
-        .where(EMAIL.c.status == Status.SENDING)
-        .values(
-            status=bindparam("b_status"),
-            reply=bindparam("b_reply"),
-            tracked=bindparam("b_tracked"),
-            maybe_duplicate=or_(EMAIL.c.maybe_duplicate, bindparam("b_duplicate", type_=Boolean())),
-            due_at=func.coalesce(bindparam("b_due_at", type_=EMAIL.c.due_at.type), EMAIL.c.due_at),
-            sent_at=case((bindparam("b_sent", type_=Boolean()), moment), else_=EMAIL.c.sent_at),
-            settled_at=moment,
-            lease=None,
-            intent_at=None,
-        )
-    )
+@lru_cache(maxsize=2)
+def _one_settlement(dialect: Dialect) -> Prepared:
+    return statements.prepare(statements.settlement(), dialect)
+
+
+def _each(session: Session, prepared: Prepared, rows: Sequence[Mapping[str, object]]) -> list[str]:
+    """Run a statement for one row after the other on SQLite's own connection; return the ids of those that it met."""
+    cursor = session.connection().connection.cursor()
+    met: list[str] = []
+    try:
+        for row in rows:
+            cursor.execute(prepared.text, prepared.arguments(row))
+            if cursor.rowcount == 1:
+                met.append(str(row["b_id"]))
+    finally:
+        cursor.close()
+    return met
 
 
 def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally: Tally, now: datetime) -> None:
     """Write what became of attempts; only under the lease they were made with, else not even counted."""
     if not outcomes:
         return
-    asked = {"wanted": [outcome.job.id for outcome in outcomes], "mine": worker.lease}
-    statement = _held(arrays=on_postgresql(session), whole=False)
-    ours = set(session.connection().execute(statement, asked).scalars())
-    outcomes = [outcome for outcome in outcomes if outcome.job.id in ours]
-    if not outcomes:
-        return
-    session.connection().execute(
-        _settlement(),
-        [
-            {
-                "b_id": outcome.job.id,
-                "b_lease": worker.lease,
-                "b_now": now,
-                "b_status": outcome.status,
-                "b_reply": outcome.reply,
-                "b_tracked": outcome.tracked,
-                "b_duplicate": outcome.maybe_duplicate,
-                "b_due_at": outcome.due_at,
-                "b_sent": outcome.status is Status.SENT,
-            }
-            for outcome in outcomes
-        ],
-    )
+    ours = _write(session, outcomes, worker, now)
     events = []
     for outcome in outcomes:
-        if outcome.status is Status.QUEUED:
+        if outcome.job.id not in ours or outcome.status is Status.QUEUED:
             continue
         count(tally, outcome.job, outcome.status)
         if outcome.tracked and outcome.status is Status.SENT:
@@ -152,15 +92,41 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
         session.execute(EVENT.insert(), events)
 
 
-@lru_cache(maxsize=4)
-def _held(*, arrays: bool, whole: bool) -> Select[Any]:
-    """Return the statement that locks what a lease still holds of some emails, and reads their rows or only ids."""
-    return select(*(EMAIL.c if whole else [EMAIL.c.id])).where(_ours(arrays=arrays)).with_for_update()
+def _write(session: Session, outcomes: Sequence[Outcome], worker: Worker, now: datetime) -> set[str]:
+    """Write outcomes, one row each; return the ids of those that the lease still held."""
+    rows: list[dict[str, object]] = [
+        {
+            "b_id": outcome.job.id,
+            "b_lease": worker.lease,
+            "b_now": now,
+            "b_status": outcome.status,
+            "b_reply": outcome.reply,
+            "b_tracked": outcome.tracked,
+            "b_duplicate": outcome.maybe_duplicate,
+            "b_due_at": outcome.due_at,
+            "b_sent": outcome.status is Status.SENT,
+        }
+        for outcome in outcomes
+    ]
+    if not on_postgresql(session):
+        return set(_each(session, _one_settlement(session.get_bind().dialect), rows))
+    ours = {job.id for job in held(session, [outcome.job.id for outcome in outcomes], worker)}
+    if rows := [row for row in rows if row["b_id"] in ours]:
+        session.connection().execute(statements.settlement(), rows)
+    return ours
+
+
+def held(session: Session, wanted: list[str], worker: Worker) -> list[Job]:
+    """Lock what a lease still holds of some emails, and read it anew."""
+    statement = select(*COLUMNS).where(
+        EMAIL.c.id.in_(wanted), EMAIL.c.lease == worker.lease, EMAIL.c.status == Status.SENDING
+    )
+    return [Job._make(row) for row in session.execute(statement.with_for_update())]
 
 
 def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetime) -> None:
     job = outcome.job
-    entries.add(
+    people.suppress(
         session,
         NewEntry(
             tenant_id=job.tenant_id,
@@ -176,36 +142,38 @@ def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetim
     )
 
 
-def _refuse(session: Session, jobs: Sequence[Job], lease: str, tally: Tally, now: datetime) -> None:
+def refuse(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime) -> None:
     """Say why each intent was refused: expired, or forbidden by an entry; what somebody else settled stays as it is."""
-    asked = {"wanted": [job.id for job in jobs], "mine": lease}
+    if not jobs:
+        return
     # Read anew: what made the intent impossible may have been written after the claim.
-    jobs = session.connection().execute(_held(arrays=on_postgresql(session), whole=True), asked).all()
-    deciding = _deciding(session, jobs, now)
+    jobs = held(session, [job.id for job in jobs], worker)
+    deciding, tally = _deciding(session, jobs, now), Tally()
     events = []
     for job in jobs:
         entry = deciding[job.id]
         expired = job.expires_at is not None and job.expires_at <= now
-        if entry is None and not expired and job.address is not None:
-            # The entry that forbade it was lifted in this very moment: it goes back and is asked again.
-            values: dict[str, object] = {"status": Status.QUEUED}
-        elif expired:
-            values = {"status": Status.EXPIRED}
+        if expired:
+            values: dict[str, object] = {"status": Status.EXPIRED}
         elif entry is not None:
             values = {"status": Status.SUPPRESSED, "suppression_id": entry.id, "suppression_reason": entry.reason.value}
-        else:
+        elif job.address is None:
             values = {"status": Status.CANCELLED}
+        else:
+            # Its campaign was paused, or an entry was lifted in this very moment: it goes back and is asked again.
+            values = {"status": Status.HELD if job.campaign_id else Status.QUEUED}
         session.execute(
             update(EMAIL)
-            .where(EMAIL.c.id == job.id, EMAIL.c.lease == lease, EMAIL.c.status == Status.SENDING)
-            .values(lease=None, settled_at=now, **values)
+            .where(EMAIL.c.id == job.id, EMAIL.c.lease == worker.lease, EMAIL.c.status == Status.SENDING)
+            .values(settled_at=now, **values)
         )
-        if values["status"] is not Status.QUEUED:
+        if values["status"] not in (Status.QUEUED, Status.HELD):
             metric = f"suppressed:{entry.reason}" if entry is not None and not expired else str(values["status"])
             count(tally, job, metric)
             events.append(event_of(job, Status(str(values["status"])), None, now))
     if events:
         session.execute(EVENT.insert(), events)
+    tally.write(session)
 
 
 def _deciding(session: Session, jobs: Sequence[Job], now: datetime) -> Mapping[str, entries.Entry | None]:
@@ -214,7 +182,7 @@ def _deciding(session: Session, jobs: Sequence[Job], now: datetime) -> Mapping[s
         of_tenant = [job for job in jobs if job.tenant_id == tenant_id]
         questions = [
             Question(
-                job.fingerprint or b"",
+                job.fingerprint,
                 job.stream,
                 Topic(job.topic, job.stream, bool(job.leavable)) if job.topic else None,
             )

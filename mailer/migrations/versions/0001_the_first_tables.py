@@ -64,6 +64,7 @@ def upgrade() -> None:
     sa.Column('status', sa.Enum('scheduled', 'held', 'queued', 'sending', 'sent', 'deferred', 'delivered', 'bounced', 'failed', 'suppressed', 'cancelled', 'expired', 'uncertain', name='status', native_enum=False, length=20), nullable=False),
     sa.Column('waiting', sa.Boolean(), sa.Computed("status IN ('queued', 'deferred', 'scheduled')", persisted=True), nullable=True),
     sa.Column('held', sa.Boolean(), sa.Computed("status = 'held'", persisted=True), nullable=True),
+    sa.Column('doubtful', sa.Boolean(), sa.Computed("status = 'uncertain'", persisted=True), nullable=True),
     sa.Column('urgency', sa.SmallInteger(), nullable=False),
     sa.Column('captured', sa.Boolean(), nullable=False),
     sa.Column('due_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
@@ -102,8 +103,10 @@ def upgrade() -> None:
     postgresql_with={'fillfactor': 70}
     )
     with op.batch_alter_table('email', schema=None) as batch_op:
+        batch_op.create_index('email_doubtful', ['tenant_id', 'doubtful', 'id'], unique=False, sqlite_where=sa.text('doubtful = 1'), postgresql_where=sa.text('doubtful'))
         batch_op.create_index('email_held', ['campaign_id', 'due_at'], unique=False, sqlite_where=sa.text('held = 1'), postgresql_where=sa.text('held'))
         batch_op.create_index('email_lease', ['lease'], unique=False, sqlite_where=sa.text('lease IS NOT NULL'), postgresql_where=sa.text('lease IS NOT NULL'))
+        batch_op.create_index('email_listed', ['tenant_id', 'id'], unique=False)
         batch_op.create_index('email_person', ['tenant_id', 'fingerprint', 'campaign_id'], unique=True)
         batch_op.create_index('email_work', ['stream', 'captured', 'urgency', 'due_at'], unique=False, sqlite_where=sa.text('waiting = 1'), postgresql_where=sa.text('waiting'))
 
@@ -363,8 +366,10 @@ def downgrade() -> None:
     with op.batch_alter_table('email', schema=None) as batch_op:
         batch_op.drop_index('email_work', sqlite_where=sa.text('waiting = 1'), postgresql_where=sa.text('waiting'))
         batch_op.drop_index('email_person')
+        batch_op.drop_index('email_listed')
         batch_op.drop_index('email_lease', sqlite_where=sa.text('lease IS NOT NULL'), postgresql_where=sa.text('lease IS NOT NULL'))
         batch_op.drop_index('email_held', sqlite_where=sa.text('held = 1'), postgresql_where=sa.text('held'))
+        batch_op.drop_index('email_doubtful', sqlite_where=sa.text('doubtful = 1'), postgresql_where=sa.text('doubtful'))
 
     op.drop_table('email')
     op.drop_table('day_count')

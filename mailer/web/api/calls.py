@@ -113,9 +113,9 @@ class Call:
         """Run a verb that only reads."""
         return await self.service.database.read(verb)
 
-    async def run(self, verb: Callable[[Session], T], *, urgency: int = USUAL) -> T:
-        """Run a verb in a transaction of its own."""
-        return await self.service.database.run(verb, urgency=urgency)
+    async def run(self, verb: Callable[[Session], T], *, urgency: int = USUAL, conclusive: bool = False) -> T:
+        """Run a verb in a transaction of its own; after a `conclusive` one no older decision is written any more."""
+        return await self.service.database.run(verb, urgency=urgency, conclusive=conclusive)
 
 
 async def authorised(service: Service, request: Request, scopes: frozenset[Scope]) -> ApiKey:

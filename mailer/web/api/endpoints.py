@@ -10,7 +10,7 @@ from starlette.responses import Response
 from mailer import drafts
 from mailer.campaigns import drafts as campaign_drafts
 from mailer.models import Scope
-from mailer.web.api import campaigning, keeping, queries, sending, shapes, showing, suppressing
+from mailer.web.api import campaigning, keeping, operating, queries, sending, shapes, showing, suppressing
 from mailer.web.api.calls import Answer, Call
 
 Handler = Callable[[Call], Awaitable[Answer | Response]]
@@ -197,6 +197,15 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         handler=sending.cancel,
         answers=(shapes.ChangedView,),
     ),
+    Endpoint(
+        method="POST",
+        path="/v1/emails/{id}/resolve",
+        scopes=_ADMIN,
+        handler=operating.resolve,
+        body=operating.ResolveDraft,
+        answers=(shapes.ChangedView,),
+    ),
+    Endpoint(method="GET", path="/v1/streams", scopes=_READ, handler=operating.listing, answers=(shapes.StreamPage,)),
     Endpoint(
         method="GET", path="/v1/templates", scopes=_READ, handler=keeping.templates_of, answers=(shapes.TemplatePage,)
     ),

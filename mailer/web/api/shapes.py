@@ -138,6 +138,37 @@ class EmailPage(_Shape):
     has_more: bool
 
 
+class RelayView(_Shape):
+    """A relay, and why it rests, if it does: it failed, and is tried again."""
+
+    name: str
+    resting: bool
+    reason: str | None
+    since: datetime | None
+    until: datetime | None = Field(description="When it is tried again.")
+    failures: int
+
+
+class StreamView(_Shape):
+    """How a stream stands."""
+
+    stream: Stream
+    paused: bool = Field(description="By an operator: mail is accepted and waits.")
+    reason: str | None = Field(description="Why it is paused.")
+    since: datetime | None = Field(description="Since when it is paused.")
+    oldest_due_at: datetime | None = Field(description="Since when the oldest mail that could go has been due.")
+    queue_age_seconds: float
+    relays: list[RelayView]
+    summary: str
+
+
+class StreamPage(_Shape):
+    """Both streams."""
+
+    data: list[StreamView]
+    has_more: bool
+
+
 class RenderedView(_Shape):
     """What a mail would look like."""
 

@@ -58,7 +58,7 @@ def page_view(session: Session, page: Page, captures: Sequence[Stream]) -> dict[
 
 def captures_of(call: Call) -> list[Stream]:
     """Return the streams whose relay is the inbox."""
-    return [stream for stream in Stream if call.service.settings.relay(stream).captures]
+    return [stream for stream in Stream if call.service.settings.captures(stream)]
 
 
 async def metrics(call: Call) -> Answer:

@@ -2,10 +2,10 @@
 
 from sqlmodel import Session, col, select
 
+from mailer import people
 from mailer.drafts import LiftDraft, SuppressionDraft, parse
 from mailer.errors import Invalid, Problem
 from mailer.models import Topic
-from mailer.people import may_leave
 from mailer.web.api.calls import Answer, Call
 from mailer.web.api.queries import CheckQuery, LiftQuery, SuppressionQuery
 from suppression import address, entries, rules
@@ -87,11 +87,10 @@ async def add(call: Call) -> Answer:
             expires_at=draft.expires_at,
             note=draft.note,
         )
-        # Mail that waits is not looked for: its intent to be sent is not written any more.
-        entry, created = entries.add(session, new, call.now)
+        entry, created = people.suppress(session, new, call.now)
         return {**entry_view(entry), "created": created}
 
-    return Answer(await call.run(verb))
+    return Answer(await call.run(verb, conclusive=True))
 
 
 async def lift(call: Call) -> Answer:
@@ -121,4 +120,4 @@ def _topic(
         raise Invalid(Problem(path, f"there is no topic {key}"))
     if stream is not None and topic.stream is not stream:
         raise Invalid(Problem(path, f"the topic {key} is {topic.stream}"))
-    return rules.Topic(topic.key, topic.stream, may_leave(topic))
+    return rules.Topic(topic.key, topic.stream, people.may_leave(topic))

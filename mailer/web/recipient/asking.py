@@ -90,7 +90,7 @@ async def committed(database: Database, verb: Callable[[Session], T]) -> T:
     """Run a verb, commit it and return what it says; one that met a deadlock is simply tried again."""
     for left in reversed(range(_TRIES)):
         try:
-            return await database.run(verb, urgency=0)
+            return await database.run(verb, urgency=0, conclusive=True)
         except Exception as error:
             if not (left and (isinstance(error, DBAPIError) or unreachable(error))):
                 raise

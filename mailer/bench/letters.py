@@ -1,0 +1,109 @@
+"""What a benchmark sends: one promotional template of a given size, and readers who do not exist."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import cycle
+
+from mailer.drafts import Draft, TemplateDraft, parse
+from suppression.rules import Stream
+
+TEMPLATE = "bench"
+FROM = "Ringwise <news@ringwise.example>"
+POSTAL_ADDRESS = "Ringwise Ltd, 12 Bell Lane, Kyiv 01001, Ukraine"
+PUBLIC_URL = "https://mail.bench.example"
+TOPIC = "newsletter"
+
+_NAMES = ("Ann Meyer", "Paul Weber", "Inês Carvalho", "Marek Nowak", "Lena Berg", "Ганна Мельник", "Tom Hill")
+_PLANS = ("Starter", "Team", "Business")
+_CITIES = ("Kyiv", "Lisbon", "Kraków", "Berlin", "Galway")
+_DOMAINS = 50
+
+_TOP = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ subject }}</title>
+<style>p { margin: 0 0 16px; } h2 { font-size: 18px; } .button { color: #ffffff; background: #0a6b5c; }</style></head>
+<body>
+<h1>Good news for {{ city }}, {{ name }}</h1>
+<p>Your plan {{ plan }} now answers calls in two languages. <a href="https://ringwise.example/offers/march">See how
+it works</a>, or use the code <strong>{{ code }}</strong> until the end of the month.</p>
+"""
+_PARAGRAPHS = (
+    """<p>After four minutes of waiting, half of all callers hang up. We looked at forty thousand calls to find a better
+moment to offer them a call back, and it is earlier than anybody thought.</p>
+""",
+    """<h2>Three people, one queue</h2>
+<p>A small firm routes Polish and German callers with three people and no night shift. They show us what they set up in
+an afternoon, and what they would leave out today.</p>
+""",
+    """<p>Support leads told us what they say first to somebody who was passed on three times already. The answers are
+shorter than you would think, and none of them begins with an excuse.</p>
+""",
+)
+_BOTTOM = """<p><a class="button" href="https://ringwise.example/upgrade?plan=next">Change the plan {{ plan }}</a></p>
+<p>You get this letter because {{ recipient.email }} is subscribed to our newsletter.
+<a href="{{ links.unsubscribe }}">Unsubscribe</a> <a href="{{ links.preferences }}">Choose what you receive</a>
+<a href="{{ links.view }}">View in browser</a></p>
+<p>{{ sender.postal_address }}</p>
+</body></html>
+"""
+
+
+class Size(StrEnum):
+    """How large the HTML of a mail is."""
+
+    SMALL = "4k"
+    LARGE = "30k"
+
+    @property
+    def bytes(self) -> int:
+        """Return the size as `smtp-source -l` is told it."""
+        return int(self.removesuffix("k")) * 1000
+
+
+def template(size: Size) -> TemplateDraft:
+    """Return the template whose HTML has about this size; each reader's text is made from it."""
+    html, paragraphs = _TOP, cycle(_PARAGRAPHS)
+    while len(html) + len(_BOTTOM) < size.bytes - len(_PARAGRAPHS[0]) // 2:
+        html += next(paragraphs)
+    words = {"type": "string"}
+    return parse(
+        TemplateDraft,
+        {
+            "name": TEMPLATE,
+            "stream": Stream.PROMOTIONAL.value,
+            "topic": TOPIC,
+            "urgency": "bulk",
+            "variables": {
+                "name": {**words, "example": "Ann"},
+                "plan": {**words, "example": "Team"},
+                "city": {**words, "example": "Kyiv"},
+                "code": {**words, "example": "RING-1"},
+            },
+            "parts": {"en": {"subject": "{{ name }}, what is new in {{ city }}", "html": html + _BOTTOM}},
+        },
+    )
+
+
+def address(number: int) -> str:
+    """Return the address of a reader, at one of many domains that cannot exist (RFC 2606)."""
+    return f"reader-{number}@mail-{number % _DOMAINS}.example"
+
+
+def drafts(first: int, last: int) -> Iterator[Draft]:
+    """Return the requests for the readers from `first` up to, but without, `last`: no two are alike."""
+    for number in range(first, last):
+        name = _NAMES[number % len(_NAMES)]
+        yield parse(
+            Draft,
+            {
+                "stream": Stream.PROMOTIONAL.value,
+                "to": {"email": address(number), "name": name},
+                "template": TEMPLATE,
+                "variables": {
+                    "name": name.partition(" ")[0],
+                    "plan": _PLANS[number % len(_PLANS)],
+                    "city": _CITIES[number % len(_CITIES)],
+                    "code": f"RING-{number:07}",
+                },
+                "tags": {"source": "bench"},
+            },
+        )

@@ -1,0 +1,102 @@
+"""Both streams at one glance: paused or going, which relays rest, how long mail waits."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlmodel import Session
+
+from mailer import halts
+from mailer.delivery import claims
+from mailer.halts import Pause, Rest
+from mailer.settings import Settings
+from suppression.rules import Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """How one stream stands."""
+
+    stream: Stream
+    paused: Pause | None
+    #: The relays of the settings in their order, then others that rest; with its rest or None.
+    relays: Mapping[str, Rest | None]
+    #: Whether every relay of the settings rests.
+    silent: bool
+    #: Since when the oldest email that could go now has been due; None where nothing waits.
+    oldest_due_at: datetime | None
+    at: datetime
+
+    @property
+    def age(self) -> timedelta:
+        """Return for how long the oldest due email has been waiting."""
+        return self.at - (self.oldest_due_at or self.at)
+
+    @property
+    def words(self) -> str:
+        """Return how it stands, as one says it."""
+        resting = [_resting(rest, self.at) for rest in self.relays.values() if rest is not None]
+        told = []
+        if self.paused is not None:
+            told.append(f"an operator paused it at {_moment(self.paused.since)}: {self.paused.reason}")
+        if self.silent:
+            told.append("nothing goes, because every relay rests")
+        told += resting
+        return "; ".join(told) or "goes"
+
+    def view(self) -> dict[str, object]:
+        """Return the state as JSON shows it."""
+        return {
+            "stream": self.stream,
+            "paused": self.paused is not None,
+            "reason": self.paused.reason if self.paused else None,
+            "since": self.paused.since if self.paused else None,
+            "oldest_due_at": self.oldest_due_at,
+            "queue_age_seconds": round(self.age.total_seconds(), 3),
+            "relays": [_relay(name, rest) for name, rest in self.relays.items()],
+            "summary": self.words,
+        }
+
+
+def states(session: Session, settings: Settings, now: datetime) -> Sequence[State]:
+    """Return how every stream stands; nothing is counted, whatever waits."""
+    current = halts.current(session, now)
+    return [_state(session, stream, _names(settings, stream), current) for stream in Stream]
+
+
+def _state(session: Session, stream: Stream, relays: Sequence[str], current: halts.Halts) -> State:
+    known: dict[str, Rest | None] = {name: current.rest(stream, name) for name in relays}
+    # A command may be given other settings than the workers.
+    others = {rest.relay: rest for rest in current.rests if rest.stream is stream and rest not in known.values()}
+    return State(
+        stream=stream,
+        paused=current.paused.get(stream),
+        relays={**known, **others},
+        silent=current.silent(stream, relays),
+        oldest_due_at=claims.oldest_due(session, stream, current.at),
+        at=current.at,
+    )
+
+
+def _names(settings: Settings, stream: Stream) -> Sequence[str]:
+    return [relay.name for relay in settings.relays(stream)]
+
+
+def _relay(name: str, rest: Rest | None) -> dict[str, object]:
+    return {
+        "name": name,
+        "resting": rest is not None,
+        "reason": rest.reason if rest else None,
+        "since": rest.since if rest else None,
+        "until": rest.until if rest else None,
+        "failures": rest.failures if rest else 0,
+    }
+
+
+def _resting(rest: Rest, now: datetime) -> str:
+    again = f"tried again at {_moment(rest.until)}" if rest.until > now else "tried again with the next mail"
+    return f"{rest.relay} rests since {_moment(rest.since)} ({rest.reason}), {again}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

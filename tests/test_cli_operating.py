@@ -1,0 +1,174 @@
+"""Operators at the command line: pause a stream, see what is in its way, settle what a crash left in doubt."""
+
+import asyncio
+import io
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import update
+from sqlmodel import Session, SQLModel
+
+from mailer import halts
+from mailer.database import Database
+from mailer.status import Status
+from suppression.rules import Stream
+from tests.servers import Postgres
+from tests.test_cli import Quick
+
+V = TypeVar("V")
+EMAIL = SQLModel.metadata.tables["email"]
+
+
+class Terminal(io.StringIO):
+    """A person who has typed an answer."""
+
+    def isatty(self) -> bool:
+        """Say that somebody is there."""
+        return True
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def quick(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Quick:
+    """A command line over a fresh database on either engine."""
+    quick = Quick(tmp_path, monkeypatch, capsys)
+    if request.param == "postgresql":
+        postgres: Postgres = request.getfixturevalue("postgres")
+        quick.env["MAILER_DATABASE_URL"] = postgres.create()
+        quick.run("migrate")
+    return quick
+
+
+def inside(quick: Quick, verb: Callable[[Session], V]) -> V:
+    """Run something in the command line's database."""
+
+    async def work() -> V:
+        database = Database(quick.env.get("MAILER_DATABASE_URL") or f"sqlite:///{quick.folder / 'data' / 'mailer.db'}")
+        try:
+            return await database.run(verb)
+        finally:
+            await database.close()
+
+    return asyncio.run(work())
+
+
+def doubtful(quick: Quick, number: int, campaign: str | None = None) -> list[str]:
+    """Send some newsletters, and leave them as a dead worker leaves them."""
+    found = []
+    for place in range(number):
+        words = ("--stream", "promotional", "--topic", "newsletter", "--subject", "News", "--text", "News.")
+        sent = quick.json("send", *words, "--to", f"{campaign or 'p'}{place}@example.org")
+        found.append(str(sent["id"]))
+    values = {"status": Status.UNCERTAIN, "campaign_id": campaign, "intent_at": datetime.now(UTC)}
+    changed = update(EMAIL).where(EMAIL.c.id.in_(found)).values(**values)
+    inside(quick, lambda session: session.execute(changed))
+    return found
+
+
+def statuses(quick: Quick) -> dict[str, str]:
+    listed = json.loads(quick.run("emails", "list", "--json").stdout)["data"]
+    return {each["id"]: each["status"] for each in listed}
+
+
+def test_a_stream_is_paused_shown_and_resumed(quick: Quick) -> None:
+    paused = quick.json("stream", "pause", "promotional", "--reason", "wrong prices")
+    assert (paused["stream"], paused["paused"], paused["reason"]) == ("promotional", True, "wrong prices")
+    quick.run("stream", "pause", "promotional", "--reason", "wrong prices")
+    transactional, promotional = json.loads(quick.run("stream", "status", "--json").stdout)["data"]
+    assert (transactional["paused"], promotional["paused"]) == (False, True)
+    assert (promotional["reason"], promotional["since"]) == ("wrong prices", paused["since"])
+    assert "wrong prices" in quick.run("stream", "status").stdout
+    assert quick.run("stream", "resume", "promotional").stdout == "promotional goes on\n"
+    assert quick.run("stream", "resume", "promotional").stdout == "promotional was not paused\n"
+    assert quick.json("stream", "resume", "promotional") == {
+        "stream": "promotional",
+        "paused": False,
+        "changed": False,
+    }
+
+
+def test_a_relay_that_rests_is_shown(quick: Quick) -> None:
+    quick.run("stream", "status")
+    now = datetime.now(UTC)
+    inside(quick, lambda session: halts.failed(session, Stream.PROMOTIONAL, "smtp://relay.example:587", "away", now))
+    said = quick.run("stream", "status").stdout
+    assert "smtp://relay.example:587 rests since" in said
+    [_transactional, promotional] = json.loads(quick.run("stream", "status", "--json").stdout)["data"]
+    assert [relay["resting"] for relay in promotional["relays"]] == [False, True]
+
+
+def test_a_pause_without_a_stream_or_a_reason_is_refused(quick: Quick) -> None:
+    assert "bulk" in quick.run("stream", "pause", "bulk", code=2).stderr
+    assert "--reason" in quick.run("stream", "pause", "promotional", "--reason", " ", code=2).stderr
+
+
+def test_uncertain_mail_is_listed_and_resolved(quick: Quick) -> None:
+    found = doubtful(quick, 3)
+    page = quick.json("uncertain", "list", "--limit", "2")
+    assert page["has_more"] is True
+    rows = page["data"]
+    assert isinstance(rows, list)
+    assert [row["id"] for row in rows] == [found[2], found[1]]
+    assert rows[0]["intent_at"] is not None
+    rest = quick.json("uncertain", "list", "--after", found[1])
+    assert [row["id"] for row in json.loads(json.dumps(rest["data"]))] == [found[0]]
+    assert found[0] in quick.run("uncertain", "list").stdout
+    assert "--after" in quick.run("uncertain", "list", "--limit", "2").stderr
+    done = quick.json("uncertain", "resolve", found[0], "--as", "sent", "--note", "stands in the relay's log")
+    assert done == {"as": "sent", "resolved": 1, "left": 0}
+    shown = quick.run("emails", "show", found[0]).stdout
+    assert "stands in the relay's log" in shown
+    assert quick.run("uncertain", "resolve", "--all", "--as", "failed").stdout == "2 resolved as failed\n"
+    assert statuses(quick) == {found[0]: "sent", found[1]: "failed", found[2]: "failed"}
+    assert quick.run("uncertain", "resolve", "--all", "--as", "failed").stdout == "0 resolved as failed\n"
+    report = quick.json("report")["numbers"]
+    assert isinstance(report, dict)
+    assert [report[name]["value"] for name in ("requested", "sent", "failed")] == [3, 1, 2]
+
+
+def test_sending_again_wants_a_person_or_yes(quick: Quick) -> None:
+    found = doubtful(quick, 2, "ca_1")
+    doubtful(quick, 1)
+    words = ("uncertain", "resolve", "--all", "--campaign", "ca_1", "--as", "again")
+    assert "--yes" in quick.run(*words, code=2).stderr
+    assert quick.json("uncertain", "list", "--campaign", "ca_1")["has_more"] is False
+    assert quick.json(*words, "--yes") == {"as": "again", "resolved": 2, "left": 0}
+    assert sorted(statuses(quick).values()) == ["queued", "queued", "uncertain"]
+    assert {statuses(quick)[each] for each in found} == {"queued"}
+
+
+@pytest.mark.parametrize("quick", ["sqlite"], indirect=True)
+def test_a_person_is_asked_before_mail_is_sent_again(quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
+    [found] = doubtful(quick, 1)
+    words = ("uncertain", "resolve", found, "--as", "again")
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    asked = quick.run(*words, code=1).stderr
+    assert "whoever got one gets it twice. Send them again?" in asked
+    assert "nothing is sent again" in asked
+    assert statuses(quick) == {found: "uncertain"}
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert quick.run(*words).stdout == "1 resolved as again\n"
+
+
+def test_what_cannot_be_resolved_is_told_by_the_exit_code(quick: Quick) -> None:
+    [found] = doubtful(quick, 1)
+    said = quick.run("uncertain", "resolve", found, "em_nobody", "--as", "sent", code=1)
+    assert said.stdout == "1 resolved as sent\n"
+    assert "1 stay as they are" in said.stderr
+    assert "--all" in quick.run("uncertain", "resolve", "--as", "sent", code=2).stderr
+    quick.run("uncertain", "resolve", found, "--all", "--as", "sent", code=2)
+    assert "--campaign" in quick.run("uncertain", "resolve", found, "--campaign", "x", "--as", "sent", code=2).stderr
+    quick.run("uncertain", "resolve", found, code=2)
+
+
+def test_an_entry_stops_waiting_mail_at_once(quick: Quick) -> None:
+    words = ("--stream", "transactional", "--to", "ann@example.org", "--subject", "Hello", "--text", "A line.")
+    sent = quick.json("send", *words)
+    quick.run("suppression", "add", "ann@example.org")
+    assert statuses(quick) == {sent["id"]: "suppressed"}
