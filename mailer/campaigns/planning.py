@@ -96,8 +96,7 @@ def recipients(
 def create(session: Session, sender: Submitter, draft: CampaignDraft, context: Intake, now: datetime) -> Campaign:
     """Make a campaign nobody is in yet; with `scheduled_at` it starts by itself, else it is a draft."""
     desk = desk_of(session, sender, context, now)
-    if draft.scheduled_at and draft.expires_at and draft.expires_at <= draft.scheduled_at:
-        raise Invalid(Problem("expires_at", "must be after scheduled_at"))
+    _check_end(draft.scheduled_at, draft.expires_at)
     campaign = Campaign(
         id=ids.new("ca", now),
         tenant_id=sender.tenant_id,
@@ -127,6 +126,7 @@ def update(
     if asked.keys() <= _ALWAYS:
         return _renamed(session, campaign, change, now)
     draft = parse(CampaignDraft, _merged(described(session, campaign), asked))
+    _check_end(campaign.scheduled_at, draft.expires_at)
     columns = _columns(desk, draft, captured=captured(campaign))
     if reports.campaign_sums(session, [campaign], now)[campaign.id]["requested"]:
         if fixed := [name for name in _COPIED if columns[name] != getattr(campaign, name)]:
@@ -144,10 +144,16 @@ def _way_out(status: CampaignStatus) -> str:
     return "pause it first" if status is CampaignStatus.RUNNING else "make a new one"
 
 
+def _check_end(begin: datetime | None, end: datetime | None) -> None:
+    if begin is not None and end is not None and end <= begin:
+        raise Invalid(Problem("expires_at", "must be after scheduled_at"))
+
+
 def _renamed(session: Session, campaign: Campaign, change: CampaignChange, now: datetime) -> Campaign:
     if "expires_at" in change.model_fields_set:
-        if change.expires_at is not None and change.expires_at <= max(now, campaign.scheduled_at or now):
-            raise Invalid(Problem("expires_at", "must be in the future, and after scheduled_at"))
+        _check_end(campaign.scheduled_at, change.expires_at)
+        if change.expires_at is not None and change.expires_at <= now:
+            raise Invalid(Problem("expires_at", "has passed already"))
         campaign.expires_at = change.expires_at
     campaign.name = change.name or campaign.name
     session.flush()

@@ -49,7 +49,8 @@ def sweep(session: Session, context: Intake, now: datetime) -> int:
     """
     changed = _start_due(session, context, now) + _expire_due(session, now)
     holding = set(session.execute(text(_HOLDING.format(held=_held(session)))).scalars())
-    return changed + _settle_held(session, holding, now) + _complete(session, holding, now)
+    changed += _run_again(session, holding) + _settle_held(session, holding, now)
+    return changed + _complete(session, holding, now)
 
 
 def _held(session: Session) -> str:
@@ -87,6 +88,13 @@ def _expire_due(session: Session, now: datetime) -> int:
             end(session, campaign, CampaignStatus.EXPIRED, now)
             ended += 1
     return ended
+
+
+def _run_again(session: Session, holding: set[str]) -> int:
+    """Let completed campaigns run that have held mail: somebody decided that a mail in doubt is sent again."""
+    rested = (col(Campaign.id).in_(holding), col(Campaign.status) == CampaignStatus.COMPLETED)
+    again = update(_campaign).where(*rested).values(status=CampaignStatus.RUNNING, ended_at=None)
+    return len(session.execute(again.returning(_campaign.c.id)).all())
 
 
 def _settle_held(session: Session, holding: set[str], now: datetime) -> int:

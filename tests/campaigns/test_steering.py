@@ -9,6 +9,7 @@ from sqlmodel import Session, col, select
 
 from mailer import campaigns
 from mailer.campaigns.sweeping import MOST_ON_SQLITE
+from mailer.counters import Tally, dimensions
 from mailer.database import Database
 from mailer.errors import Conflict, Forbidden, Invalid, NotFound
 from mailer.models import CampaignStatus, Content, Email, Opens, Tenant
@@ -225,6 +226,12 @@ async def test_a_schedule_must_end_before_it_expires(small: World) -> None:
         await small.schedule(campaign, SOON)
     with pytest.raises(Invalid, match="after scheduled_at"):
         await small.create(**asked(expires_at=SOON.isoformat(), scheduled_at=SOON.isoformat()))
+    planned = await small.create(**asked(scheduled_at=SOON.isoformat()))
+    for more in ({}, {"subject": "Other"}):
+        with pytest.raises(Invalid, match="after scheduled_at"):
+            await small.update(planned, expires_at=SOON.isoformat(), **more)
+    with pytest.raises(Invalid, match="has passed"):
+        await small.update(campaign, expires_at=NOW.isoformat())
 
 
 @pytest.mark.parametrize("how", ["cancel", "expire"])
@@ -262,6 +269,26 @@ async def test_a_campaign_is_complete_once_every_row_is_settled(world: World) ->
     found = await world.get(campaign)
     assert (found.status, found.ended_at) == (S.COMPLETED, NOW)
     assert await world.told(campaign) == ["campaign.started", "campaign.completed"]
+    await world.check_sums(campaign)
+
+
+async def test_held_mail_of_a_completed_campaign_sets_it_going_again(world: World) -> None:
+    campaign = await bring(world, S.COMPLETED)
+
+    def again(session: Session) -> None:
+        email = session.exec(select(Email).where(col(Email.campaign_id) == campaign)).one()
+        email.status = Status.HELD
+        tally = Tally()
+        dims = dimensions(tags=None, topic="newsletter", template=None, campaign=campaign)
+        tally.add(email.tenant_id, NOW.date(), email.stream, "sent", dims, -1)
+        tally.write(session)
+
+    await world.database.run(again)
+    await world.sweep()
+    assert (await world.get(campaign)).status is S.RUNNING
+    await world.deliver(campaign, 1)
+    await world.sweep()
+    assert (await world.get(campaign)).status is S.COMPLETED
     await world.check_sums(campaign)
 
 
