@@ -5,11 +5,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import orjson
-from sqlalchemy import ARRAY, ColumnElement, Text, bindparam, case, cast, column, func, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    FromClause,
+    LargeBinary,
+    Text,
+    bindparam,
+    case,
+    column,
+    func,
+    select,
+    true,
+)
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlmodel import Session, SQLModel
 
@@ -35,10 +48,14 @@ _event = SQLModel.metadata.tables["event"]
 
 #: How many recipients one transaction adds at most.
 CHUNK = 1000
+#: On SQLite others wait for the one writer: some 20 ms.
+CHUNK_ON_SQLITE = 400
 #: How many refused lines an answer shows.
 SHOWN = 100
 #: A few hundred values a query: SQLite bounds their number.
 _ASKED = 500
+#: Bytes of a fingerprint.
+_PRINT = 16
 _OVER = (CampaignStatus.CANCELLED, CampaignStatus.EXPIRED)
 #: The columns in which the rows of one chunk differ, besides what follows from them.
 _OWN = (
@@ -162,7 +179,8 @@ def _row(person: Person, own: Mapping[str, object], entry: Entry | None, now: da
         "name": person.name or None,
         "fingerprint": person.prints[0],
         "provider": provider_of(person.address.domain),
-        "variables": own or None,
+        # As text, which both drivers take as it is.
+        "variables": orjson.dumps(own).decode() if own else None,
         "settled_at": now if entry else None,
         "suppression_id": entry.id if entry else None,
         "suppression_reason": entry.reason.value if entry else None,
@@ -193,71 +211,66 @@ def _shared(campaign: Campaign, topic: Topic | None, now: datetime) -> dict[str,
 
 
 def _insert(session: Session, shared: Mapping[str, object], rows: Sequence[_Row]) -> list[_Row]:
-    """Insert who is not in the campaign yet; return their rows."""
-    if not on_postgresql(session):
-        # Nobody else writes meanwhile.
-        known = _known(session, shared["tenant_id"], shared["campaign_id"], [row["fingerprint"] for row in rows])
-        fresh = [row for row in rows if row["fingerprint"] not in known]
-        if fresh:
-            session.connection().execute(_email.insert(), {**shared, **fresh[0]})
-            first, own = fresh[0]["id"], itemgetter(*_OWN)
-            others = [(*own(row | {"variables": _json(row["variables"])}), first) for row in fresh[1:]]
-            if others:
-                session.connection().exec_driver_sql(_like_first(tuple(shared)), others)
-        return fresh
-    columns = {f"own_{name}": [row[name] for row in rows] for name in _OWN}
-    columns["own_variables"] = [_json(own) for own in columns["own_variables"]]
-    given = {**{f"all_{name}": value for name, value in shared.items()}, **columns}
-    inserted = set(session.connection().execute(_many(tuple(shared)), given).scalars())
+    """Insert who is not in the campaign yet, in one statement; return their rows."""
+    if not rows:
+        return []
+    given: dict[str, object] = {f"all_{name}": value for name, value in shared.items()}
+    if on_postgresql(session):
+        given |= {f"own_{name}": [row[name] for row in rows] for name in _OWN}
+    else:
+        named = itemgetter(*(name for name in _OWN if name != "fingerprint"))
+        given["own_rows"] = orjson.dumps([named(row) for row in rows]).decode()
+        given["own_prints"] = b"".join(cast("bytes", row["fingerprint"]) for row in rows)
+    statement = _many(tuple(shared), arrays=on_postgresql(session))
+    inserted = set(session.connection().execute(statement, given).scalars())
     return [row for row in rows if row["id"] in inserted]
 
 
-def _json(value: object) -> str | None:
-    """Return a value as text, which both drivers take as it is."""
-    return None if value is None else orjson.dumps(value).decode()
+@lru_cache(maxsize=2)
+def _many(shared: tuple[str, ...], *, arrays: bool) -> ReturningInsert[Any]:
+    """Return the statement that inserts many rows which share all but a few columns.
 
-
-@lru_cache(maxsize=1)
-def _like_first(shared: tuple[str, ...]) -> str:
-    """Return SQLite's statement for one more row that shares these columns with the first of its chunk.
-
-    Converting what all rows share for each of them would cost three times what the rest of it costs.
+    Its unique index finds who is there already: a question before it would be answered by the plan that PostgreSQL made
+    while the table was small.
     """
-    own, same = ", ".join(_OWN), ", ".join(shared)
-    marks, copied = ", ".join(f"?{place + 1}" for place in range(len(_OWN))), ", ".join(f"a.{name}" for name in shared)
-    refused = f"?{_OWN.index('suppression_id') + 1} IS NULL"
-    return (
-        f"INSERT INTO email ({own}, {same}, status, settled_at) SELECT {marks}, {copied},"  # noqa: S608 - our own names
-        f" CASE WHEN {refused} THEN '{Status.HELD}' ELSE '{Status.SUPPRESSED}' END,"
-        f" CASE WHEN {refused} THEN NULL ELSE a.created_at END FROM email AS a WHERE a.id = ?{len(_OWN) + 1}"
-    )
-
-
-@lru_cache(maxsize=1)
-def _many(shared: tuple[str, ...]) -> ReturningInsert[Any]:
-    """Return PostgreSQL's statement that inserts rows given as arrays, a column each.
-
-    It needs no plan that looks at the table: one that was made while it was small would be kept when it is large.
-    """
-    own = {name: Text() if name == "variables" else _email.c[name].type for name in _OWN}
-    arrays = [bindparam(f"own_{name}", type_=ARRAY(kind)) for name, kind in own.items()]
-    given = func.unnest(*arrays).table_valued(*(column(name, kind) for name, kind in own.items()), name="given")
-    given = given.render_derived()
-    held = given.c.suppression_id.is_(None)
+    source, own = _unnested() if arrays else _listed()
+    held = own["suppression_id"].is_(None)
     moment = bindparam("all_created_at", type_=_email.c.created_at.type)
     values: dict[str, ColumnElement[Any]] = {
         **{name: bindparam(f"all_{name}", type_=_email.c[name].type) for name in shared},
-        **{name: given.c[name] for name in _OWN},
-        "variables": cast(given.c.variables, _email.c.variables.type),
+        **own,
         "status": case((held, Status.HELD.value), else_=Status.SUPPRESSED.value),
         "settled_at": case((~held, moment)),
     }
-    return (
-        postgresql.insert(_email)
-        .from_select(list(values), select(*values.values()))
-        .on_conflict_do_nothing(index_elements=["tenant_id", "fingerprint", "campaign_id"])
-        .returning(_email.c.id)
-    )
+    # SQLite takes what follows a SELECT without WHERE for the ON of a join.
+    chosen = select(*values.values()).select_from(source).where(true())
+    into = (postgresql.insert if arrays else sqlite.insert)(_email).from_select(list(values), chosen)
+    skipping = into.on_conflict_do_nothing(index_elements=["tenant_id", "fingerprint", "campaign_id"])
+    return skipping.returning(_email.c.id)
+
+
+_Source: TypeAlias = tuple[FromClause, dict[str, ColumnElement[Any]]]
+
+
+def _unnested() -> _Source:
+    """Return PostgreSQL's rows of arrays, a column each."""
+    kinds = {name: Text() if name == "variables" else _email.c[name].type for name in _OWN}
+    arrays = [bindparam(f"own_{name}", type_=ARRAY(kind)) for name, kind in kinds.items()]
+    source = func.unnest(*arrays).table_valued(*(column(name, kind) for name, kind in kinds.items()), name="given")
+    source = source.render_derived()
+    own: dict[str, ColumnElement[Any]] = {name: source.c[name] for name in _OWN}
+    return source, own | {"variables": sql_cast(source.c.variables, _email.c.variables.type)}
+
+
+def _listed() -> _Source:
+    """Return SQLite's rows of a JSON list, and the fingerprints, which JSON cannot hold, cut out of one value."""
+    source = func.json_each(bindparam("own_rows", type_=Text())).table_valued("key", "value", name="given")
+    names = [name for name in _OWN if name != "fingerprint"]
+    own: dict[str, ColumnElement[Any]] = {
+        name: func.json_extract(source.c.value, f"$[{place}]") for place, name in enumerate(names)
+    }
+    prints = bindparam("own_prints", type_=LargeBinary())
+    return source, own | {"fingerprint": func.substr(prints, source.c.key * _PRINT + 1, _PRINT)}
 
 
 def _record(desk: Desk, campaign: Campaign, rows: Sequence[_Row]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from mailer.campaigns.adding import CHUNK, Added, add_recipients, wanted
+from mailer.campaigns.adding import CHUNK, CHUNK_ON_SQLITE, Added, add_recipients, wanted
 from mailer.campaigns.reading import Format, Item, Reader, Recipient
 from mailer.database import Database
 from mailer.submission import Intake, Submitter
@@ -59,12 +59,13 @@ class Upload:
 
     async def _add(self, items: AsyncIterator[Item]) -> Added:
         added, waiting = Added(), list[Recipient]()
+        most = CHUNK if self.database.on_postgresql else CHUNK_ON_SQLITE
         async for item in items:
             if not isinstance(item, Recipient):
                 added.refuse(item)
                 continue
             waiting.append(item)
-            if len(waiting) == CHUNK:
+            if len(waiting) == most:
                 added.plus(await self._commit(waiting))
                 waiting = []
         if waiting:

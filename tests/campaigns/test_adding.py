@@ -155,7 +155,7 @@ async def test_an_asynchronous_iterator_and_what_was_cut_off_can_be_sent_again(w
 
     async def some(broken: int) -> AsyncIterator[str]:
         for place, person in enumerate(people(2500)):
-            if place == broken:
+            if place == broken:  # within a chunk on either engine
                 raise ConnectionError
             yield person
 
