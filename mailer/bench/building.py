@@ -1,7 +1,7 @@
 """Fills the database of a run: the template, a mail for each reader, and a list of people who have left."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import bindparam, insert, inspect, text
@@ -24,8 +24,6 @@ Tell = Callable[[int, int], None]
 
 #: How many entries one transaction adds, so that the list is built in flat memory.
 _ENTRIES = 50_000
-#: Of a run with suppressions, one reader in so many has left.
-_EVERY = 5
 #: How many different beginnings of eight bytes there are.
 _BEGINNINGS = 1 << 64
 
@@ -86,11 +84,6 @@ def _submission(service: Service, tenant_id: int, numbers: range, now: datetime)
     return submit
 
 
-def leavers(emails: int, suppressed: int) -> range:
-    """Return which readers leave after their mail was accepted: every fifth, as far as the list goes."""
-    return range(0, min(emails, suppressed * _EVERY), _EVERY)
-
-
 async def suppress_strangers(service: Service, tenant_id: int, number: int, tell: Tell) -> None:
     """Add so many live entries of people who get no mail; their fingerprints lie evenly among all there can be."""
     for first in range(0, number, _ENTRIES):
@@ -115,7 +108,7 @@ def _strangers(shared: dict[str, object], chunk: range, number: int) -> Callable
     return write
 
 
-async def suppress_readers(service: Service, tenant_id: int, readers: range, tell: Tell) -> None:
+async def suppress_readers(service: Service, tenant_id: int, readers: Sequence[int], tell: Tell) -> None:
     """Let readers leave whose mail was accepted already, so that it is their mail's intent that meets the entry."""
     fingerprints, shared = service.intake.fingerprints, _shared(service, tenant_id)
     for first in range(0, len(readers), _ENTRIES):

@@ -20,24 +20,23 @@ _DOMAINS = 50
 
 _TOP = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ subject }}</title>
-<style>p { margin: 0 0 16px; } h2 { font-size: 18px; } .button { color: #ffffff; background: #0a6b5c; }</style></head>
+<style>.button { color: #ffffff; background: #0a6b5c; }</style></head>
 <body>
 <h1>Good news for {{ city }}, {{ name }}</h1>
 <p>Your plan {{ plan }} now answers calls in two languages. <a href="https://ringwise.example/offers/march">See how
 it works</a>, or use the code <strong>{{ code }}</strong> until the end of the month.</p>
 """
+# As mail programs want it, most of the HTML is tables and styles: its text is about a third of it.
+_ROW = """<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"><tr><td align="left"
+ style="padding: 0 40px 16px; font-family: -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif;
+ font-size: 16px; line-height: 25px; font-weight: normal; color: #22292c; background-color: #ffffff; text-align: left;">
+"""
 _PARAGRAPHS = (
-    """<p>After four minutes of waiting, half of all callers hang up. We looked at forty thousand calls to find a better
-moment to offer them a call back, and it is earlier than anybody thought.</p>
-""",
-    """<h2>Three people, one queue</h2>
-<p>A small firm routes Polish and German callers with three people and no night shift. They show us what they set up in
-an afternoon, and what they would leave out today.</p>
-""",
-    """<p>Support leads told us what they say first to somebody who was passed on three times already. The answers are
-shorter than you would think, and none of them begins with an excuse.</p>
-""",
+    "After four minutes of waiting, half of all callers hang up. There is a better moment to offer a call back.",
+    "A small firm routes Polish and German callers with three people, no night shift, and one shared queue.",
+    "Support leads told us what they say first to somebody who was passed on three times already. It is short.",
 )
+_ROW_END = "\n</td></tr></table>\n"
 _BOTTOM = """<p><a class="button" href="https://ringwise.example/upgrade?plan=next">Change the plan {{ plan }}</a></p>
 <p>You get this letter because {{ recipient.email }} is subscribed to our newsletter.
 <a href="{{ links.unsubscribe }}">Unsubscribe</a> <a href="{{ links.preferences }}">Choose what you receive</a>
@@ -47,8 +46,13 @@ _BOTTOM = """<p><a class="button" href="https://ringwise.example/upgrade?plan=ne
 """
 
 
+#: Octets of a promotional mail's headers, and what its text part and its encoding add to each octet of HTML.
+_HEADERS = 1600
+_WITH_TEXT = 1.4
+
+
 class Size(StrEnum):
-    """How large the HTML of a mail is."""
+    """How large a mail is on the wire, about."""
 
     SMALL = "4k"
     LARGE = "30k"
@@ -60,10 +64,11 @@ class Size(StrEnum):
 
 
 def template(size: Size) -> TemplateDraft:
-    """Return the template whose HTML has about this size; each reader's text is made from it."""
-    html, paragraphs = _TOP, cycle(_PARAGRAPHS)
-    while len(html) + len(_BOTTOM) < size.bytes - len(_PARAGRAPHS[0]) // 2:
-        html += next(paragraphs)
+    """Return the template whose mail has about this size; each reader's text is made from its HTML."""
+    wanted = (size.bytes - _HEADERS) / _WITH_TEXT
+    html, rows = _TOP, cycle(_ROW + paragraph + _ROW_END for paragraph in _PARAGRAPHS)
+    while len(html) + len(_BOTTOM) < wanted - len(_ROW) // 2:
+        html += next(rows)
     words = {"type": "string"}
     return parse(
         TemplateDraft,

@@ -1,5 +1,6 @@
 """What a benchmark measures, and what it finds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mailer.bench.letters import Size
@@ -17,8 +18,10 @@ class Plan:
     workers: int = 1
     #: Of each worker.
     connections: int = 32
-    #: Live entries in the suppression list; a fifth of the readers are among them.
+    #: Live entries in the suppression list.
     suppressed: int = 0
+    #: How many readers of a hundred are among them, as far as the list goes.
+    leaving: int = 20
     database_url: str = ""
     redis_url: str = ""
     #: PostgreSQL and Redis of the run's own.
@@ -32,6 +35,11 @@ class Plan:
             raise Invalid(Problem("--throwaway", "starts servers of its own: leave out --database and --redis"))
         if self.workers > 1 and not self.scaled:
             raise Invalid(Problem("--workers", "more than one needs --database and --redis, or --throwaway"))
+
+    @property
+    def leavers(self) -> Sequence[int]:
+        """Return the readers who leave after their mail was accepted."""
+        return [n for n in range(self.emails) if n * self.leaving % 100 < self.leaving][: self.suppressed]
 
     @property
     def scaled(self) -> bool:

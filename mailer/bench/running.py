@@ -122,7 +122,7 @@ class _Bench:
             await migrate.upgrade_postgresql(self.servers.database_url)
         await service.prepare()
         tenant_id = await building.write_template(service, plan.size)
-        readers = building.leavers(plan.emails, plan.suppressed)
+        readers = plan.leavers
         strangers = plan.suppressed - len(readers)
         await building.suppress_strangers(service, tenant_id, strangers, self._tell("listing who has left"))
         began = time.perf_counter()

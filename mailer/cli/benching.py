@@ -1,5 +1,6 @@
 """`mailer bench`: how fast this machine sends."""
 
+import signal
 import sys
 from dataclasses import asdict
 from typing import Annotated
@@ -31,16 +32,17 @@ def add(app: typer.Typer) -> None:
 
 def bench(
     emails: Annotated[int, typer.Option(min=1, help="How many readers get a mail.")] = 20_000,
-    size: Annotated[Size, typer.Option(help="How large the HTML of a mail is.")] = Size.SMALL,
+    size: Annotated[Size, typer.Option(help="How large a mail is, about.")] = Size.SMALL,
     dkim: Annotated[Dkim, typer.Option(help="With which kind of key mails are signed.")] = Dkim.OFF,
     workers: Annotated[int, typer.Option(min=1, max=64, help="How many workers send; one where embedded.")] = 1,
     connections: Annotated[int, typer.Option(min=1, max=500, help="How many connections a worker opens.")] = 32,
     database: Annotated[str, typer.Option(help="An empty PostgreSQL database; without it SQLite, embedded.")] = "",
     redis: Annotated[str, typer.Option(help="An empty Redis; goes with --database.")] = "",
     throwaway: Annotated[bool, typer.Option("--throwaway", help="Start PostgreSQL and Redis for this run.")] = False,
-    suppressed: Annotated[
-        int, typer.Option(min=0, help="How many people are on the suppression list, a fifth of the readers among them.")
-    ] = 0,
+    suppressed: Annotated[int, typer.Option(min=0, help="How many people are on the suppression list.")] = 0,
+    leaving: Annotated[
+        int, typer.Option(min=0, max=100, help="How many readers of a hundred are on it, as far as it goes.")
+    ] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Send personalised promotional mail to a sink on this machine, and measure it. Nothing leaves this machine."""
@@ -51,10 +53,13 @@ def bench(
         workers=workers,
         connections=connections,
         suppressed=suppressed,
+        leaving=leaving,
         database_url=database,
         redis_url=redis,
         throwaway=throwaway,
     )
+    # What a run has started ends with it, also where it is told to end before its time.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
         result = asdict(benchmark.run(plan, _Bars(bars).show))

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-import orjson
-from sqlalchemy import func, literal
+from sqlalchemy import func, literal, type_coerce
+from sqlalchemy.types import NULLTYPE
 from sqlmodel import SQLModel
 
 from mailer import counters, ids, models
@@ -61,20 +61,18 @@ COLUMNS = tuple(
     else EMAIL.c[name]
     for name in Job._fields
 )
+#: The same as the driver of PostgreSQL reads them, without SQLAlchemy's conversions, which cost twice as much as ours.
+RAW = tuple(type_coerce(column, NULLTYPE).label(name) for name, column in zip(Job._fields, COLUMNS, strict=True))
 _STREAMS = {stream.value: stream for stream in Stream}
 _OPENS = {opens.value: opens for opens in Opens}
-_PLACES = {name: Job._fields.index(name) for name in ("stream", "opens", "variables", "details", "tags")}
+_STREAM, _MEASURED = (Job._fields.index(name) for name in ("stream", "opens"))
 
 
 def job_of(record: Iterable[Any]) -> Job:
-    """Return a job from what a driver read, which knows neither our enums nor JSON."""
+    """Return a job from what the driver of PostgreSQL read, which does not know our enums."""
     values = list(record)
-    values[_PLACES["stream"]] = _STREAMS[values[_PLACES["stream"]]]
-    values[_PLACES["opens"]] = _OPENS[values[_PLACES["opens"]]]
-    for name in ("variables", "details", "tags"):
-        place = _PLACES[name]
-        if values[place] is not None:
-            values[place] = orjson.loads(values[place])
+    values[_STREAM] = _STREAMS[values[_STREAM]]
+    values[_MEASURED] = _OPENS[values[_MEASURED]]
     return Job._make(values)
 
 

@@ -46,7 +46,9 @@ MOMENT = given("now", EMAIL.c.due_at.type)
 
 def ours(which: ColumnElement[bool]) -> ColumnElement[bool]:
     """Return what a lease (`b_lease`) still holds of some emails."""
-    return and_(which, EMAIL.c.lease == given("lease", EMAIL.c.lease.type), EMAIL.c.status == Status.SENDING)
+    # Found by their ids: a plain comparison would offer PostgreSQL the index of leases, of which one holds thousands.
+    mine = func.coalesce(EMAIL.c.lease, "") == given("lease", EMAIL.c.lease.type)
+    return and_(which, mine, EMAIL.c.status == Status.SENDING)
 
 
 def may_go() -> ColumnElement[bool]:

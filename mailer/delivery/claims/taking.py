@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from mailer import ids
 from mailer.database import on_postgresql
-from mailer.delivery.claims.rows import CAMPAIGN, COLUMNS, EMAIL, LEASE, Ask, Job
+from mailer.delivery.claims.rows import CAMPAIGN, COLUMNS, EMAIL, LEASE, RAW, Ask, Job, job_of
 from mailer.models import CampaignStatus, Lease
 from mailer.status import Status
 from suppression.rules import Stream
@@ -81,7 +81,8 @@ def _frozen(campaign: Row[Any]) -> Mapping[str, object]:
 
 def _take(session: Session, due: Select[Any], ask: Ask, now: datetime, also: Mapping[str, object]) -> list[Job]:
     """Mark these as ours and return them."""
-    if on_postgresql(session):
+    raw = on_postgresql(session)
+    if raw:
         due = due.with_for_update(skip_locked=True)
     statement: ReturningUpdate[Any] = (
         update(EMAIL)
@@ -93,9 +94,9 @@ def _take(session: Session, due: Select[Any], ask: Ask, now: datetime, also: Map
             dated_at=func.coalesce(EMAIL.c.dated_at, bindparam("dated", now, type_=EMAIL.c.dated_at.type)),
             **also,
         )
-        .returning(*COLUMNS)
+        .returning(*(RAW if raw else COLUMNS))
     )
-    return [Job._make(row) for row in session.execute(statement)]
+    return [job_of(row) if raw else Job._make(row) for row in session.execute(statement)]
 
 
 def job(session: Session, email_id: str) -> Job | None:

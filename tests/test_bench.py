@@ -1,0 +1,92 @@
+"""`mailer bench` sends on the real way; how fast depends on the machine, what it counts does not."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from mailer.bench import Plan
+from mailer.bench.letters import Size, drafts, template
+from tests import servers
+from tests.servers import Postgres, Redis
+from tests.test_cli import Shell
+
+FIGURES = {"emails_per_second", "cpu_seconds_per_1000", "peak_memory_mb", "smtp_source_per_second", "ratio"}
+PLACES = "/usr/sbin:/usr/local/sbin:/usr/bin:/bin"
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    if shutil.which("smtp-sink", path=PLACES) is None:
+        servers.missing("smtp-sink (Debian's package postfix)")
+    return Shell(tmp_path)
+
+
+def sums(found: dict[str, object]) -> dict[str, object]:
+    return {name: found[name] for name in ("sent", "suppressed", "failed", "uncertain")}
+
+
+def test_embedded_it_sends_to_every_reader_who_has_not_left(shell: Shell) -> None:
+    found = shell.json("bench", "--emails", "300", "--suppressed", "500")
+    assert found.keys() >= FIGURES
+    assert all(isinstance(found[name], float) and found[name] > 0 for name in FIGURES)  # type: ignore[operator]
+    assert sums(found) == {"sent": 240, "suppressed": 60, "failed": 0, "uncertain": 0}
+    assert found["database_cpu_seconds_per_1000"] is None
+    # Its data was its own: a folder that is gone.
+    assert not (shell.folder / "data").exists()
+
+
+def test_on_given_servers_it_wants_them_empty(shell: Shell, postgres: Postgres, redis: Redis) -> None:
+    # The tests' Redis may hold bells of other tests.
+    given = ("--database", postgres.create(), "--redis", redis.url.removesuffix("/0") + "/9")
+    found = shell.json("bench", "--emails", "200", "--size", "30k", "--workers", "2", *given)
+    assert sums(found) == {"sent": 200, "suppressed": 0, "failed": 0, "uncertain": 0}
+    assert "tables of mailer" in shell.run("bench", "--emails", "200", *given, code=1).stderr
+
+
+def children(parent: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def test_what_it_started_ends_with_it(shell: Shell) -> None:
+    with shell.start("bench", "--emails", "100000") as bench:
+        until = time.monotonic() + 20
+        while not (started := children(bench.pid)):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        bench.terminate()
+        assert bench.wait(20) == 130
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--workers", "2"], "--workers"),
+        (["--database", "postgresql://nobody@127.0.0.1:1/none"], "--redis"),
+        (["--throwaway", "--database", "postgresql://nobody@127.0.0.1:1/none", "--redis", "redis://x"], "--throwaway"),
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence(shell: Shell, words: list[str], sentence: str) -> None:
+    said = shell.run("bench", *words, code=2).stderr
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", Size)
+def test_the_html_has_about_the_size_that_was_asked_for(size: Size) -> None:
+    html = template(size).parts["en"].html or ""
+    assert abs(len(html) - size.bytes) < size.bytes * 0.1
+
+
+def test_no_two_readers_are_alike() -> None:
+    made = list(drafts(0, 500))
+    assert len({draft.to[0].email for draft in made}) == 500
+    assert len({draft.variables["code"] for draft in made}) == 500
+
+
+def test_the_list_bounds_how_many_readers_leave() -> None:
+    assert len(Plan(emails=1000, suppressed=5000).leavers) == 200
+    assert len(Plan(emails=1000, suppressed=50).leavers) == 50
+    assert len(Plan(emails=1000, suppressed=5000, leaving=0).leavers) == 0
