@@ -121,6 +121,13 @@ def literal(session: Session, tenant_id: int, body: Body, now: datetime) -> Edit
     return Edition(found, None, None, body)
 
 
+def kept(session: Session, content_id: int) -> Edition:
+    """Return a stored content by its id."""
+    columns = (_content.c.id, _content.c.name, _content.c.version, _content.c.digest)
+    row = session.execute(select(*columns).where(_content.c.id == content_id)).one()
+    return Edition(row.id, row.name, row.version, _body(session, row.id, row.digest))
+
+
 def written(stream: Stream, subject: str, html: str | None, text: str | None, *, locale: str = "en") -> Body:
     """Return the content of a literal body: printed as it is, never evaluated."""
     return templates.literal(stream, Parts(subject, html or None, text or None), locale=locale)

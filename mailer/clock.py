@@ -7,14 +7,17 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import or_, select
 from sqlmodel import Session, SQLModel, col
 
-from mailer import counters, database, halts
+from mailer import campaigns, counters, database, halts
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.models import SeenHit, StoredAnswer
+from mailer.submission import Intake
 
 logger = logging.getLogger(__name__)
 
 TICK = timedelta(seconds=5)
+#: Campaigns that are due start within a second.
+SWEEP = timedelta(seconds=0.5)
 #: Of two clocks the one that holds this role ticks; it lapses, so that the other takes over.
 _HELD = timedelta(seconds=15)
 #: How long answers to repeated requests are kept (spec section 6), and marks of aggregate pixels (spec section 9).
@@ -38,7 +41,6 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     """Do what is due, if this clock holds the role; return how many emails came back or ended."""
     if not take_role(session, "clock", holder, now):
         return 0
-    counters.fold(session)
     halts.forget(session, now)
     changed = claims.recover(session, now) + claims.expire(session, now, give_up)
     answers, marks = (SQLModel.metadata.tables[str(model.__tablename__)] for model in (StoredAnswer, SeenHit))
@@ -48,11 +50,29 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     return changed
 
 
+def fold(session: Session, holder: str, now: datetime) -> bool:
+    """Add counted facts to the sums, if this clock holds the role; return whether more wait."""
+    return take_role(session, "clock", holder, now) and counters.fold(session) == counters.FOLDED
+
+
 async def run(database: Database, holder: str, give_up: timedelta) -> None:
     """Tick until cancelled; a database that is away is asked again at the next tick."""
     while True:
         try:
             await database.run(lambda session: tick(session, holder, datetime.now(UTC), give_up))
+            while await database.run(lambda session: fold(session, holder, datetime.now(UTC)), urgency=2):
+                pass
         except Exception as error:  # noqa: BLE001 - the clock outlives everything but its own process
             logger.warning("a tick of the clock failed: %s", type(error).__name__)
         await asyncio.sleep(TICK.total_seconds())
+
+
+async def sweep(database: Database, context: Intake) -> None:
+    """Start, end and complete campaigns until cancelled; of several clocks each changes what no other has at hand."""
+    while True:
+        try:
+            while await database.run(lambda session: campaigns.sweep(session, context, datetime.now(UTC)), urgency=2):
+                pass
+        except Exception as error:  # noqa: BLE001 - as in `run`
+            logger.warning("a sweep of campaigns failed: %s", type(error).__name__)
+        await asyncio.sleep(SWEEP.total_seconds())

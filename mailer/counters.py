@@ -19,7 +19,7 @@ _tally = SQLModel.metadata.tables[str(Waiting.__tablename__)]
 #: The dimension that every email belongs to.
 ALL = ("all", "")
 #: How many facts one fold adds to the sums.
-_FOLDED = 20_000
+FOLDED = 5_000
 
 
 class Key(NamedTuple):
@@ -90,7 +90,7 @@ def fold(session: Session) -> int:
     """Add waiting facts to the sums, some thousands at a time; return how many they were. One clock does it."""
     if database.on_postgresql(session):
         return int(session.execute(_FOLDING).scalar_one())
-    oldest = select(_tally.c.id).order_by(_tally.c.id).limit(_FOLDED).subquery()
+    oldest = select(_tally.c.id).order_by(_tally.c.id).limit(FOLDED).subquery()
     last = session.execute(select(func.max(oldest.c.id))).scalar_one()
     if last is None:
         return 0
@@ -117,4 +117,4 @@ _FOLDING = text("""
         DO UPDATE SET amount = counter.amount + excluded.amount
     )
     SELECT count(*) FROM taken
-""").bindparams(most=_FOLDED)
+""").bindparams(most=FOLDED)

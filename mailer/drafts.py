@@ -238,6 +238,10 @@ Mailboxes = Annotated[
     BeforeValidator(_mailboxes, json_schema_input_type=str | Mailbox | list[str | Mailbox]),
     Field(max_length=MOST_RECIPIENTS),
 ]
+ReplyTo = Annotated[Mailboxes, Field(max_length=10)]
+Headers = Annotated[
+    dict[str, Annotated[str, StringConstraints(max_length=998)]], Field(max_length=30), AfterValidator(_headers)
+]
 TopicKey = Annotated[str, AfterValidator(_topic_key)]
 TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
 Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=10)]
@@ -246,6 +250,7 @@ Subject = Annotated[str, StringConstraints(max_length=998), AfterValidator(_line
 BodyText = Annotated[str, StringConstraints(max_length=_MOST_TEXT), AfterValidator(_text)]
 TagName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 TagValue = Annotated[str, StringConstraints(max_length=100), AfterValidator(_plain)]
+Tags = Annotated[dict[TagName, TagValue], Field(max_length=10)]
 Note = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_text), AfterValidator(_stripped)]
 Names: TypeAlias = dict[Locale, Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_plain)]]
 
@@ -307,13 +312,11 @@ class RenderDraft(Composition):
     cc: Mailboxes = Field(default_factory=list)
     bcc: Mailboxes = Field(default_factory=list)
     from_: OneMailbox | None = Field(default=None, alias="from")
-    reply_to: Annotated[Mailboxes, Field(max_length=10)] = Field(default_factory=list)
+    reply_to: ReplyTo = Field(default_factory=list)
     topic: TopicKey | None = None
-    headers: Annotated[
-        dict[str, Annotated[str, StringConstraints(max_length=998)]], Field(max_length=30), AfterValidator(_headers)
-    ] = Field(default_factory=dict)
+    headers: Headers = Field(default_factory=dict)
     attachments: Annotated[list[Attachment], Field(max_length=50)] = Field(default_factory=list)
-    tags: Annotated[dict[TagName, TagValue], Field(max_length=10)] = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=dict)
     metadata: Annotated[dict[str, object], _sized(_MOST_METADATA)] = Field(default_factory=dict)
     scheduled_at: Moment | None = None
     expires_at: Moment | None = None

@@ -38,6 +38,11 @@ def new(prefix: str, now: datetime) -> str:
     return f"{prefix}_{_encode(_next(int(now.timestamp() * 1000)))}"
 
 
+def first(prefix: str, moment: datetime) -> str:
+    """Return the least id of a moment: what was made before sorts below it, what is made later above."""
+    return f"{prefix}_{_encode(int(moment.timestamp() * 1000) << 80)}"
+
+
 def to_bytes(identifier: str) -> bytes:
     """Return the 16 bytes behind an id; raises ``ValueError`` where it is none."""
     letters = identifier.rpartition("_")[2]

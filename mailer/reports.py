@@ -1,7 +1,7 @@
 """Counters -> numbers, each with its formula; no screen counts a big table."""
 
 from collections import Counter as Sums
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from mailer.counters import FACTS
 from mailer.errors import Invalid, Problem
+from mailer.models import Campaign
 from suppression.rules import Stream
 
 #: The tag by which campaigns are told apart.
@@ -18,6 +19,8 @@ CAMPAIGN = "campaign="
 _LONGEST = 3660
 _MOST_CAMPAIGNS = 200
 _SUPPRESSED = "suppressed:"
+#: What is counted where an email's way has ended, besides the suppressed ones; each email once.
+_ENDED = ("sent", "bounced", "failed", "cancelled", "expired", "uncertain")
 
 
 class Span(NamedTuple):
@@ -86,6 +89,49 @@ def report(
     )
 
 
+def campaign_sums(session: Session, campaigns: Sequence[Campaign], now: datetime) -> dict[str, Sums[str]]:
+    """Return for each of a tenant's campaigns what was counted of its emails, metric by metric."""
+    if not campaigns:
+        return {}
+    # Every column of the sums' key is named, day by day: no look at what others sent in these days.
+    first = min(campaign.created_at for campaign in campaigns).date()
+    days = [first + timedelta(days=number) for number in range((now.date() - first).days + 2)]
+    where = [
+        FACTS.c.tenant_id == campaigns[0].tenant_id,
+        FACTS.c.day.in_(days),
+        FACTS.c.stream.in_({campaign.stream.value for campaign in campaigns}),
+        FACTS.c.dimension == "campaign",
+        FACTS.c.value.in_([campaign.id for campaign in campaigns]),
+    ]
+    found = _sums(session, FACTS.c.value, where)
+    return {campaign.id: found.get(campaign.id, Sums()) for campaign in campaigns}
+
+
+def outstanding(sums: Sums[str]) -> int:
+    """Return how many emails have not come to an end: requested, less every final status."""
+    ended = sum(_reasons(sums).values()) + sum(sums[metric] for metric in _ENDED)
+    return max(0, sums["requested"] - ended)
+
+
+def campaign_report(session: Session, campaign: Campaign, now: datetime) -> Report:
+    """Return the numbers of one campaign since it was made; `held` is what no final status has yet."""
+    sums = campaign_sums(session, [campaign], now)[campaign.id]
+    held = Figure(
+        "held",
+        outstanding(sums),
+        "requested - every final status: waits until the campaign runs, for its turn, or for another try",
+    )
+    span = Span(campaign.created_at.date(), now.date())
+    return Report(span, (*_figures(sums), held), _reasons(sums), {}, {})
+
+
+def progress(sums: Sums[str]) -> dict[str, int]:
+    """Return the few numbers that say how far a campaign is; requested is the sum of the others."""
+    suppressed = sum(_reasons(sums).values())
+    ended = {metric: sums[metric] for metric in _ENDED}
+    return {"requested": sums["requested"], "held": outstanding(sums), "suppressed": suppressed, **ended}
+
+
 def totals(session: Session) -> list[tuple[str, str, int]]:
     """Return every tenant's sums together, by stream and metric, since the beginning."""
     statement = (
@@ -128,13 +174,12 @@ def _rate(part: int, whole: int) -> float | None:
 def _figures(sums: Sums[str]) -> tuple[Figure, ...]:
     """Work out every number from the sums; a formula names the figures above it."""
     suppressed = sum(_reasons(sums).values())
-    ended = sum(sums[metric] for metric in ("sent", "bounced", "failed", "cancelled", "expired", "uncertain"))
     opened = sums["opens:human"] + sums["opens:proxy"]
     tried = sums["sent"] + sums["bounced"]
     return (
         Figure("requested", sums["requested"], "emails accepted in these days, one a recipient"),
         Figure("suppressed", suppressed, "requested and not sent, because a suppression forbids it"),
-        Figure("waiting", max(0, sums["requested"] - suppressed - ended), "requested - every final status"),
+        Figure("waiting", outstanding(sums), "requested - every final status"),
         Figure("sent", sums["sent"], "the relay took it (sent_at is set)"),
         Figure("deferrals", sums["deferred"], "tries that the relay put off, all counted"),
         Figure("bounced", sums["bounced"], "the recipient's side refused it, or retries ran out"),

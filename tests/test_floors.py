@@ -25,6 +25,7 @@ FLOORS = (
     ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts"),
     ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.uncertain", "mailer.keyring"),
     ("mailer.submission", "mailer.delivery"),
+    ("mailer.campaigns",),
     ("mailer.tasks", "mailer.clock", "mailer.streams"),
     ("mailer.service",),
     ("mailer.web",),

@@ -9,6 +9,7 @@ import typer
 
 from mailer.cli import (
     benching,
+    campaigns,
     dkim,
     emails,
     keys,
@@ -60,6 +61,7 @@ def begin(
 for group in (trying, processes, sending, rendering, reporting, benching):
     group.add(app)
 app.add_typer(emails.app, name="emails")
+app.add_typer(campaigns.app, name="campaign")
 app.add_typer(uncertain.app, name="uncertain")
 app.add_typer(streams.app, name="stream")
 app.add_typer(suppressions.app, name="suppression")

@@ -38,7 +38,7 @@ def report(
         return
     parts = found.streams if len(found.streams) > 1 else {}
     rows = [
-        (figure.name, _shown(figure), *(_shown(part.figures[place]) for part in parts.values()), figure.formula)
+        (figure.name, shown(figure), *(shown(part.figures[place]) for part in parts.values()), figure.formula)
         for place, figure in enumerate(found.figures)
     ]
     title = f"{found.span.first} to {found.span.last}" + (f", {stream}" if stream else "") + (f", {tag}" if tag else "")
@@ -53,12 +53,13 @@ def _campaigns(found: Report) -> None:
     names = ("requested", "sent", "bounced", "open_rate", "unsubscribe_rate")
     rows = []
     for name, part in found.campaigns.items():
-        figures = {figure.name: _shown(figure) for figure in part.figures}
+        figures = {figure.name: shown(figure) for figure in part.figures}
         rows.append((name, *(figures[each] for each in names)))
     printing.table(("campaign", *names), rows)
 
 
-def _shown(figure: Figure) -> str:
+def shown(figure: Figure) -> str:
+    """Return a figure as people read it."""
     if figure.value is None:
         return "–"
     if figure.name.endswith(("_rate", "coverage")):

@@ -67,8 +67,8 @@ def send(
         "template": template,
         "locale": locale,
         "subject": subject,
-        "html": _body(html, "--html"),
-        "text": _body(text, "--text"),
+        "html": body_of(html, "--html"),
+        "text": body_of(text, "--text"),
         "topic": topic,
         "tags": pairs(tag, "--tag") or None,
         "scheduled_at": schedule_at,
@@ -124,7 +124,8 @@ def declared(session: Session, tenant_id: int, template: str | None) -> Content 
         return None
 
 
-def _body(given: str | None, option: str) -> str | None:
+def body_of(given: str | None, option: str) -> str | None:
+    """Return a body as it was given; `@FILE` is read."""
     if given is None or not given.startswith("@"):
         return given
     try:

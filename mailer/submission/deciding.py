@@ -41,7 +41,8 @@ _rehearsed: dict[str, None] = {}
 _KEPT = 4096
 _lock = Lock()
 _OPENS = list(Opens)
-_NOTHING_YET: Mapping[str, object] = {"attempts": 0, "tracked": False, "maybe_duplicate": False}
+#: What a new email has not been through.
+NOTHING_YET: Mapping[str, object] = {"attempts": 0, "tracked": False, "maybe_duplicate": False}
 
 
 class Person(NamedTuple):
@@ -135,14 +136,23 @@ def _check_shown(body: Body, html: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """A draft that was found to be in order, whoever gets it."""
+
+    edition: Edition
+    topic: Topic | None
+    #: The columns that all its emails share.
+    shared: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """A draft that was found to be in order."""
+    """A draft that was found to be in order, with its recipients."""
 
     tenant_id: int
     draft: Draft
     topic: Topic | None
     people: Sequence[Person]
-    #: The columns that all its emails share.
     shared: Mapping[str, object]
     details: Mapping[str, object]
 
@@ -151,19 +161,32 @@ def plan(desk: Desk, draft: Draft, urgency: Urgency) -> Plan:
     """Decide whether a draft can be accepted and what its emails share; raises with every problem at once."""
     if not desk.sender.may_send(draft.stream):
         raise Forbidden(f"the key may not send {draft.stream} mail: it lacks the scope send:{draft.stream}")
-    edition, problems = desk.edition(draft), list[Problem]()
+    edition = desk.edition(draft)
+    checked = edition.body.schema.check(draft.variables) if draft.template else []
+    people = _people(desk, draft)
+    captured = all(person.captured for person in people)
+    frame = framed(desk, draft, edition, urgency, variables=checked, captured=captured)
+    return Plan(desk.house.tenant_id, draft, frame.topic, people, frame.shared, details_of(desk, draft))
+
+
+def framed(
+    desk: Desk, draft: Draft, edition: Edition, urgency: Urgency, *, variables: Sequence[Problem], captured: bool
+) -> Frame:
+    """Decide what does not depend on who gets it; `variables` is what is wrong with these, `captured`: nothing leaves.
+
+    Raises `Invalid` with every problem at once.
+    """
+    problems: list[Problem] = []
     if edition.body.stream is not draft.stream:
         # A template names its stream: promotional content cannot be slipped through the transactional one.
         problems.append(Problem("stream", f"the template {draft.template} is {edition.body.stream}"))
-    checked = edition.body.schema.check(draft.variables) if draft.template else []
-    problems += [Problem(f"variables.{path}", message) for path, message in checked]
+    problems += [Problem(f"variables.{path}", message) for path, message in variables]
     topic = _topic(desk.house, draft, edition, problems)
     sender = _sender(desk.house, draft, problems)
     if draft.expires_at and draft.expires_at <= desk.now:
         problems.append(Problem("expires_at", "has passed already"))
-    people = _people(desk, draft)
     if draft.stream is Stream.PROMOTIONAL:
-        _check_promotional(desk, topic, people, problems)
+        _check_promotional(desk, topic, problems, captured=captured)
     if problems:
         raise Invalid(*problems)
     scheduled = draft.scheduled_at if draft.scheduled_at and draft.scheduled_at > desk.now else None
@@ -188,9 +211,9 @@ def plan(desk: Desk, draft: Draft, urgency: Urgency) -> Plan:
         "tags": draft.tags or None,
         "metadata": draft.metadata or None,
         "opens": min(desk.house.opens[draft.stream], asked, key=_OPENS.index),
-        **_NOTHING_YET,
+        **NOTHING_YET,
     }
-    return Plan(desk.house.tenant_id, draft, topic, people, shared, _details(desk, draft))
+    return Frame(edition, topic, shared)
 
 
 def _topic(house: House, draft: Draft, edition: Edition, problems: list[Problem]) -> Topic | None:
@@ -226,13 +249,13 @@ def _sender(house: House, draft: Draft, problems: list[Problem]) -> tuple[str, s
     return known[0], draft.from_.name or known[1]
 
 
-def _check_promotional(desk: Desk, topic: Topic | None, people: Sequence[Person], problems: list[Problem]) -> None:
+def _check_promotional(desk: Desk, topic: Topic | None, problems: list[Problem], *, captured: bool) -> None:
     if topic is None and not any(problem.path == "topic" for problem in problems):
         problems.append(Problem("topic", "is required: promotional mail belongs to a topic that people can leave"))
     if not desk.house.postal_address:
         way = "set MAILER_POSTAL_ADDRESS" if desk.house.own_setting else "give the tenant one"
         problems.append(Problem("stream", f"promotional mail must show the sender's postal address: {way}"))
-    if not all(person.captured for person in people) and _lacks_https(desk.context.settings):
+    if not captured and _lacks_https(desk.context.settings):
         sentence = "promotional mail to a real relay needs links by https: set MAILER_PUBLIC_URL to an https address"
         problems.append(Problem("stream", sentence))
 
@@ -247,15 +270,18 @@ def _lacks_https(settings: Settings) -> bool:
 def _people(desk: Desk, draft: Draft) -> list[Person]:
     """Return each recipient once, however often the request names them."""
     found: dict[str, Person] = {}
-    fingerprints, tenant_id = desk.context.fingerprints, desk.house.tenant_id
-    allowed = _allowed(desk.context.settings.only_to)
     for mailbox in (*draft.to, *draft.cc, *draft.bcc):
-        who = address.parse(mailbox.email)
-        if who.canonical not in found:
-            captured = desk.sender.captures or (allowed is not None and not allowed.fullmatch(who.canonical))
-            prints = fingerprints.all_of(tenant_id, who.canonical)
-            found[who.canonical] = Person(who, mailbox.name, prints, captured)
+        person = person_of(desk, mailbox.email, mailbox.name)
+        found.setdefault(person.address.canonical, person)
     return list(found.values())
+
+
+def person_of(desk: Desk, email: str | address.Address, name: str) -> Person:
+    """Return a recipient as suppressions know them, and whether their mail only goes to the inbox."""
+    who = address.parse(email) if isinstance(email, str) else email
+    allowed = _allowed(desk.context.settings.only_to)
+    captured = desk.sender.captures or (allowed is not None and not allowed.fullmatch(who.canonical))
+    return Person(who, name, desk.context.fingerprints.all_of(desk.house.tenant_id, who.canonical), captured)
 
 
 @lru_cache(maxsize=8)
@@ -265,7 +291,7 @@ def _allowed(patterns: str) -> re.Pattern[str] | None:
     return re.compile("|".join(map(fnmatch.translate, wanted))) if wanted else None
 
 
-def _details(desk: Desk, draft: Draft) -> dict[str, object]:
+def details_of(desk: Desk, draft: Draft) -> dict[str, object]:
     """Return what few emails have; nobody in bcc is ever part of it."""
     details: dict[str, object] = {}
     if draft.reply_to:

@@ -8,8 +8,9 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from mailer import drafts
+from mailer.campaigns import drafts as campaign_drafts
 from mailer.models import Scope
-from mailer.web.api import keeping, operating, queries, sending, shapes, showing, suppressing
+from mailer.web.api import campaigning, keeping, operating, queries, sending, shapes, showing, suppressing
 from mailer.web.api.calls import Answer, Call
 
 Handler = Callable[[Call], Awaitable[Answer | Response]]
@@ -40,6 +41,8 @@ class Endpoint:
     once: bool = False
     #: Asks for the key in the transaction that writes (`Call.sender`), so that at the door a recent look will do.
     asks_key_again: bool = False
+    #: The other types of body that it takes, of any length: the handler reads them from the wire.
+    streamed: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -51,6 +54,96 @@ class Endpoint:
         """Return what a generated client calls it."""
         return f"{self.handler.__module__.rpartition('.')[2]}_{getattr(self.handler, '__name__', '')}"
 
+
+_CAMPAIGNS = frozenset({Scope.CAMPAIGNS})
+_CAMPAIGN = "/v1/campaigns/{id}"
+
+
+def _step(name: str, handler: Handler, body: type[BaseModel] | None = None, *, required: bool = True) -> Endpoint:
+    """Return the endpoint that leads a campaign on."""
+    return Endpoint(
+        method="POST",
+        path=f"{_CAMPAIGN}/{name}",
+        scopes=_CAMPAIGNS,
+        handler=handler,
+        body=body,
+        body_required=required,
+        answers=(shapes.CampaignView,),
+        once=True,
+    )
+
+
+_OF_CAMPAIGNS = (
+    Endpoint(
+        method="POST",
+        path="/v1/campaigns",
+        scopes=_CAMPAIGNS,
+        handler=campaigning.create,
+        body=campaign_drafts.CampaignDraft,
+        answers=(shapes.CampaignView,),
+        status=HTTPStatus.CREATED,
+        once=True,
+    ),
+    Endpoint(
+        method="GET",
+        path="/v1/campaigns",
+        scopes=_CAMPAIGNS,
+        handler=campaigning.listing,
+        query=queries.CampaignQuery,
+        answers=(shapes.CampaignPage,),
+    ),
+    Endpoint(method="GET", path=_CAMPAIGN, scopes=_CAMPAIGNS, handler=campaigning.show, answers=(shapes.CampaignView,)),
+    Endpoint(
+        method="PATCH",
+        path=_CAMPAIGN,
+        scopes=_CAMPAIGNS,
+        handler=campaigning.change,
+        body=campaign_drafts.CampaignChange,
+        answers=(shapes.CampaignView,),
+    ),
+    Endpoint(
+        method="DELETE", path=_CAMPAIGN, scopes=_CAMPAIGNS, handler=campaigning.delete, answers=(shapes.DeletedView,)
+    ),
+    Endpoint(
+        method="POST",
+        path=f"{_CAMPAIGN}/recipients",
+        scopes=_CAMPAIGNS,
+        handler=campaigning.add,
+        body=campaign_drafts.Recipients,
+        streamed=("application/x-ndjson", "text/csv"),
+        answers=(shapes.AddedRecipientsView,),
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_CAMPAIGN}/recipients",
+        scopes=_CAMPAIGNS,
+        handler=campaigning.recipients,
+        query=queries.RecipientQuery,
+        answers=(shapes.EmailPage,),
+    ),
+    _step("start", campaigning.start),
+    _step("schedule", campaigning.schedule, campaign_drafts.Timing),
+    _step("pause", campaigning.pause, campaign_drafts.Pausing, required=False),
+    _step("resume", campaigning.resume),
+    _step("cancel", campaigning.cancel),
+    Endpoint(
+        method="POST",
+        path=f"{_CAMPAIGN}/test",
+        scopes=_CAMPAIGNS,
+        handler=campaigning.test,
+        body=campaign_drafts.Trial,
+        answers=(shapes.BatchView,),
+        status=HTTPStatus.ACCEPTED,
+        once=True,
+    ),
+    Endpoint(
+        method="GET",
+        path=f"{_CAMPAIGN}/report",
+        scopes=_CAMPAIGNS,
+        handler=campaigning.report,
+        answers=(shapes.CampaignReportView,),
+    ),
+)
 
 #: Of two paths that fit, the first is taken.
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -202,4 +295,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         query=queries.LiftQuery,
         answers=(shapes.SuppressionView,),
     ),
+    *_OF_CAMPAIGNS,
 )

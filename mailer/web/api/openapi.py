@@ -76,7 +76,10 @@ def _operation(endpoint: Endpoint, refs: _Refs) -> _Json:
         schema = refs[endpoint.body, "validation"]
         operation["requestBody"] = {
             "required": endpoint.body_required,
-            "content": {"application/json": {"schema": schema}},
+            "content": {
+                "application/json": {"schema": schema},
+                **{kind: {"schema": {"type": "string"}} for kind in endpoint.streamed},
+            },
         }
     return operation
 

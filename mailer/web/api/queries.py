@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from mailer import ids
 from mailer.drafts import Address, Note, TopicKey, wrong
+from mailer.models import CampaignStatus
 from mailer.status import Status
 from suppression.rules import Reason, Stream
 
@@ -63,6 +64,19 @@ class EmailQuery(Paged):
     campaign_id: Annotated[str, Field(max_length=40)] | None = None
     topic: TopicKey | None = None
     tag: Tag | None = None
+
+
+class CampaignQuery(Paged):
+    """Which campaigns are asked for."""
+
+    status: CampaignStatus | None = None
+
+
+class RecipientQuery(Paged):
+    """Which recipients of a campaign are asked for."""
+
+    after: Annotated[Cursor, AfterValidator(_email_cursor)] | None = None
+    status: Status | None = None
 
 
 class SuppressionQuery(Paged):

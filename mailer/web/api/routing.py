@@ -109,6 +109,6 @@ class _Resource:
         except MailerError:
             await drain(request, keep=0, limit=MOST_DRAINED, patience=_PATIENCE)
             raise
-        raw = b"" if method in _WITHOUT_BODY else await body_of(request)
+        raw = b"" if method in _WITHOUT_BODY or endpoint.streamed else await body_of(request)
         told = await endpoint.handler(Call(service, request, key, now, gathering, raw))
         return told.response() if isinstance(told, Answer) else told

@@ -1,16 +1,13 @@
-"""Sending: one mail, many mails, a look at one; each request with an `Idempotency-Key` is done once."""
+"""Sending: one mail, many mails, a look at one."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
-import orjson
 from sqlmodel import Session, col, select
 from starlette.responses import Response
 
-from mailer import answers, catalogue, drafts, emails, submission
-from mailer.answers import Asked, Begun, Fresh, Replay
+from mailer import catalogue, drafts, emails, submission
 from mailer.catalogue import Look
 from mailer.compose.letter import Sender, TopicInfo
 from mailer.compose.templates import Content
@@ -23,29 +20,16 @@ from mailer.submission import Accepted, Placed, Refused
 from mailer.web import problems
 from mailer.web.api.calls import BULK, NO_STORE, URGENT, USUAL, Answer, Call
 from mailer.web.api.gathering import Single, Told
+from mailer.web.api.once import Work, asked_by, once
 from mailer.web.api.suppressing import entry_view
 from suppression.rules import Stream
-
-_KEY = "Idempotency-Key"
-_LONGEST_KEY = 256
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What a request does: the verb in its transaction, its answer, and whom to ring afterwards."""
-
-    verb: Callable[[Session], Sequence[Accepted | Refused]]
-    told: Callable[[Sequence[Accepted | Refused]], Answer]
-    urgency: int
-    #: Where it has an Idempotency-Key.
-    asked: Asked | None
 
 
 async def send(call: Call) -> Answer | Response:
     """Accept one mail."""
     data = call.json()
     draft = drafts.parse(Draft, data)
-    asked = _asked(call)
+    asked = asked_by(call)
 
     def answered(accepted: Accepted) -> Told:
         return Told(HTTPStatus.ACCEPTED, Answer(_told(accepted, data)).body)
@@ -60,7 +44,8 @@ async def send(call: Call) -> Answer | Response:
     def alone(results: Sequence[Accepted | Refused]) -> Answer:
         return Answer(_told(results[0], data), HTTPStatus.ACCEPTED)
 
-    return await _once(call, _Work(verb, alone, URGENT if draft.stream is Stream.TRANSACTIONAL else USUAL, asked))
+    urgency = URGENT if draft.stream is Stream.TRANSACTIONAL else USUAL
+    return await once(call, Work(verb, alone, _rung, urgency), asked)
 
 
 async def send_batch(call: Call) -> Answer | Response:
@@ -77,7 +62,7 @@ async def send_batch(call: Call) -> Answer | Response:
         data = [_told(result, item) for result, item in zip(results, items, strict=True)]
         return Answer({"data": data}, HTTPStatus.ACCEPTED)
 
-    return await _once(call, _Work(verb, told, BULK, _asked(call)))
+    return await once(call, Work(verb, told, _rung, BULK), asked_by(call))
 
 
 def _items(data: object) -> list[object]:
@@ -119,79 +104,13 @@ def _placed(placed: Placed) -> dict[str, object]:
     return told
 
 
-def _asked(call: Call) -> Asked | None:
-    """Return by what a request is known that must be done once; raises `Invalid` where its key is too long."""
-    key = call.request.headers.get(_KEY)
-    if key is None:
-        return None
-    if not 1 <= len(key) <= _LONGEST_KEY:
-        raise Invalid(Problem(_KEY, f"must have 1 to {_LONGEST_KEY} characters"))
-    return Asked.of(call.tenant_id, f"POST {call.request.scope['path']}", key, call.raw)
-
-
-async def _once(call: Call, work: _Work) -> Answer | Response:
-    """Do the work, or repeat the answer that was given to the same request before."""
-    asked = work.asked
-    if asked is None:
-        results = await call.run(work.verb, urgency=work.urgency)
-        _ring(call, results)
-        return work.told(results)
-
-    def begin(session: Session) -> Begun:
-        call.sender(session)
-        return answers.begin(session, asked, call.now)
-
-    begun = await call.run(begin, urgency=work.urgency)
-    if isinstance(begun, Replay):
-        return _replayed(begun)
-    return await _first_time(call, work, begun)
-
-
-async def _first_time(call: Call, work: _Work, fresh: Fresh) -> Answer:
-    def verb(session: Session) -> tuple[Sequence[Accepted | Refused], Answer]:
-        results = work.verb(session)
-        answer = work.told(results)
-        # The emails and their answer are one commit: no crash leaves one without the other.
-        answers.finish(session, fresh, answer.status, answer.body)
-        return results, answer
-
-    try:
-        results, answer = await call.run(verb, urgency=work.urgency)
-    except Exception as error:
-        await _settle(call, fresh, error)
-        raise
-    _ring(call, results)
-    return answer
-
-
-async def _settle(call: Call, fresh: Fresh, error: Exception) -> None:
-    """Keep the answer to a request that can never be accepted; forget what may go better another time."""
-    status = problems.status_of(error)
-    if status is HTTPStatus.UNPROCESSABLE_ENTITY:
-        body = orjson.dumps(problems.describe(error))
-        await call.run(lambda session: answers.finish(session, fresh, status, body))
-        return
-    try:
-        await call.run(lambda session: answers.forget(session, fresh))
-    except Exception:  # noqa: BLE001 - the database is away: the key is free again after five minutes
-        return
-
-
-def _replayed(replay: Replay) -> Response:
-    kind = "application/json" if replay.status_code < HTTPStatus.BAD_REQUEST else problems.MEDIA_TYPE
-    headers = {**NO_STORE, "Idempotency-Replayed": "true"}
-    return Response(replay.body, replay.status_code, headers=headers, media_type=kind)
-
-
-def _ring(call: Call, results: Iterable[Accepted | Refused]) -> None:
-    """Ring for what can go now; what is scheduled is found when it is due."""
-    waiting = {
+def _rung(results: Iterable[Accepted | Refused]) -> set[Stream]:
+    """Return whom to ring for what can go now; what is scheduled is found when it is due."""
+    return {
         result.stream
         for result in results
         if isinstance(result, Accepted) and any(placed.status is Status.QUEUED for placed in result.emails)
     }
-    for stream in sorted(waiting):
-        call.service.ring(stream)
 
 
 async def cancel(call: Call) -> Answer:

@@ -1,0 +1,35 @@
+"""Campaigns: one template to many people on one topic; each recipient is a row from the moment of adding."""
+
+from mailer.campaigns.adding import CHUNK, Added, add_recipients, wanted
+from mailer.campaigns.planning import Page, create, delete, described, get, listing, recipients, update
+from mailer.campaigns.reading import Format, Recipient, Refusal
+from mailer.campaigns.steering import cancel, pause, resume, schedule, start, test
+from mailer.campaigns.streaming import Upload, add
+from mailer.campaigns.sweeping import sweep
+
+__all__ = [
+    "CHUNK",
+    "Added",
+    "Format",
+    "Page",
+    "Recipient",
+    "Refusal",
+    "Upload",
+    "add",
+    "add_recipients",
+    "cancel",
+    "create",
+    "delete",
+    "described",
+    "get",
+    "listing",
+    "pause",
+    "recipients",
+    "resume",
+    "schedule",
+    "start",
+    "sweep",
+    "test",
+    "update",
+    "wanted",
+]
