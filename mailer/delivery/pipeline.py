@@ -256,7 +256,7 @@ class Pipeline:
         return None
 
     def _park(self, state: _State, line: Line, job: Job) -> None:
-        lane = (line.relay.name, job.provider)
+        lane = (line.name, job.provider)
         if lane in state.parked:
             state.parked[lane].append(job)
             return
@@ -304,7 +304,7 @@ class Pipeline:
 
     async def done(self, line: Line, job: Job, outcome: Outcome | None) -> None:
         """Hear what became of an admitted mail, and judge its relay by it; None: it was not tried."""
-        connections, relay = self.connections, line.relay.name
+        connections, relay = self.connections, line.name
         connections.release(line, job, used=outcome is not None)
         if outcome is None:
             return

@@ -595,7 +595,7 @@ async def test_an_intent_of_mail_that_an_opt_out_could_not_see_is_not_committed_
     await left.wait()
     worker, [job] = await claimed(postgresql)
     sending = asyncio.create_task(send(Step(intent=job), worker))
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(intended.wait(), 10)
     leave_now.set()
     await asyncio.sleep(0.1)
     send_now.set()
