@@ -32,7 +32,7 @@ def claim(session: Session, ask: Ask, now: datetime) -> list[Job]:
             wanted = {"b_urgency": urgency, "b_limit": ask.limit - len(jobs)}
             jobs += _take(session, {**asked, **wanted}, campaign=False)
     if len(ask.urgencies) > 1:
-        for campaign in session.execute(_running(ask.stream, now).order_by(func.random())).all():
+        for campaign in session.execute(_running(ask.stream, now, ask.captured).order_by(func.random())).all():
             if len(jobs) < ask.limit:
                 frozen = {f"b_{name}": getattr(campaign, name) for name in _FROZEN}
                 wanted = {"b_campaign": campaign.id, "b_limit": ask.limit - len(jobs)}
@@ -77,9 +77,11 @@ def _held() -> Select[Any]:
     )
 
 
-def _running(stream: Stream, now: datetime) -> Select[Any]:
+def _running(stream: Stream, now: datetime, captured: bool | None) -> Select[Any]:
     """Return the campaigns that run and have somebody left."""
     left = exists().where(EMAIL.c.campaign_id == CAMPAIGN.c.id, EMAIL.c.held, EMAIL.c.due_at <= now)
+    if captured is not None:
+        left = left.where(EMAIL.c.captured == captured)
     return select(CAMPAIGN).where(CAMPAIGN.c.status == CampaignStatus.RUNNING, CAMPAIGN.c.stream == stream, left)
 
 
@@ -117,21 +119,21 @@ def job(session: Session, email_id: str) -> Job | None:
     return Job._make(row) if row is not None else None
 
 
-def oldest_due(session: Session, stream: Stream, now: datetime) -> datetime | None:
+def oldest_due(session: Session, stream: Stream, now: datetime, captured: bool | None = None) -> datetime | None:
     """Return since when the oldest email that could be claimed now has been due; None where nothing is."""
     found: list[datetime] = []
     oldest = _due().with_only_columns(EMAIL.c.due_at)
     for urgency in (0, 1, 2):
-        asked = {**_asked(stream, None, now), "b_urgency": urgency, "b_limit": 1}
+        asked = {**_asked(stream, captured, now), "b_urgency": urgency, "b_limit": 1}
         found += session.execute(oldest, asked).scalars().all()
     return min(found, default=None)
 
 
-def due(session: Session, stream: Stream, now: datetime) -> bool:
-    """Return whether anything of a stream could be claimed now."""
-    if oldest_due(session, stream, now) is not None:
+def due(session: Session, stream: Stream, now: datetime, captured: bool | None = None) -> bool:
+    """Return whether anything of a stream could be claimed now; `captured` as in `Ask`."""
+    if oldest_due(session, stream, now, captured) is not None:
         return True
-    return session.execute(_running(stream, now).limit(1)).first() is not None
+    return session.execute(_running(stream, now, captured).limit(1)).first() is not None
 
 
 def open_lease(session: Session, stream: Stream, holder: str, now: datetime) -> str:
