@@ -1,5 +1,6 @@
 """Taking mail: what is due, urgent first, then campaigns, under a lease that lives while it is beaten."""
 
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -26,16 +27,16 @@ def claim(session: Session, ask: Ask, now: datetime) -> list[Job]:
     if not beat(session, ask.lease, now):
         # Voided while the worker slept: nobody would take back what is claimed under a lease that is gone.
         return jobs
-    asked = {**_asked(ask.stream, ask.captured, now), "b_lease": ask.lease}
-    for urgency in ask.urgencies:
+    asked: dict[str, object] = {"b_now": now, "b_lease": ask.lease}
+    for due in _asked(ask.stream, ask.captured, ask.urgencies, now):
         if len(jobs) < ask.limit:
-            wanted = {"b_urgency": urgency, "b_limit": ask.limit - len(jobs)}
-            jobs += _take(session, {**asked, **wanted}, campaign=False)
+            jobs += _take(session, {**asked, **due, "b_limit": ask.limit - len(jobs)}, campaign=False)
     if len(ask.urgencies) > 1:
         for campaign in session.execute(_running(ask.stream, now, ask.captured).order_by(func.random())).all():
             if len(jobs) < ask.limit:
                 frozen = {f"b_{name}": getattr(campaign, name) for name in _FROZEN}
                 wanted = {"b_campaign": campaign.id, "b_limit": ask.limit - len(jobs)}
+                wanted["b_captured"] = _routes(ask.captured)
                 jobs += _take(session, {**asked, **frozen, **wanted}, campaign=True)
     return sorted(jobs, key=lambda job: (job.urgency, job.due_at, job.id))
 
@@ -44,8 +45,17 @@ def claim(session: Session, ask: Ask, now: datetime) -> list[Job]:
 _FROZEN = ("content_id", "template", "from_address", "from_name", "opens", "expires_at")
 
 
-def _asked(stream: Stream, captured: bool | None, now: datetime) -> dict[str, object]:
-    return {"b_stream": stream, "b_captured": [True, False] if captured is None else [captured], "b_now": now}
+def _routes(captured: bool | None) -> list[bool]:
+    return [False, True] if captured is None else [captured]
+
+
+def _asked(
+    stream: Stream, captured: bool | None, urgencies: Sequence[int], now: datetime
+) -> Iterator[dict[str, object]]:
+    """Return what to ask one after the other: each is a walk along the index, both routes at once would be a sort."""
+    for urgency in urgencies:
+        for route in _routes(captured):
+            yield {"b_stream": stream, "b_captured": route, "b_urgency": urgency, "b_now": now}
 
 
 def _due() -> Select[Any]:
@@ -53,7 +63,7 @@ def _due() -> Select[Any]:
         select(EMAIL.c.id)
         .where(
             EMAIL.c.stream == given("stream", EMAIL.c.stream.type),
-            EMAIL.c.captured.in_(bindparam("b_captured", expanding=True)),
+            EMAIL.c.captured == given("captured", EMAIL.c.captured.type),
             EMAIL.c.urgency == given("urgency", EMAIL.c.urgency.type),
             EMAIL.c.waiting,
             EMAIL.c.due_at <= MOMENT,
@@ -123,9 +133,8 @@ def oldest_due(session: Session, stream: Stream, now: datetime, captured: bool |
     """Return since when the oldest email that could be claimed now has been due; None where nothing is."""
     found: list[datetime] = []
     oldest = _due().with_only_columns(EMAIL.c.due_at)
-    for urgency in (0, 1, 2):
-        asked = {**_asked(stream, captured, now), "b_urgency": urgency, "b_limit": 1}
-        found += session.execute(oldest, asked).scalars().all()
+    for asked in _asked(stream, captured, (0, 1, 2), now):
+        found += session.execute(oldest, {**asked, "b_limit": 1}).scalars().all()
     return min(found, default=None)
 
 
