@@ -30,6 +30,13 @@ class GroupLimits(NamedTuple):
     per_day: int | None = None
 
 
+#: Amazon SES sets its own Message-ID and Date and adds a Feedback-ID; Postmark sets its own Message-ID.
+_REWRITTEN = {
+    "ses": frozenset({"message-id", "date", "feedback-id"}),
+    "postmark": frozenset({"message-id"}),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relay:
     """One server that takes our mail; a limit that is None does not exist."""
@@ -67,6 +74,11 @@ class Relay:
     def captures(self) -> bool:
         """Return whether this is the built-in inbox, which sends nothing."""
         return self.scheme == "inbox"
+
+    @property
+    def rewritten(self) -> frozenset[str]:
+        """Return the headers, in lower case, that its provider changes: a signature must not cover them."""
+        return _REWRITTEN.get(self.provider or "", frozenset())
 
     @property
     def name(self) -> str:

@@ -108,12 +108,20 @@ class Signer:
         return NAME, value + "\r\n ".join(lines)
 
 
-def signatures(signers: Sequence[Signer], headers: Sequence[Line], body: bytes, at: datetime) -> list[Line]:
+def signatures(
+    signers: Sequence[Signer],
+    headers: Sequence[Line],
+    body: bytes,
+    at: datetime,
+    *,
+    rewritten: frozenset[str] = frozenset(),
+) -> list[Line]:
     """Return the DKIM-Signature lines to put in front of these, RSA before ed25519.
 
-    The body has CRLF line ends and is not dot-stuffed: the bytes that arrive. No l=, no z= (R8.2).
+    The body has CRLF line ends and is not dot-stuffed: the bytes that arrive. No l=, no z= (R8.2). `rewritten` are the
+    headers (in lower case) that the relay changes on the way: signed, they would spoil the signature.
     """
-    layout = _layout(tuple([name for name, _ in headers]))
+    layout = _layout(tuple([name for name, _ in headers]), rewritten)
     block = _block(headers, layout.places)
     hashed = _base64(hashlib.sha256(relaxed_body(body)).digest())
     stamp = f"t={int(at.timestamp())};{layout.listed};\r\n bh={hashed}"
@@ -150,10 +158,12 @@ class _Layout(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def _layout(names: tuple[str, ...]) -> _Layout:
-    found: dict[str, list[int]] = {name: [] for name in ALWAYS}
+def _layout(names: tuple[str, ...], rewritten: frozenset[str]) -> _Layout:
+    found: dict[str, list[int]] = {name: [] for name in ALWAYS if name not in rewritten}
     for place, name in enumerate(names):
         lowered = name.lower()
+        if lowered in rewritten:
+            continue
         if lowered in found or lowered in WHERE_PRESENT or lowered.startswith(PREFIXES):
             found.setdefault(lowered, []).append(place)
     # Of several of one name, verifiers take the lowest first (RFC 6376 section 5.4.2).

@@ -145,11 +145,16 @@ class Letter:
     needs_smtputf8: bool
     html_size: int
 
-    def signed(self, signers: Sequence[Signer], at: datetime) -> "Letter":
-        """Return the letter with a DKIM signature of each signer in front; sign last, of the bytes that go out."""
+    def signed(self, signers: Sequence[Signer], at: datetime, *, rewritten: frozenset[str] = frozenset()) -> "Letter":
+        """Return the letter with a DKIM signature of each signer in front; sign last, of the bytes that go out.
+
+        `rewritten` are the headers (in lower case) that the relay changes on the way.
+        """
         if not signers:
             return self
-        return replace(self, headers=(*dkim.signatures(signers, self.headers, self.body, at), *self.headers))
+        return replace(
+            self, headers=(*dkim.signatures(signers, self.headers, self.body, at, rewritten=rewritten), *self.headers)
+        )
 
     def to_bytes(self) -> bytes:
         """Return the whole mail."""

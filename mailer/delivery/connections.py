@@ -11,6 +11,7 @@ from mailer.delivery.limits import GroupQuota, Limits, Quota
 from mailer.delivery.lines import Line, Lines
 from mailer.delivery.relay import RelayAway
 from mailer.delivery.wire import Wire
+from mailer.halts import PROBE
 from mailer.relays import Relay
 
 logger = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Connections:
             raise _Busy(relay, wait)
         began = datetime.now(UTC)
         try:
-            return await self._connect(relay)
+            return await self._opened(relay)
         except RelayAway as away:
             await self.limits.disconnect(wanted)
             await self.breaker.failed(relay.name, str(away), began)
@@ -96,6 +97,16 @@ class Connections:
         except BaseException:
             await self.limits.disconnect(wanted)
             raise
+
+    async def _opened(self, relay: Relay) -> Wire:
+        if not self.breaker.probes(relay.name):
+            return await self._connect(relay)
+        try:
+            # Another worker may probe after that time: two at once would be no probe.
+            async with asyncio.timeout(PROBE.total_seconds()):
+                return await self._connect(relay)
+        except TimeoutError:
+            raise RelayAway(relay, "it did not answer in time") from None
 
     def usable(self, line: Line) -> bool:
         """Return whether a connection should go on: its relay works, and no other worker waits for its place."""

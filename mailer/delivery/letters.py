@@ -120,8 +120,10 @@ class Letterbox:
             if files := _files(job):
                 shelf.files[job.id] = _read_files(session, job.tenant_id, files)
 
-    def compose(self, job: Job, *, signed: bool = True) -> Ready:
-        """Return the mail of one claimed row, signed with the tenant's keys unless the relay signs.
+    def compose(self, job: Job, *, rewritten: frozenset[str] | None = frozenset()) -> Ready:
+        """Return the mail of one claimed row, signed with the tenant's keys but for what the relay rewrites.
+
+        None: the relay signs, and we do not.
 
         Raises `MailerError` where it cannot be made.
         """
@@ -129,9 +131,9 @@ class Letterbox:
             raise MailerError("the address was erased")
         pixel = self._pixel(job)
         written = letter.compose(self._order(job, pixel))
-        if signed:
+        if rewritten is not None:
             # By the present moment: verifiers refuse a signature from their future, and the mail's date may be old.
-            written = written.signed(self._signers(job), datetime.now(UTC))
+            written = written.signed(self._signers(job), datetime.now(UTC), rewritten=rewritten)
         self._shelf.files.pop(job.id, None)
         self._shelf.choices.pop(job.id, None)
         return Ready(

@@ -49,8 +49,11 @@ class Letters(Protocol):
     async def prepare(self, jobs: Sequence[Job]) -> None:
         """Fetch what composing these needs (content, tenants, choices), in a few queries for all."""
 
-    def compose(self, job: Job, *, signed: bool) -> Ready:
-        """Return the mail of one row; raises `MailerError` where it cannot be made."""
+    def compose(self, job: Job, *, rewritten: frozenset[str] | None) -> Ready:
+        """Return the mail of one row, signed but for what the relay rewrites (None: not signed).
+
+        Raises `MailerError` where it cannot be made.
+        """
 
 
 class Route(NamedTuple):
@@ -317,7 +320,7 @@ class Pipeline:
 
     def compose(self, line: Line, job: Job) -> Ready:
         """Return the mail of a row; raises `MailerError` where it cannot be made."""
-        return self._letters.compose(job, signed=line.relay.dkim)
+        return self._letters.compose(job, rewritten=line.relay.rewritten if line.relay.dkim else None)
 
     async def commit(self, step: Step) -> None:
         """Have one step committed together with those of the other connections."""

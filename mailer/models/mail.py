@@ -56,7 +56,7 @@ class Email(SQLModel, table=True):
         # The queue: what a claim walks through, in the order in which it goes out.
         Index("email_work", "stream", "captured", "urgency", "due_at", **_where("waiting")),
         # A campaign's mail that is not in the queue yet.
-        Index("email_held", "campaign_id", "due_at", **_where("held")),
+        Index("email_held", "campaign_id", "captured", "due_at", **_where("held")),
         Index(
             "email_lease", "lease", sqlite_where=text("lease IS NOT NULL"), postgresql_where=text("lease IS NOT NULL")
         ),

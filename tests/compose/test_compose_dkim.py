@@ -20,6 +20,7 @@ from mailer.compose.dkim import ALWAYS, ED25519, NAME, RSA, Signer, relaxed_body
 from mailer.compose.headers import Line, serialized
 from mailer.compose.letter import Promotional, Recipient, Sender, Transactional, compose
 from mailer.compose.mime import Attachment
+from mailer.relays import parse_relay
 
 if TYPE_CHECKING:
     from tests.compose.conftest import Make
@@ -350,6 +351,17 @@ def test_a_changed_body_or_header_fails(raw: bytes) -> None:
     assert verified(raw + b"One more line.\r\n") == [False, False]
     assert verified(raw.replace(b"Ann Example", b"Eve Example")) == [False, False]
     assert verified(raw.replace(b"auto-generated", b"no")) == [False, False]
+
+
+def test_what_a_provider_rewrites_is_not_signed(make: "Make", promotional: Promotional) -> None:
+    rewritten = parse_relay("smtp://smtp.ses.example?provider=ses", "X").rewritten
+    letter = compose(make(purpose=promotional)).signed(BOTH, AT, rewritten=rewritten)
+    raw = letter.to_bytes()
+    changed = re.sub(rb"\r\nMessage-ID: [^\r]+", b"\r\nMessage-ID: <0102@email.ses.example>", raw)
+    changed = re.sub(rb"\r\nDate: [^\r]+", b"\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000", changed)
+    assert changed != raw
+    assert verified(b"Feedback-ID: 1.eu-west-1.abc:AmazonSES\r\n" + changed) == [True, True]
+    assert verified(changed.replace(b"\r\nSubject:", b"\r\nSubject: Not")) == [False, False]
 
 
 def test_a_letter_without_signers_stays_as_it_is(make: "Make") -> None:

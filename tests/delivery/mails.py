@@ -179,7 +179,7 @@ class Letters:
     async def prepare(self, jobs: Sequence[Job]) -> None:
         """Nothing is needed."""
 
-    def compose(self, job: Job, *, signed: bool = True) -> Ready:
+    def compose(self, job: Job, *, rewritten: frozenset[str] | None = None) -> Ready:
         """Return a mail with the row's id and first date."""
         if (error := self.broken.get(job.address or "")) is not None:
             raise error

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, bindparam, exists, func, select, update
+from sqlalchemy import Integer, Select, exists, func, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session
 
@@ -33,11 +33,11 @@ def claim(session: Session, ask: Ask, now: datetime) -> list[Job]:
             jobs += _take(session, {**asked, **due, "b_limit": ask.limit - len(jobs)}, campaign=False)
     if len(ask.urgencies) > 1:
         for campaign in session.execute(_running(ask.stream, now, ask.captured).order_by(func.random())).all():
-            if len(jobs) < ask.limit:
-                frozen = {f"b_{name}": getattr(campaign, name) for name in _FROZEN}
-                wanted = {"b_campaign": campaign.id, "b_limit": ask.limit - len(jobs)}
-                wanted["b_captured"] = _routes(ask.captured)
-                jobs += _take(session, {**asked, **frozen, **wanted}, campaign=True)
+            frozen = {f"b_{name}": getattr(campaign, name) for name in _FROZEN}
+            for route in _routes(ask.captured):
+                if len(jobs) < ask.limit:
+                    wanted = {"b_campaign": campaign.id, "b_captured": route, "b_limit": ask.limit - len(jobs)}
+                    jobs += _take(session, {**asked, **frozen, **wanted}, campaign=True)
     return sorted(jobs, key=lambda job: (job.urgency, job.due_at, job.id))
 
 
@@ -78,7 +78,7 @@ def _held() -> Select[Any]:
         select(EMAIL.c.id)
         .where(
             EMAIL.c.campaign_id == given("campaign", EMAIL.c.campaign_id.type),
-            EMAIL.c.captured.in_(bindparam("b_captured", expanding=True)),
+            EMAIL.c.captured == given("captured", EMAIL.c.captured.type),
             EMAIL.c.held,
             EMAIL.c.due_at <= MOMENT,
         )
@@ -89,10 +89,13 @@ def _held() -> Select[Any]:
 
 def _running(stream: Stream, now: datetime, captured: bool | None) -> Select[Any]:
     """Return the campaigns that run and have somebody left."""
-    left = exists().where(EMAIL.c.campaign_id == CAMPAIGN.c.id, EMAIL.c.held, EMAIL.c.due_at <= now)
-    if captured is not None:
-        left = left.where(EMAIL.c.captured == captured)
-    return select(CAMPAIGN).where(CAMPAIGN.c.status == CampaignStatus.RUNNING, CAMPAIGN.c.stream == stream, left)
+    left = [
+        exists().where(
+            EMAIL.c.campaign_id == CAMPAIGN.c.id, EMAIL.c.captured == route, EMAIL.c.held, EMAIL.c.due_at <= now
+        )
+        for route in _routes(captured)
+    ]
+    return select(CAMPAIGN).where(CAMPAIGN.c.status == CampaignStatus.RUNNING, CAMPAIGN.c.stream == stream, or_(*left))
 
 
 @lru_cache(maxsize=4)

@@ -104,7 +104,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('email', schema=None) as batch_op:
         batch_op.create_index('email_doubtful', ['tenant_id', 'doubtful', 'id'], unique=False, sqlite_where=sa.text('doubtful = 1'), postgresql_where=sa.text('doubtful'))
-        batch_op.create_index('email_held', ['campaign_id', 'due_at'], unique=False, sqlite_where=sa.text('held = 1'), postgresql_where=sa.text('held'))
+        batch_op.create_index('email_held', ['campaign_id', 'captured', 'due_at'], unique=False, sqlite_where=sa.text('held = 1'), postgresql_where=sa.text('held'))
         batch_op.create_index('email_lease', ['lease'], unique=False, sqlite_where=sa.text('lease IS NOT NULL'), postgresql_where=sa.text('lease IS NOT NULL'))
         batch_op.create_index('email_listed', ['tenant_id', 'id'], unique=False)
         batch_op.create_index('email_person', ['tenant_id', 'fingerprint', 'campaign_id'], unique=True)
