@@ -40,6 +40,7 @@ class Connections:
         self._lines = Lines(relays, self._connected)
         self._connect = connect
         self._quotas = {relay.name: quota(relay) for relay in relays}
+        self._weighted = [relay.name for relay in relays if relay.weight]
         self._idle: list[tuple[Line, float]] = []
         #: Seconds after which it is worth to ask again, when `take` returned nothing.
         self.wait = 0.0
@@ -98,8 +99,13 @@ class Connections:
             raise
 
     def usable(self, line: Line) -> bool:
-        """Return whether a connection should go on: its relay works, and no other worker waits for its place."""
-        return self.breaker.lets_through(line.relay.name) and not self.limits.crowded(self._quotas[line.relay.name])
+        """Return whether a connection should go on: its relay works, is needed, and nobody waits for its place."""
+        relay = line.relay
+        # A spare one is left as soon as another one works, not only once its connections are worn.
+        needed = relay.weight or all(self.breaker.rest(name) is not None for name in self._weighted)
+        return (
+            bool(needed) and self.breaker.lets_through(relay.name) and not self.limits.crowded(self._quotas[relay.name])
+        )
 
     async def give_back(self, line: Line) -> None:
         """Keep a connection for later, or close it where it is of no more use."""

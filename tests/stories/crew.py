@@ -1,4 +1,4 @@
-"""Worker processes over PostgreSQL and Redis, started and killed by a test that plays relay, clock and caller itself."""
+"""Worker processes over PostgreSQL and Redis, for a test that plays relay, clock and caller itself."""
 
 import asyncio
 import os

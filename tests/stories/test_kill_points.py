@@ -5,7 +5,6 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -96,9 +95,10 @@ async def test_kill_9(scene: Scene, point: Point, capsys: pytest.CaptureFixture[
         opened = {stream: relay.open_then for stream, relay in scene.relays.items()}
         with capsys.disabled():
             print(
-                f"\nkill -9 {point}, {opened['promotional']} + {opened['transactional']} connections open: promotional "
-                f"{told(promotional)}, {twice['promotional']} twice, {EACH - len(copies['promotional'])} of the uncertain "
-                f"never came; transactional {told(transactional)}, {lost} lost, {twice['transactional']} again ",
+                f"\nkill -9 {point}, {opened['promotional']} + {opened['transactional']} connections open: "
+                f"promotional {told(promotional)}, {twice['promotional']} twice, "
+                f"{EACH - len(copies['promotional'])} of the uncertain never came; "
+                f"transactional {told(transactional)}, {lost} lost, {twice['transactional']} again ",
                 end="",
             )
         assert promotional.total() == transactional.total() == EACH
