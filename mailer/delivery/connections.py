@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from mailer import halts
 from mailer.delivery.breaker import Breaker
 from mailer.delivery.claims import Job
 from mailer.delivery.limits import GroupQuota, Limits, Quota
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 _IDLE = timedelta(seconds=20)
 #: Seconds before a relay that is full, or that another worker probes, is asked again.
 _SOON = 0.25
+#: A probe has the relay alone for a time (`halts.PROBE`): a connection that takes longer would not be alone.
+_PROBE_SHARE = 0.8
 
 
 class _Busy(ConnectionError):
@@ -89,7 +92,7 @@ class Connections:
             raise _Busy(relay, wait)
         began = datetime.now(UTC)
         try:
-            return await self._connect(relay)
+            return await self._opened(relay)
         except RelayAway as away:
             await self.limits.disconnect(wanted)
             await self.breaker.failed(relay.name, str(away), began)
@@ -97,6 +100,15 @@ class Connections:
         except BaseException:
             await self.limits.disconnect(wanted)
             raise
+
+    async def _opened(self, relay: Relay) -> Wire:
+        if self.breaker.rest(relay.name) is None:
+            return await self._connect(relay)
+        try:
+            async with asyncio.timeout(_PROBE_SHARE * halts.PROBE.total_seconds()):
+                return await self._connect(relay)
+        except TimeoutError as error:
+            raise RelayAway(relay, "it did not answer in time") from error
 
     def usable(self, line: Line) -> bool:
         """Return whether a connection should go on: its relay works, is needed, and nobody waits for its place."""

@@ -88,6 +88,29 @@ async def test_a_relay_that_hangs_before_the_first_mail_costs_no_try(
         await nothing_but(postgresql, relay, 20)
 
 
+async def test_a_relay_that_hangs_is_probed_by_one_connection_of_all_workers(
+    postgresql: Database, relay: Relay, store: limits.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(halts, "PROBE", timedelta(seconds=0.5))
+    await add(postgresql, 20, T)
+    await relay.stop()
+    async with (
+        worker(postgresql, T, [to(relay)], store) as one,
+        worker(postgresql, T, [to(relay)], store) as two,
+    ):
+        await one.ring()
+        await two.connections.breaker.look()
+        relay.at(Stage.GREETING, hang=True)
+        await relay.start()
+        probing = asyncio.create_task(deliver(one, two, until=lambda found: found == {SENT: 20}))
+        while relay.connections < 4:
+            await asyncio.sleep(0.01)
+        assert relay.peak == 1
+        relay.behave()
+        await probing
+    await nothing_but(postgresql, relay, 20)
+
+
 @BOTH
 @pytest.mark.parametrize("stage", [Stage.MAIL, Stage.RCPT, Stage.DATA])
 async def test_a_relay_that_hangs_before_the_mail_is_handed_over_costs_a_try_and_no_doubt(
