@@ -151,7 +151,8 @@ def versions_of(session: Session, emails: Sequence[Email]) -> Mapping[int, Shown
 def listing(session: Session, tenant_id: int, wanted: Filter, *, limit: int, after: str | None = None) -> Page:
     """Return a page of emails, newest first; `after` is the id of the last one of the page before."""
     # SQLite would sort all of a tenant's mail; with the sign it walks from the newest, as PostgreSQL does by itself.
-    walks = not wanted.prints and not on_postgresql(session)
+    indexed = wanted.prints or wanted.status is Status.UNCERTAIN
+    walks = not indexed and not on_postgresql(session)
     mine = literal_column("+email.tenant_id") if walks else col(Email.tenant_id)
     statement = select(Email).where(mine == tenant_id)
     if wanted.prints:

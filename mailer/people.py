@@ -237,7 +237,8 @@ def _key_id(session: Session, leaving: Leaving) -> str:
 def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
     """Turn the person's waiting mail that the entry forbids into suppressed mail, and count it.
 
-    `suppress` has the person alone meanwhile, so that no intent slips in beside it (docs/architecture.md).
+    What is claimed or accepted beside it meets the entry with its intent: whoever calls runs it as a `conclusive`
+    transaction (`Database.run`), and is answered once no older decision can be written any more (docs/architecture.md).
     """
     claimed = and_(col(Email.status) == Status.SENDING, col(Email.intent_at).is_(None))
     waiting = or_(col(Email.status).in_(WAITING), claimed)

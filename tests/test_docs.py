@@ -12,6 +12,7 @@ from mailer.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+RELAYS = (ROOT / "docs" / "relays.md").read_text()
 
 
 def test_readme_names_every_setting() -> None:
@@ -19,11 +20,11 @@ def test_readme_names_every_setting() -> None:
     assert [name for name in missing if f"`{name}`" not in README] == []
 
 
-def test_readmes_relays_and_options_are_real() -> None:
-    section = README.partition("## Relays")[2].partition("## On many")[0]
-    example = section.partition("RELAY='")[2].partition("'")[0]
-    assert [relay.weight for relay in parse_relays(example, "X")] == [3, 1, 0]
-    rows = "".join(line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `"))
+def test_the_relays_of_readme_and_of_their_page_are_real() -> None:
+    for page in (README, RELAYS):
+        example = page.partition("RELAY='")[2].partition("'")[0]
+        assert [relay.weight for relay in parse_relays(example, "X")] == [3, 1, 0]
+    rows = "".join(line.split(" | ")[0] for line in RELAYS.splitlines() if line.startswith("| `"))
     options = re.findall(r"`([a-z_.]+)=", rows)
     assert len(options) == 15
     for option in options:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from email import policy
 from email.message import EmailMessage
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import aiosmtplib
@@ -202,6 +203,23 @@ def test_processes_share_a_file_even_while_they_make_it(tmp_path: Path) -> None:
     store = Store(tmp_path / "inbox.db")
     assert store.count() == 80
     store.close()
+
+
+def _make(path: Path, together: Barrier) -> None:
+    together.wait()
+    Store(path).close()
+
+
+def test_processes_that_start_together_make_one_file(tmp_path: Path) -> None:
+    """As all processes of the Procfile do in a fresh data folder."""
+    spawn = multiprocessing.get_context("spawn")
+    together = spawn.Barrier(6)
+    processes = [spawn.Process(target=_make, args=(tmp_path / "inbox.db", together)) for _ in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 6
 
 
 # --- reading

@@ -112,12 +112,10 @@ class Connections:
 
     def usable(self, line: Line) -> bool:
         """Return whether a connection should go on: its relay works, is needed, and nobody waits for its place."""
-        relay = line.relay
-        # A spare one is left as soon as another one works, not only once its connections are worn.
-        needed = relay.weight or all(self.breaker.rest(name) is not None for name in self._weighted)
-        return (
-            bool(needed) and self.breaker.lets_through(relay.name) and not self.limits.crowded(self._quotas[relay.name])
-        )
+        if not line.relay.weight and any(self.breaker.rest(name) is None for name in self._weighted):
+            # A spare one is left as soon as another one works, not only once its connections are worn.
+            return False
+        return self.breaker.lets_through(line.name) and not self.limits.crowded(self._quotas[line.name])
 
     async def give_back(self, line: Line) -> None:
         """Keep a connection for later, or close it where it is of no more use."""
@@ -129,17 +127,17 @@ class Connections:
     async def close(self, line: Line) -> None:
         """Say goodbye."""
         self._lines.closed(line)
-        self.breaker.untried(line.relay.name)
+        self.breaker.untried(line.name)
         await line.wire.quit()
-        await self.limits.disconnect(self._quotas[line.relay.name])
+        await self.limits.disconnect(self._quotas[line.name])
 
     def admit(self, line: Line, job: Job) -> bool:
         """Return whether a mail may go over this connection now; `refill` says when, where it may not."""
-        return self.limits.admit(self._quotas[line.relay.name], job.provider)
+        return self.limits.admit(self._quotas[line.name], job.provider)
 
     def release(self, line: Line, job: Job, *, used: bool) -> None:
         """Say that an admitted mail is through."""
-        self.limits.release(self._quotas[line.relay.name], job.provider, used=used)
+        self.limits.release(self._quotas[line.name], job.provider, used=used)
 
     async def refill(self, relay: str, provider: str) -> float:
         """Ask for what `admit` lacked: 0.0 where it is there, else the seconds to wait."""

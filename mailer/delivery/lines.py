@@ -13,6 +13,8 @@ class Line(NamedTuple):
 
     relay: Relay
     wire: Wire
+    #: The relay's, at hand for each mail.
+    name: str
 
 
 class Lines:
@@ -49,11 +51,11 @@ class Lines:
         # Counted before it is there, so that connections that open together are spread too.
         self.in_use[relay.name] += 1
         try:
-            return Line(relay, await self._connect(relay))
+            return Line(relay, await self._connect(relay), relay.name)
         except BaseException:
             self.in_use[relay.name] -= 1
             raise
 
     def closed(self, line: Line) -> None:
         """Count a connection no more; call it once for each that was opened."""
-        self.in_use[line.relay.name] -= 1
+        self.in_use[line.name] -= 1

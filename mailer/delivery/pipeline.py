@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
+from sqlmodel import Session
+
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.delivery.carrier import Carrier, Ready
@@ -35,6 +37,8 @@ _URGENT = 50
 _PATIENCE = 1.0
 #: What a limit holds back for longer than this (in seconds) goes back into the queue meanwhile.
 _PARKED = 2.0
+#: For so many seconds a lease that was opened in advance may be used: well before it lapses.
+_SPARE = 15.0
 #: How many connections to PostgreSQL commit side by side.
 _COMMITTERS = 2
 
@@ -105,6 +109,8 @@ class Pipeline:
         self._database, self._letters, self._who = database, letters, who
         self._committers = [Together(database) for _ in range(_COMMITTERS)] if database.on_postgresql else []
         self._state: _State | None = None
+        #: A lease opened in advance, and when.
+        self._spare: tuple[str, float] | None = None
         self._rung = False
         self._stopping = False
         self._running = asyncio.Lock()
@@ -141,6 +147,9 @@ class Pipeline:
         async with self._running:
             await self.connections.end()
             await asyncio.gather(*(each.close() for each in self._committers))
+            if self._spare is not None:
+                lease, self._spare = self._spare[0], None
+                await self._database.run(lambda session: claims.give_back(session, lease, _now()), urgency=0)
 
     async def _hush(self) -> None:
         """Let carriers finish what travels, and begin nothing."""
@@ -153,10 +162,8 @@ class Pipeline:
             self._filled.notify_all()
 
     async def _run(self) -> None:
-        """Open a lease, work until nothing is due, and give back what could not be tried."""
-        lease = await self._database.run(
-            lambda session: claims.open_lease(session, self.route.stream, self._who.holder, _now()), urgency=0
-        )
+        """Work under a lease until nothing is due, and give back what could not be tried."""
+        lease = await self._fresh_lease()
         worker = Worker(lease, self._who.key_id)
         state = self._state = _State(lease, GroupCommit(self._database, worker, self._urgency, self._committers))
         state.commits.start()
@@ -175,7 +182,28 @@ class Pipeline:
             await ended({*helpers, *state.refills, *state.carriers})
             await state.commits.end()
             self._state = None
-            await self._database.run(lambda session: claims.give_back(session, lease, _now()), urgency=0)
+            await self._end_lease(lease)
+
+    async def _fresh_lease(self) -> str:
+        """Return a lease that nothing is held by; the one opened in advance, if it still lives."""
+        spare, self._spare = self._spare, None
+        if spare is not None and asyncio.get_running_loop().time() - spare[1] < _SPARE:
+            return spare[0]
+        return await self._database.run(self._open_lease, urgency=0)
+
+    def _open_lease(self, session: Session) -> str:
+        return claims.open_lease(session, self.route.stream, self._who.holder, _now())
+
+    async def _end_lease(self, lease: str) -> None:
+        """Give back what a lease still holds, and open the next in the same commit: the next mail waits for none."""
+
+        def verb(session: Session) -> str | None:
+            claims.give_back(session, lease, _now())
+            return None if self._stopping else self._open_lease(session)
+
+        opened = await self._database.run(verb, urgency=0)
+        if opened is not None:
+            self._spare = (opened, asyncio.get_running_loop().time())
 
     # --- claiming -------------------------------------------------------------------------------------------------
 
@@ -256,7 +284,7 @@ class Pipeline:
         return None
 
     def _park(self, state: _State, line: Line, job: Job) -> None:
-        lane = (line.relay.name, job.provider)
+        lane = (line.name, job.provider)
         if lane in state.parked:
             state.parked[lane].append(job)
             return
@@ -304,7 +332,7 @@ class Pipeline:
 
     async def done(self, line: Line, job: Job, outcome: Outcome | None) -> None:
         """Hear what became of an admitted mail, and judge its relay by it; None: it was not tried."""
-        connections, relay = self.connections, line.relay.name
+        connections, relay = self.connections, line.name
         connections.release(line, job, used=outcome is not None)
         if outcome is None:
             return

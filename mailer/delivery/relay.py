@@ -118,12 +118,14 @@ def _ways(client: aiosmtplib.SMTP, relay: Relay) -> Sequence[str]:
     ways = [way for way in wanted if way in client.server_auth_methods]
     if not ways:
         known = ", ".join(wanted).upper()
-        raise _Unusable(f"it does not let us sign in by {known}; see ?auth= in README, or remove the user name")
+        raise _Unusable(f"it does not let us sign in by {known}; see ?auth= in docs/relays.md, or remove the user name")
     if in_the_clear and relay.starttls == "opportunistic":
         # Whoever sits between us may have struck STARTTLS out of the relay's answer, to be shown the password.
         ways = [way for way in ways if way == "cram-md5"]
         if not ways:
-            raise _Unusable("it offers no STARTTLS, and a password is not shown in the clear; see ?starttls= in README")
+            raise _Unusable(
+                "it offers no STARTTLS, and a password is not shown in the clear; see ?starttls= in docs/relays.md"
+            )
     return ways
 
 

@@ -280,8 +280,7 @@ def whole_lines(data: bytes) -> bytes:
 
     A bare CR or LF around a dot would end the mail for some servers only: SMTP smuggling (RFC 5321 section 2.3.8).
     """
-    rest = data.replace(b"\r\n", b"")
-    if b"\n" in rest or b"\r" in rest:
+    if not data.count(b"\n") == data.count(b"\r\n") == data.count(b"\r"):
         data = _LINE_END.sub(b"\r\n", data)
     return data if data.endswith(b"\r\n") else data + b"\r\n"
 

@@ -6,13 +6,15 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import Session, col, select
 
 from mailer import database as databases
 from mailer import ids
 from mailer.database import Database
 from mailer.delivery import claims
-from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker
+from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker, taking
+from mailer.delivery.claims import together as at_once
 from mailer.delivery.claims.together import NotOurs, Together
 from mailer.feedback import optouts
 from mailer.feedback.optouts import How, Kind
@@ -594,7 +596,7 @@ async def test_an_intent_of_mail_that_an_opt_out_could_not_see_is_not_committed_
     await left.wait()
     worker, [job] = await claimed(postgresql)
     sending = asyncio.create_task(send(Step(intent=job), worker))
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(intended.wait(), 10)
     leave_now.set()
     await asyncio.sleep(0.1)
     send_now.set()
@@ -647,3 +649,35 @@ async def test_a_frozen_worker_does_not_keep_an_opt_out_waiting(
     opt_out = OptOut(1, job.fingerprint, P, "newsletter")
     await postgresql.run(lambda session: optouts.opted_out(session, opt_out, How(Kind.LINK), NOW), conclusive=True)
     await together.close()
+
+
+async def test_the_quick_way_finds_rows_by_their_ids_however_small_the_table_was(postgresql: Database) -> None:
+    """A plan that walked the lease's index would read every row of a run for each commit."""
+    worker, jobs = await claimed(postgresql, number=300)
+    connection = await postgresql.direct()
+    values = at_once._values([Outcome(jobs[0], Status.SENT)], [jobs[1].id], worker, NOW)
+    statement = at_once._statement()
+    plan = await connection.fetch(f"EXPLAIN {statement.text}", *statement.arguments(values))
+    await connection.close()
+    lines = "\n".join(str(line[0]) for line in plan)
+    assert lines.count("email_pkey on email") == 2
+    assert "email_lease" not in lines
+
+
+async def test_a_look_at_the_queue_is_a_step_along_its_index(postgresql: Database) -> None:
+    """Both routes in one question would sort all mail that waits, twice a second in each worker."""
+    await claimed(postgresql, number=300)
+
+    def explained(session: Session) -> list[str]:
+        session.execute(text("SET LOCAL enable_seqscan = off"))
+        session.execute(text("SET LOCAL enable_bitmapscan = off"))
+        lines: list[str] = []
+        for asked in taking._asked(P, None, (0, 1, 2), NOW):
+            statement = taking._due().params(**asked, b_limit=1)
+            compiled = statement.compile(session.connection(), compile_kwargs={"literal_binds": True})
+            lines += session.execute(text(f"EXPLAIN {compiled}")).scalars()
+        return lines
+
+    lines = "\n".join(await postgresql.read(explained))
+    assert lines.count("email_work on email") == 6
+    assert "Sort" not in lines

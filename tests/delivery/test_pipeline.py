@@ -63,7 +63,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_everything_is_sent_once(database: Database, relay: Relay, make: Make) -> None:
     await add(database, 250)
-    await make().ring()
+    pipeline = make()
+    await pipeline.ring()
+    await pipeline.stop()
     assert sorted(relay.recipients) == sorted(f"p{place}@example.org" for place in range(250))
     assert await database.read(mails.statuses) == {Status.SENT: 250}
     assert await database.read(mails.sums) == {"sent": 250}

@@ -89,7 +89,9 @@ async def test_opportunistic_encryption_that_failed_shows_no_password(strict: Re
     assert await way_in(at, strict) == "CRAM-MD5"
     strict.extensions = ("AUTH PLAIN LOGIN",)
     sentence = await reason(at)
-    assert sentence == "it offers no STARTTLS, and a password is not shown in the clear; see ?starttls= in README"
+    assert (
+        sentence == "it offers no STARTTLS, and a password is not shown in the clear; see ?starttls= in docs/relays.md"
+    )
 
 
 async def test_a_way_that_the_relay_does_not_know_after_all_is_not_the_last(strict: Relay) -> None:
@@ -103,10 +105,10 @@ async def test_a_way_that_the_relay_does_not_know_after_all_is_not_the_last(stri
 async def test_a_relay_that_offers_none_of_our_ways(strict: Relay, extensions: tuple[str, ...]) -> None:
     strict.extensions = extensions
     assert await reason(address(strict)) == (
-        "it does not let us sign in by CRAM-MD5, PLAIN, LOGIN; see ?auth= in README, or remove the user name"
+        "it does not let us sign in by CRAM-MD5, PLAIN, LOGIN; see ?auth= in docs/relays.md, or remove the user name"
     )
     assert await reason(address(strict, auth="login")) == (
-        "it does not let us sign in by LOGIN; see ?auth= in README, or remove the user name"
+        "it does not let us sign in by LOGIN; see ?auth= in docs/relays.md, or remove the user name"
     )
 
 

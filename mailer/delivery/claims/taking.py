@@ -1,16 +1,18 @@
 """Taking mail: what is due, urgent first, then campaigns, under a lease that lives while it is beaten."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, exists, func, select, update
+from sqlalchemy import Integer, Select, bindparam, exists, func, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session
 
 from mailer import ids
 from mailer.database import on_postgresql
 from mailer.delivery.claims.rows import CAMPAIGN, COLUMNS, EMAIL, LEASE, RAW, Ask, Job, job_of
+from mailer.delivery.claims.statements import MOMENT, given
 from mailer.models import CampaignStatus, Lease
 from mailer.status import Status
 from suppression.rules import Stream
@@ -25,78 +27,100 @@ def claim(session: Session, ask: Ask, now: datetime) -> list[Job]:
     if not beat(session, ask.lease, now):
         # Voided while the worker slept: nobody would take back what is claimed under a lease that is gone.
         return jobs
-    for urgency in ask.urgencies:
+    asked: dict[str, object] = {"b_now": now, "b_lease": ask.lease}
+    for due in _asked(ask.stream, ask.captured, ask.urgencies, now):
         if len(jobs) < ask.limit:
-            due = _due(ask, now).where(EMAIL.c.urgency == urgency).limit(ask.limit - len(jobs))
-            jobs += _take(session, due, ask, now, {})
+            jobs += _take(session, {**asked, **due, "b_limit": ask.limit - len(jobs)}, campaign=False)
     if len(ask.urgencies) > 1:
-        for campaign in session.execute(_running(ask.stream, now).order_by(func.random())).all():
+        for campaign in session.execute(_running(ask.stream, now, ask.captured).order_by(func.random())).all():
             if len(jobs) < ask.limit:
-                held = _held(ask, campaign.id, now).limit(ask.limit - len(jobs))
-                jobs += _take(session, held, ask, now, _frozen(campaign))
+                frozen = {f"b_{name}": getattr(campaign, name) for name in _FROZEN}
+                wanted = {"b_campaign": campaign.id, "b_limit": ask.limit - len(jobs)}
+                wanted["b_captured"] = _routes(ask.captured)
+                jobs += _take(session, {**asked, **frozen, **wanted}, campaign=True)
     return sorted(jobs, key=lambda job: (job.urgency, job.due_at, job.id))
 
 
-def _captured(ask: Ask) -> list[bool]:
-    return [True, False] if ask.captured is None else [ask.captured]
+#: What the start of a campaign froze, and its mail takes over when it is claimed.
+_FROZEN = ("content_id", "template", "from_address", "from_name", "opens", "expires_at")
 
 
-def _due(ask: Ask, now: datetime) -> Select[Any]:
+def _routes(captured: bool | None) -> list[bool]:
+    return [False, True] if captured is None else [captured]
+
+
+def _asked(
+    stream: Stream, captured: bool | None, urgencies: Sequence[int], now: datetime
+) -> Iterator[dict[str, object]]:
+    """Return what to ask one after the other: each is a walk along the index, both routes at once would be a sort."""
+    for urgency in urgencies:
+        for route in _routes(captured):
+            yield {"b_stream": stream, "b_captured": route, "b_urgency": urgency, "b_now": now}
+
+
+def _due() -> Select[Any]:
     return (
         select(EMAIL.c.id)
         .where(
-            EMAIL.c.stream == ask.stream,
-            EMAIL.c.captured.in_(_captured(ask)),
+            EMAIL.c.stream == given("stream", EMAIL.c.stream.type),
+            EMAIL.c.captured == given("captured", EMAIL.c.captured.type),
+            EMAIL.c.urgency == given("urgency", EMAIL.c.urgency.type),
             EMAIL.c.waiting,
-            EMAIL.c.due_at <= now,
+            EMAIL.c.due_at <= MOMENT,
         )
         .order_by(EMAIL.c.due_at)
+        .limit(given("limit", Integer()))
     )
 
 
-def _held(ask: Ask, campaign_id: str, now: datetime) -> Select[Any]:
+def _held() -> Select[Any]:
     return (
         select(EMAIL.c.id)
         .where(
-            EMAIL.c.campaign_id == campaign_id,
-            EMAIL.c.captured.in_(_captured(ask)),
+            EMAIL.c.campaign_id == given("campaign", EMAIL.c.campaign_id.type),
+            EMAIL.c.captured.in_(bindparam("b_captured", expanding=True)),
             EMAIL.c.held,
-            EMAIL.c.due_at <= now,
+            EMAIL.c.due_at <= MOMENT,
         )
         .order_by(EMAIL.c.due_at)
+        .limit(given("limit", Integer()))
     )
 
 
-def _running(stream: Stream, now: datetime) -> Select[Any]:
+def _running(stream: Stream, now: datetime, captured: bool | None) -> Select[Any]:
     """Return the campaigns that run and have somebody left."""
     left = exists().where(EMAIL.c.campaign_id == CAMPAIGN.c.id, EMAIL.c.held, EMAIL.c.due_at <= now)
+    if captured is not None:
+        left = left.where(EMAIL.c.captured == captured)
     return select(CAMPAIGN).where(CAMPAIGN.c.status == CampaignStatus.RUNNING, CAMPAIGN.c.stream == stream, left)
 
 
-def _frozen(campaign: Row[Any]) -> Mapping[str, object]:
-    """Return what the start of a campaign froze, which its mail takes over now."""
-    names = ("content_id", "template", "from_address", "from_name", "opens", "expires_at")
-    return {name: getattr(campaign, name) for name in names}
-
-
-def _take(session: Session, due: Select[Any], ask: Ask, now: datetime, also: Mapping[str, object]) -> list[Job]:
-    """Mark these as ours and return them."""
-    raw = on_postgresql(session)
+@lru_cache(maxsize=4)
+def _taking(*, raw: bool, campaign: bool) -> ReturningUpdate[Any]:
+    """Return the statement that marks mail as a lease's and reads it; built once, for it takes long to build."""
+    chosen = _held() if campaign else _due()
     if raw:
-        due = due.with_for_update(skip_locked=True)
-    statement: ReturningUpdate[Any] = (
+        chosen = chosen.with_for_update(skip_locked=True)
+    values = {name: given(name, EMAIL.c[name].type) for name in _FROZEN} if campaign else {}
+    return (
         update(EMAIL)
-        .where(EMAIL.c.id.in_(due.scalar_subquery()))
+        .where(EMAIL.c.id.in_(chosen.scalar_subquery()))
         .values(
             status=Status.SENDING,
-            lease=ask.lease,
+            lease=given("lease", EMAIL.c.lease.type),
             intent_at=None,
-            dated_at=func.coalesce(EMAIL.c.dated_at, bindparam("dated", now, type_=EMAIL.c.dated_at.type)),
-            **also,
+            dated_at=func.coalesce(EMAIL.c.dated_at, MOMENT),
+            **values,
         )
         .returning(*(RAW if raw else COLUMNS))
     )
-    return [job_of(row) if raw else Job._make(row) for row in session.execute(statement)]
+
+
+def _take(session: Session, asked: dict[str, object], *, campaign: bool) -> list[Job]:
+    """Mark these as ours and return them."""
+    raw = on_postgresql(session)
+    rows = session.connection().execute(_taking(raw=raw, campaign=campaign), asked)
+    return [job_of(row) if raw else Job._make(row) for row in rows]
 
 
 def job(session: Session, email_id: str) -> Job | None:
@@ -105,21 +129,20 @@ def job(session: Session, email_id: str) -> Job | None:
     return Job._make(row) if row is not None else None
 
 
-def oldest_due(session: Session, stream: Stream, now: datetime) -> datetime | None:
+def oldest_due(session: Session, stream: Stream, now: datetime, captured: bool | None = None) -> datetime | None:
     """Return since when the oldest email that could be claimed now has been due; None where nothing is."""
     found: list[datetime] = []
-    ask = Ask(stream, None, "", 1)
-    for urgency in ask.urgencies:
-        oldest = _due(ask, now).where(EMAIL.c.urgency == urgency).with_only_columns(EMAIL.c.due_at).limit(1)
-        found += session.execute(oldest).scalars().all()
+    oldest = _due().with_only_columns(EMAIL.c.due_at)
+    for asked in _asked(stream, captured, (0, 1, 2), now):
+        found += session.execute(oldest, {**asked, "b_limit": 1}).scalars().all()
     return min(found, default=None)
 
 
-def due(session: Session, stream: Stream, now: datetime) -> bool:
-    """Return whether anything of a stream could be claimed now."""
-    if oldest_due(session, stream, now) is not None:
+def due(session: Session, stream: Stream, now: datetime, captured: bool | None = None) -> bool:
+    """Return whether anything of a stream could be claimed now; `captured` as in `Ask`."""
+    if oldest_due(session, stream, now, captured) is not None:
         return True
-    return session.execute(_running(stream, now).limit(1)).first() is not None
+    return session.execute(_running(stream, now, captured).limit(1)).first() is not None
 
 
 def open_lease(session: Session, stream: Stream, holder: str, now: datetime) -> str:

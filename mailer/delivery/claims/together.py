@@ -1,6 +1,7 @@
 """The usual commit on PostgreSQL as one round trip: mails were sent, the next ones are intended, facts are counted."""
 
 import asyncio
+from collections import Counter as Sums
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -11,7 +12,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from mailer.counters import Key, Tally
 from mailer.database import INTENTS, Database
-from mailer.delivery.claims.rows import Outcome, Step, Worker, count
+from mailer.delivery.claims.rows import Job, Outcome, Step, Worker, count
 from mailer.delivery.claims.statements import Prepared, prepare, together
 from mailer.status import Status
 
@@ -101,11 +102,7 @@ class Together:
 
 
 def _values(outcomes: Sequence[Outcome], intents: list[str], worker: Worker, now: datetime) -> dict[str, object]:
-    tally = Tally()
-    for outcome in outcomes:
-        count(tally, outcome.job, Status.SENT)
-        if outcome.tracked:
-            count(tally, outcome.job, "tracked")
+    tally = _counted(outcomes)
     columns = list(zip(*((*key, amount) for key, amount in tally.sums.items()), strict=True)) or [()] * 7
     return {
         "b_now": now,
@@ -117,3 +114,29 @@ def _values(outcomes: Sequence[Outcome], intents: list[str], worker: Worker, now
         "b_ids": intents,
         **{f"b_tally_{name}": list(column) for name, column in zip((*Key._fields, "amount"), columns, strict=True)},
     }
+
+
+def _counted(outcomes: Sequence[Outcome]) -> Tally:
+    """Count what was sent; the mails of a campaign differ in nothing that is counted, so they are counted together."""
+    alike: dict[tuple[object, ...], list[Job]] = {}
+    tracked: Sums[tuple[object, ...]] = Sums()
+    for outcome in outcomes:
+        job = outcome.job
+        tags = tuple(job.tags.items()) if job.tags else ()
+        key: tuple[object, ...] = (
+            job.tenant_id,
+            job.created_at.date(),
+            job.stream,
+            job.campaign_id,
+            job.topic,
+            job.template,
+            tags,
+        )
+        alike.setdefault(key, []).append(job)
+        tracked[key] += outcome.tracked
+    tally = Tally()
+    for key, jobs in alike.items():
+        count(tally, jobs[0], Status.SENT, len(jobs))
+        if tracked[key]:
+            count(tally, jobs[0], "tracked", tracked[key])
+    return tally
