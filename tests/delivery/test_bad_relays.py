@@ -357,3 +357,31 @@ async def test_a_spare_relay_is_used_only_while_the_others_are_away(
             await deliver(ours, until=lambda found: found == {SENT: 200})
             assert len(spare.mails) == before, "the first one is back"
         assert len(relay.recipients) + len(spare.recipients) == 200
+
+
+@BOTH
+async def test_a_single_mail_does_not_wait_for_a_relay_that_hangs_while_another_one_works(
+    postgresql: Database, relay: Relay, store: limits.Store, stream: Stream
+) -> None:
+    relay.at(Stage.GREETING, hang=True)
+    async with servers.relay() as other:
+        await add(postgresql, 1, stream)
+        async with worker(postgresql, stream, [to(relay), to(other)], store) as ours:
+            # A step may take 60 s; a password reset must not.
+            await deliver(ours, seconds=3, until=lambda found: found == {SENT: 1})
+        assert (relay.connections, len(other.mails)) == (1, 1)
+
+
+async def test_a_stop_does_not_wait_for_a_relay_that_hangs_and_gives_the_mail_back(
+    postgresql: Database, relay: Relay, store: limits.Store
+) -> None:
+    relay.at(Stage.GREETING, hang=True)
+    await add(postgresql, 20, T)
+    async with worker(postgresql, T, [to(relay)], store) as ours:
+        running = asyncio.create_task(ours.ring())
+        while relay.open < 4:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(3):
+            await ours.stop()
+            await running
+    assert {(email.status, email.attempts) for email in await rows(postgresql)} == {(Status.QUEUED, 0)}
