@@ -6,7 +6,7 @@ import logging
 import os
 import secrets as secrets_of_python
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 #: A row committed by another process is found within this many seconds, whatever becomes of its bell.
 _LOOK = 0.5
+#: Seconds after which a loop that goes on is cancelled again.
+_CANCEL_AGAIN = 1.0
 
 
 @dataclass(kw_only=True)
@@ -248,9 +250,7 @@ class Service:
 
     async def stop(self) -> None:
         """Finish the mail in flight, write what is buffered, close everything."""
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await end_loops(self._loops)
         with suppress(TimeoutError):
             async with asyncio.timeout(20):
                 await asyncio.gather(*(pipeline.stop() for pipeline in self.pipelines))
@@ -266,6 +266,19 @@ class Service:
         self.store.close()
         if self._lock is not None:
             self._lock.close()
+
+
+async def end_loops(loops: Collection[asyncio.Task[None]]) -> None:
+    """Cancel what runs until it is cancelled, and wait until it is over; it must have nothing to clean up for long.
+
+    Before Python 3.12 `asyncio.wait_for`, by which the Redis client writes, swallows a cancellation that comes together
+    with its answer: a loop that was cancelled once may then go on for ever, and the process with it.
+    """
+    left = set(loops)
+    while left:
+        for loop in left:
+            loop.cancel()
+        _over, left = await asyncio.wait(left, timeout=_CANCEL_AGAIN)
 
 
 def _writer(database: Database) -> Callable[[Sequence[Sighting]], Awaitable[None]]:

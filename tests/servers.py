@@ -343,6 +343,8 @@ class Relay:
     tricks: list[Trick] = field(default_factory=list)
     mails: list[Mail] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    #: When DATA came, by `time.monotonic`, and for whom.
+    asked: list[tuple[float, str]] = field(default_factory=list)
     #: How many command lines came in one packet, at most.
     together: int = 0
     connections: int = 0
@@ -462,7 +464,10 @@ class _Talk:
         if trick is not None:
             await asyncio.sleep(trick.wait)
             if trick.hang:
-                await asyncio.Event().wait()
+                # Until the other side has had enough.
+                while await self.reader.read(1 << 16):
+                    pass
+                raise _Closed
         usual = trick is None or (trick.answer is None and not trick.close)
         if trick is None or not trick.close or trick.answer is not None:
             answer = _USUAL[stage] if trick is None or trick.answer is None else trick.answer
@@ -537,6 +542,7 @@ class _Talk:
         if not self.recipient:
             await self.write("503 5.5.1 RCPT first")
             return
+        self.relay.asked.append((time.monotonic(), self.recipient))
         if not await self.say(Stage.DATA):
             return
         while not (self.buffer.startswith(b".\r\n") or b"\r\n.\r\n" in self.buffer):

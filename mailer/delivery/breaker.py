@@ -63,10 +63,6 @@ class Breaker:
         """Return whether connections to a relay are used: it works, or it is ours to probe."""
         return relay in self._probing or self.rest(relay) is None
 
-    def probes(self, relay: str) -> bool:
-        """Return whether a relay is ours to probe."""
-        return relay in self._probing
-
     def untried(self, relay: str) -> None:
         """A connection was closed; if it was a probe that had no mail to try, somebody may probe again."""
         self._probing.pop(relay, None)

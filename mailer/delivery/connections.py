@@ -5,13 +5,13 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from mailer import halts
 from mailer.delivery.breaker import Breaker
 from mailer.delivery.claims import Job
 from mailer.delivery.limits import GroupQuota, Limits, Quota
 from mailer.delivery.lines import Line, Lines
 from mailer.delivery.relay import RelayAway
 from mailer.delivery.wire import Wire
-from mailer.halts import PROBE
 from mailer.relays import Relay
 
 logger = logging.getLogger(__name__)
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 _IDLE = timedelta(seconds=20)
 #: Seconds before a relay that is full, or that another worker probes, is asked again.
 _SOON = 0.25
+#: A probe has the relay alone for a time (`halts.PROBE`): a connection that takes longer would not be alone.
+_PROBE_SHARE = 0.8
 
 
 class _Busy(ConnectionError):
@@ -41,6 +43,7 @@ class Connections:
         self._lines = Lines(relays, self._connected)
         self._connect = connect
         self._quotas = {relay.name: quota(relay) for relay in relays}
+        self._weighted = [relay.name for relay in relays if relay.weight]
         self._idle: list[tuple[Line, float]] = []
         #: Seconds after which it is worth to ask again, when `take` returned nothing.
         self.wait = 0.0
@@ -99,17 +102,19 @@ class Connections:
             raise
 
     async def _opened(self, relay: Relay) -> Wire:
-        if not self.breaker.probes(relay.name):
+        if self.breaker.rest(relay.name) is None:
             return await self._connect(relay)
         try:
-            # Another worker may probe after that time: two at once would be no probe.
-            async with asyncio.timeout(PROBE.total_seconds()):
+            async with asyncio.timeout(_PROBE_SHARE * halts.PROBE.total_seconds()):
                 return await self._connect(relay)
-        except TimeoutError:
-            raise RelayAway(relay, "it did not answer in time") from None
+        except TimeoutError as error:
+            raise RelayAway(relay, "it did not answer in time") from error
 
     def usable(self, line: Line) -> bool:
-        """Return whether a connection should go on: its relay works, and no other worker waits for its place."""
+        """Return whether a connection should go on: its relay works, is needed, and nobody waits for its place."""
+        if not line.relay.weight and any(self.breaker.rest(name) is None for name in self._weighted):
+            # A spare one is left as soon as another one works, not only once its connections are worn.
+            return False
         return self.breaker.lets_through(line.name) and not self.limits.crowded(self._quotas[line.name])
 
     async def give_back(self, line: Line) -> None:

@@ -147,6 +147,9 @@ class Pipeline:
         """Finish the mail in flight, give the rest back, close the connections."""
         self._stopping = True
         await self._hush()
+        for task in self._connecting():
+            # Nothing is sent over it any more: a relay that hangs must not keep the rest from going back.
+            task.cancel()
         async with self._running:
             await self.connections.end()
             await asyncio.gather(*(each.close() for each in self._committers))
@@ -178,7 +181,8 @@ class Pipeline:
                 done, _pending = await asyncio.wait(state.carriers, return_when=asyncio.FIRST_COMPLETED)
                 for carrier in done:
                     del state.carriers[carrier]
-                    carrier.result()
+                    if not carrier.cancelled():
+                        carrier.result()
         finally:
             state.over = True
             # The commits go last: whoever ends has a last outcome to commit.
@@ -355,14 +359,14 @@ class Pipeline:
     async def _carry(self, state: _State) -> None:
         """Carry mail over one connection after the other."""
         task = asyncio.current_task()
+        assert task is not None
         while (state.queue or state.parked or not state.exhausted) and not self._still:
+            state.carriers[task] = None
             line = await self.connections.take()
             if line is None:
                 self._rest(state)
                 return
-            carrier = Carrier(self, line)
-            if task in state.carriers:
-                state.carriers[task] = carrier
+            carrier = state.carriers[task] = Carrier(self, line)
             try:
                 await carrier.carry()
             finally:
@@ -383,11 +387,22 @@ class Pipeline:
                 if carrier is not None:
                     carrier.take_ahead(older_than)
 
+    def _connecting(self) -> list[asyncio.Task[None]]:
+        return [] if self._state is None else [task for task, has in self._state.carriers.items() if has is None]
+
+    def _try_elsewhere(self) -> None:
+        """Mail waits while a relay is slow to greet: let it try the next connection, which may be another relay's."""
+        if (state := self._state) is not None and not state.over and not self._still:
+            some = min(len(state.queue), len(self._connecting()), self.connections.room - len(state.carriers))
+            for _ in range(some):
+                state.carriers[asyncio.create_task(self._carry(state))] = None
+
     async def tidy(self) -> None:
         """Act on what operators paused and on slow mails; close connections that nobody used for a while."""
         if self._still:
             await self._hush()
         self._take_ahead(_PATIENCE)
+        self._try_elsewhere()
         await self.connections.tidy()
 
     async def _beat(self, lease: str) -> None:
