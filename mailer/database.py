@@ -182,6 +182,7 @@ class Database:
                 max_overflow=pool_size,
                 json_serializer=_dumps,
                 json_deserializer=orjson.loads,
+                connect_args={"server_settings": _USUAL},
             )
             _prove(self._async.sync_engine)
             return
@@ -281,6 +282,9 @@ _SHARING = text(f"SELECT pg_advisory_xact_lock_shared({INTENTS})")
 _ALONE = text(f"SELECT pg_advisory_xact_lock({INTENTS})")
 #: A statement that writes intents ends within this many milliseconds, or is ended.
 _LONGEST_INTENT = 10_000
+#: A process that stands still in the middle of a transaction keeps its locks no longer than this: whoever takes over
+#: its mail needs the row of its lease.
+_USUAL = {"idle_in_transaction_session_timeout": str(_LONGEST_INTENT)}
 _DIRECT = {
     "application_name": "mailer delivery",
     "statement_timeout": str(_LONGEST_INTENT),

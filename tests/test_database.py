@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -324,3 +325,22 @@ async def test_a_lost_connection_leaves_open_whether_the_work_is_done(postgresql
     with pytest.raises(Exception) as caught:
         await postgresql.run(dies)
     assert not databases.undone(caught.value)
+
+
+async def test_a_process_that_stands_still_in_a_transaction_keeps_its_locks_for_seconds_only(
+    postgresql: Database,
+) -> None:
+    await postgresql.run(adds("clock"))
+    shown = await postgresql.read(lambda session: session.execute(text("SHOW idle_in_transaction_session_timeout")))
+    assert shown.scalar_one() == "10s"
+
+    def stand_still(session: Session) -> None:
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '100ms'"))
+        session.execute(update(Role).values(holder="frozen"))
+        time.sleep(0.5)
+        session.execute(update(Role).values(holder="late"))
+
+    with pytest.raises(DBAPIError) as ended:
+        await postgresql.run(stand_still)
+    assert databases.unreachable(ended.value)
+    assert await postgresql.read(lambda session: session.exec(select(Role.holder)).one()) == "me"
