@@ -105,6 +105,8 @@ class Pipeline:
         self._database, self._letters, self._who = database, letters, who
         self._committers = [Together(database) for _ in range(_COMMITTERS)] if database.on_postgresql else []
         self._state: _State | None = None
+        #: Leases of runs that are over, of which the database has not heard yet.
+        self._over: list[str] = []
         self._rung = False
         self._stopping = False
         self._running = asyncio.Lock()
@@ -175,7 +177,18 @@ class Pipeline:
             await ended({*helpers, *state.refills, *state.carriers})
             await state.commits.end()
             self._state = None
-            await self._database.run(lambda session: claims.give_back(session, lease, _now()), urgency=0)
+            self._over.append(lease)
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        """End the leases of runs that are over; what cannot be told to the database now is told by a later look."""
+        while self._over:
+            lease = self._over.pop()
+            try:
+                await self._database.run(lambda session: claims.give_back(session, lease, _now()), urgency=0)  # noqa: B023
+            except BaseException:
+                self._over.append(lease)
+                raise
 
     # --- claiming -------------------------------------------------------------------------------------------------
 
@@ -357,6 +370,7 @@ class Pipeline:
         if self._still:
             await self._hush()
         self._take_ahead(_PATIENCE)
+        await self._give_back()
         await self.connections.tidy()
 
     async def _beat(self, lease: str) -> None:
