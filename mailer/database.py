@@ -306,6 +306,11 @@ def unreachable(error: BaseException) -> bool:
         return True
     # asyncpg's own errors come through bare while a connection is opened, else inside of SQLAlchemy's.
     cause = error.orig if isinstance(error, DBAPIError) else error
+    # A server's goodbye that comes in the middle of a question confuses asyncpg, which says so in its own way.
+    if isinstance(cause, asyncpg.InternalClientError) or isinstance(
+        getattr(cause, "__cause__", None), asyncpg.InternalClientError
+    ):
+        return True
     return str(getattr(cause, "sqlstate", None) or "")[:2] in _PASSING
 
 

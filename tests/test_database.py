@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -286,6 +287,13 @@ async def test_a_server_that_does_not_listen_means_that_it_is_away() -> None:
         assert databases.unreachable(caught.value)
     finally:
         await database.close()
+
+
+def test_a_goodbye_of_the_server_amid_a_question_means_that_it_is_away() -> None:
+    told = Exception("wrapped by SQLAlchemy's dialect")
+    told.__cause__ = asyncpg.InternalClientError("got result for unknown protocol state 3")
+    assert databases.unreachable(told.__cause__)
+    assert databases.unreachable(DBAPIError("SELECT 1", None, told))
 
 
 async def test_a_broken_rule_does_not_mean_that_it_is_away(database: Database) -> None:
