@@ -314,6 +314,13 @@ def unreachable(error: BaseException) -> bool:
     return str(getattr(cause, "sqlstate", None) or "")[:2] in _PASSING
 
 
+def full(error: BaseException) -> bool:
+    """Return whether an error means that the database's disk has no room left."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    # sqlite3's own name of it, PostgreSQL's SQLSTATE disk_full.
+    return getattr(cause, "sqlite_errorname", None) == "SQLITE_FULL" or getattr(cause, "sqlstate", None) == "53100"
+
+
 def undone(error: BaseException) -> bool:
     """Return whether an error surely undid its transaction, so that each part of it may be tried again by itself.
 
@@ -328,6 +335,7 @@ __all__ = [
     "Database",
     "among",
     "asyncpg_url",
+    "full",
     "insert",
     "on_postgresql",
     "share_intents",
