@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +100,8 @@ class World:
     url: str
     sink: Sink
     log: Path
-    postgres: Postgres
+    #: None: embedded.
+    postgres: Postgres | None = None
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     client: httpx2.Client = field(default_factory=httpx2.Client)
 
@@ -109,12 +110,12 @@ class World:
         """Return where its mail waits."""
         return self.env["MAILER_DATABASE_URL"]
 
-    def start(self, name: str, *words: str, **more: str) -> subprocess.Popen[bytes]:
-        """Start a process under a name; `more` goes into its environment."""
+    def start(self, name: str, *words: str, before: Sequence[str] = (), **more: str) -> subprocess.Popen[bytes]:
+        """Start a process under a name, by the help of another program; `more` goes into its environment."""
         with self.log.open("ab") as log:
             # A group of its own, which a process manager signals as a whole.
             process = subprocess.Popen(
-                [*MAILER, *words], env={**self.env, **more}, stdout=log, stderr=log, start_new_session=True
+                [*before, *MAILER, *words], env={**self.env, **more}, stdout=log, stderr=log, start_new_session=True
             )
         self.running[name] = process
         return process
@@ -127,14 +128,15 @@ class World:
 
     def lapse(self) -> None:
         """Let half a minute pass for whoever does not beat any more: its leases, its role, its seats at the relay."""
+        assert self.postgres is not None
         for table, column in (("lease", "beat_at"), ("role", "until")):
             self.postgres.command(f"UPDATE {table} SET {column} = {column} - interval '1 minute'", self.database_url)
         with redis.Redis.from_url(self.env["MAILER_REDIS_URL"]) as client:
             client.flushall()
 
-    def start_web(self) -> None:
-        """Start `web`, and wait until it answers."""
-        self.start("web", "web", "--port", self.url.rpartition(":")[2])
+    def start_web(self, word: str = "web", before: Sequence[str] = ()) -> None:
+        """Start `web`, or `serve`, and wait until it answers."""
+        self.start(word, word, "--port", self.url.rpartition(":")[2], before=before)
         self.until_ready()
 
     def until_ready(self, seconds: float = 30.0) -> float:
@@ -202,6 +204,26 @@ def scaled(folder: Path, postgres: Postgres, bells: Redis, *, delay: float = 0.0
         finally:
             world.end()
             postgres.give_back(database_url)
+
+
+@contextmanager
+def embedded(folder: Path, *, delay: float = 0.02, **settings: str) -> Iterator[World]:
+    """Make everything for a `serve` that the test starts, on SQLite."""
+    with sink(folder, delay) as relay:
+        env = environment(
+            folder / "data",
+            postal_address=POSTAL,
+            transactional_relay=relay.address,
+            promotional_relay=relay.address,
+            public_url="https://mail.example.org",
+            **settings,
+        )
+        world = World(env, f"http://127.0.0.1:{servers.free_port()}", relay, folder / "log")
+        try:
+            world.open_client()
+            yield world
+        finally:
+            world.end()
 
 
 @dataclass
