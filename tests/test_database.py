@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 import asyncpg
 import pytest
@@ -352,3 +352,17 @@ async def test_a_process_that_stands_still_in_a_transaction_keeps_its_locks_for_
         await postgresql.run(stand_still)
     assert databases.unreachable(ended.value)
     assert await postgresql.read(lambda session: session.exec(select(Role.holder)).one()) == "me"
+
+
+async def test_the_time_is_postgresqls_whatever_the_clock_of_this_machine_says(
+    postgresql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Late":
+            return cls.fromtimestamp(time.time() - 3600, tz)
+
+    monkeypatch.setattr(databases, "datetime", Late)
+    asked = await postgresql.read(lambda _session: postgresql.now())
+    assert abs((asked - datetime.now(UTC)).total_seconds()) < 5
+    assert postgresql.now() >= asked

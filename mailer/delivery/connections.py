@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from mailer.delivery.breaker import Breaker
 from mailer.delivery.claims import Job
@@ -86,7 +86,7 @@ class Connections:
         wanted = self._quotas[relay.name]
         if wait := await self.limits.connect(wanted):
             raise _Busy(relay, wait)
-        began = datetime.now(UTC)
+        began = self.breaker.now()
         try:
             return await self._connect(relay)
         except RelayAway as away:

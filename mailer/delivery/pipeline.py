@@ -9,7 +9,7 @@ import heapq
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from mailer.database import Database
@@ -124,6 +124,10 @@ class Pipeline:
         """Whether no further mail is to be begun."""
         return self._stopping or self.connections.breaker.paused is not None
 
+    def now(self) -> datetime:
+        """Return the present moment, as all workers see it."""
+        return self._database.now()
+
     async def ring(self) -> None:
         """Deliver whatever is due; where a run goes on already, it looks again before it ends."""
         self._rung = True
@@ -157,7 +161,7 @@ class Pipeline:
     async def _run(self) -> None:
         """Open a lease, work until nothing is due, and give back what could not be tried."""
         lease = await self._database.run(
-            lambda session: claims.open_lease(session, self.route.stream, self._who.holder, _now()), urgency=0
+            lambda session: claims.open_lease(session, self.route.stream, self._who.holder, self.now()), urgency=0
         )
         worker = Worker(lease, self._who.key_id)
         state = self._state = _State(lease, GroupCommit(self._database, worker, self._urgency, self._committers))
@@ -185,7 +189,7 @@ class Pipeline:
         while self._over:
             lease = self._over.pop()
             try:
-                await self._database.run(lambda session: claims.give_back(session, lease, _now()), urgency=0)  # noqa: B023
+                await self._database.run(lambda session: claims.give_back(session, lease, self.now()), urgency=0)  # noqa: B023
             except BaseException:
                 self._over.append(lease)
                 raise
@@ -194,7 +198,7 @@ class Pipeline:
 
     async def _fill(self, state: _State, *, limit: int = _BATCH, urgencies: tuple[int, ...] = (0, 1, 2)) -> None:
         ask = Ask(self.route.stream, self.route.captured, state.lease, limit, urgencies)
-        jobs = await self._database.run(lambda session: claims.claim(session, ask, _now()), urgency=self._urgency)
+        jobs = await self._database.run(lambda session: claims.claim(session, ask, self.now()), urgency=self._urgency)
         if len(urgencies) > 1:
             state.exhausted = len(jobs) < limit
         await self._letters.prepare(jobs)
@@ -286,7 +290,7 @@ class Pipeline:
             await asyncio.sleep(wait)
         jobs = state.parked.pop(lane)
         if wait:
-            due_at = _now() + timedelta(seconds=wait)
+            due_at = self.now() + timedelta(seconds=wait)
             later = [Outcome(job, Status.QUEUED, reply=self.connections.limits.trouble, due_at=due_at) for job in jobs]
             await asyncio.gather(*(state.commits.commit(Step(outcome=each)) for each in later))
         else:
@@ -330,7 +334,7 @@ class Pipeline:
                 # Whom a company hosts at Google is not known by its domain (R2.1).
                 await connections.throttled(relay, "gmail" if job.provider == "other" else job.provider)
             elif line.wire.lost and connections.breaker.spoils(relay):
-                await connections.breaker.failed(relay, f"{relay}: {line.wire.lost}", _now())
+                await connections.breaker.failed(relay, f"{relay}: {line.wire.lost}", self.now())
 
     # --- connections ----------------------------------------------------------------------------------------------
 
@@ -377,14 +381,10 @@ class Pipeline:
         while True:
             await asyncio.sleep(5)
             try:
-                await self._database.run(lambda session: claims.beat(session, lease, _now()), urgency=0)
+                await self._database.run(lambda session: claims.beat(session, lease, self.now()), urgency=0)
             except Exception as error:  # noqa: BLE001 - the next beat may succeed; a lapsed lease is fenced
                 logger.warning("a heartbeat could not be written: %s", type(error).__name__)
 
 
 def _push(state: _State, job: Job) -> None:
     heapq.heappush(state.queue, (job.urgency, job.due_at, job.id, job))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
