@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select
 from sqlmodel import Session, SQLModel, col
@@ -59,8 +59,8 @@ async def run(database: Database, holder: str, give_up: timedelta) -> None:
     """Tick until cancelled; a database that is away is asked again at the next tick."""
     while True:
         try:
-            await database.run(lambda session: tick(session, holder, datetime.now(UTC), give_up))
-            while await database.run(lambda session: fold(session, holder, datetime.now(UTC)), urgency=2):
+            await database.run(lambda session: tick(session, holder, database.now(), give_up))
+            while await database.run(lambda session: fold(session, holder, database.now()), urgency=2):
                 pass
         except Exception as error:  # noqa: BLE001 - the clock outlives everything but its own process
             logger.warning("a tick of the clock failed: %s", type(error).__name__)
@@ -71,7 +71,7 @@ async def sweep(database: Database, context: Intake) -> None:
     """Start, end and complete campaigns until cancelled; of several clocks each changes what no other has at hand."""
     while True:
         try:
-            while await database.run(lambda session: campaigns.sweep(session, context, datetime.now(UTC)), urgency=2):
+            while await database.run(lambda session: campaigns.sweep(session, context, database.now()), urgency=2):
                 pass
         except Exception as error:  # noqa: BLE001 - as in `run`
             logger.warning("a sweep of campaigns failed: %s", type(error).__name__)

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import asyncpg
 import orjson
@@ -34,6 +35,8 @@ _SHARED = 64
 _STOP = 1 << 30
 #: For how many seconds a connection counts as alive after it was used.
 _PROVEN = 1.0
+#: After how many seconds PostgreSQL is asked for the time again.
+_ASK_TIME = 5.0
 
 
 def _dumps(value: object) -> str:
@@ -166,6 +169,13 @@ class _Writer:
             session.expunge_all()
 
 
+class _Hour(NamedTuple):
+    """What PostgreSQL's clock said, and when that was by our monotonic one."""
+
+    said: datetime
+    at: float
+
+
 class Database:
     """Where emails wait. `run` is one transaction that may write, `read` one that does not."""
 
@@ -175,6 +185,7 @@ class Database:
         self._url = "postgresql://" + url.split("://", 1)[1]
         self._async: AsyncEngine | None = None
         self._writer: _Writer | None = None
+        self._hour: _Hour | None = None
         if self.on_postgresql:
             self._async = create_async_engine(
                 asyncpg_url(url),
@@ -182,6 +193,7 @@ class Database:
                 max_overflow=pool_size,
                 json_serializer=_dumps,
                 json_deserializer=orjson.loads,
+                connect_args={"server_settings": _USUAL},
             )
             _prove(self._async.sync_engine)
             return
@@ -190,6 +202,16 @@ class Database:
         self._read_engine = sqlite_engine(self.path, begin="BEGIN")
         self._readers = ThreadPoolExecutor(4, thread_name_prefix="sqlite-reader")
         self._starting = threading.Lock()
+
+    def now(self) -> datetime:
+        """Return the present moment by the clock that all who share this database share: PostgreSQL's.
+
+        Where a machine's clock is wrong, its mail would wait for hours, its leases seem dead, its retries hurry. With
+        SQLite there is one machine, and the clock is its own.
+        """
+        if self._hour is None:
+            return datetime.now(UTC)
+        return self._hour.said + timedelta(seconds=time.monotonic() - self._hour.at)
 
     async def run(self, verb: Verb[T], *, urgency: int = 1, conclusive: bool = False) -> T:
         """Run a verb in a transaction of its own and commit it; lower urgency numbers go first on SQLite.
@@ -203,6 +225,8 @@ class Database:
                 AsyncSession(self._async, expire_on_commit=False, sync_session_class=Session) as session,
                 session.begin(),
             ):
+                if self._hour is None or time.monotonic() - self._hour.at > _ASK_TIME:
+                    self._hour = _Hour((await session.execute(_TIME)).scalar_one(), time.monotonic())
                 result = await session.run_sync(verb)  # type: ignore[arg-type]
             if conclusive:
                 await self._after_intents()
@@ -277,10 +301,14 @@ def share_intents(session: Session) -> None:
 
 #: The advisory lock that whoever writes intents shares, and that an opt-out has alone for a moment.
 INTENTS = 7202
+_TIME = text("SELECT clock_timestamp()")
 _SHARING = text(f"SELECT pg_advisory_xact_lock_shared({INTENTS})")
 _ALONE = text(f"SELECT pg_advisory_xact_lock({INTENTS})")
 #: A statement that writes intents ends within this many milliseconds, or is ended.
 _LONGEST_INTENT = 10_000
+#: A process that stands still in the middle of a transaction keeps its locks no longer than this: whoever takes over
+#: its mail needs the row of its lease.
+_USUAL = {"idle_in_transaction_session_timeout": str(_LONGEST_INTENT)}
 _DIRECT = {
     "application_name": "mailer delivery",
     "statement_timeout": str(_LONGEST_INTENT),
@@ -302,7 +330,19 @@ def unreachable(error: BaseException) -> bool:
         return True
     # asyncpg's own errors come through bare while a connection is opened, else inside of SQLAlchemy's.
     cause = error.orig if isinstance(error, DBAPIError) else error
+    # A server's goodbye that comes in the middle of a question confuses asyncpg, which says so in its own way.
+    if isinstance(cause, asyncpg.InternalClientError) or isinstance(
+        getattr(cause, "__cause__", None), asyncpg.InternalClientError
+    ):
+        return True
     return str(getattr(cause, "sqlstate", None) or "")[:2] in _PASSING
+
+
+def full(error: BaseException) -> bool:
+    """Return whether an error means that the database's disk has no room left."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    # sqlite3's own name of it, PostgreSQL's SQLSTATE disk_full.
+    return getattr(cause, "sqlite_errorname", None) == "SQLITE_FULL" or getattr(cause, "sqlstate", None) == "53100"
 
 
 def undone(error: BaseException) -> bool:
@@ -319,6 +359,7 @@ __all__ = [
     "Database",
     "among",
     "asyncpg_url",
+    "full",
     "insert",
     "on_postgresql",
     "share_intents",

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import IO
@@ -87,10 +87,9 @@ class Service:
             keyring=keyring,
         )
 
-    @staticmethod
-    def now() -> datetime:
-        """Return the present moment."""
-        return datetime.now(UTC)
+    def now(self) -> datetime:
+        """Return the present moment, as all processes see it."""
+        return self.database.now()
 
     def ring(self, stream: Stream) -> None:
         """Say that a stream has mail; call it after the commit."""
@@ -184,7 +183,7 @@ class Service:
         async def opened(relay: Relay) -> Wire:
             return await connect(relay, hostname, contexts[relay.name])
 
-        shared = limits.Limits(route.stream, worker, store, self.database)
+        shared = limits.Limits(route.stream, worker, store, self.database, now=self.database.now)
         connections = Connections(relays, opened, shared, Breaker(self.database, route.stream))
         retry = Retry(self.settings.retries, self.settings.give_up)
         who = Identity(self._holder(), self.intake.fingerprints.primary_id)
@@ -283,6 +282,6 @@ async def end_loops(loops: Collection[asyncio.Task[None]]) -> None:
 
 def _writer(database: Database) -> Callable[[Sequence[Sighting]], Awaitable[None]]:
     async def write(sightings: Sequence[Sighting]) -> None:
-        await database.run(lambda session: record(session, sightings, datetime.now(UTC)))
+        await database.run(lambda session: record(session, sightings, database.now()))
 
     return write

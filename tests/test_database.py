@@ -3,10 +3,12 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -287,6 +289,13 @@ async def test_a_server_that_does_not_listen_means_that_it_is_away() -> None:
         await database.close()
 
 
+def test_a_goodbye_of_the_server_amid_a_question_means_that_it_is_away() -> None:
+    told = Exception("wrapped by SQLAlchemy's dialect")
+    told.__cause__ = asyncpg.InternalClientError("got result for unknown protocol state 3")
+    assert databases.unreachable(told.__cause__)
+    assert databases.unreachable(DBAPIError("SELECT 1", None, told))
+
+
 async def test_a_broken_rule_does_not_mean_that_it_is_away(database: Database) -> None:
     await database.run(adds("clock"))
     with pytest.raises(IntegrityError) as caught:
@@ -324,3 +333,36 @@ async def test_a_lost_connection_leaves_open_whether_the_work_is_done(postgresql
     with pytest.raises(Exception) as caught:
         await postgresql.run(dies)
     assert not databases.undone(caught.value)
+
+
+async def test_a_process_that_stands_still_in_a_transaction_keeps_its_locks_for_seconds_only(
+    postgresql: Database,
+) -> None:
+    await postgresql.run(adds("clock"))
+    shown = await postgresql.read(lambda session: session.execute(text("SHOW idle_in_transaction_session_timeout")))
+    assert shown.scalar_one() == "10s"
+
+    def stand_still(session: Session) -> None:
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '100ms'"))
+        session.execute(update(Role).values(holder="frozen"))
+        time.sleep(0.5)
+        session.execute(update(Role).values(holder="late"))
+
+    with pytest.raises(DBAPIError) as ended:
+        await postgresql.run(stand_still)
+    assert databases.unreachable(ended.value)
+    assert await postgresql.read(lambda session: session.exec(select(Role.holder)).one()) == "me"
+
+
+async def test_the_time_is_postgresqls_whatever_the_clock_of_this_machine_says(
+    postgresql: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Late(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Late":
+            return cls.fromtimestamp(time.time() - 3600, tz)
+
+    monkeypatch.setattr(databases, "datetime", Late)
+    asked = await postgresql.read(lambda _session: postgresql.now())
+    assert abs((asked - datetime.now(UTC)).total_seconds()) < 5
+    assert postgresql.now() >= asked

@@ -1,8 +1,8 @@
 """A stream of recipients of any length: chunk by chunk, each its own transaction, in flat memory."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from mailer.campaigns.adding import CHUNK, CHUNK_ON_SQLITE, Added, add_recipients, wanted
@@ -16,10 +16,6 @@ T = TypeVar("T")
 _BULK = 2
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
     """Who adds to which campaign. It opens the transactions itself: a stream of a million cannot be one."""
@@ -28,7 +24,7 @@ class Upload:
     intake: Intake
     sender: Submitter
     campaign_id: str
-    now: Callable[[], datetime] = field(default=_now)
+    now: Callable[[], datetime]
 
     async def people(self, people: Iterable[object] | AsyncIterable[object]) -> Added:
         """Add people: addresses, or mappings with email, name and variables; refused ones are told by their places."""

@@ -261,6 +261,7 @@ async def _upload(identifier: str, source: _Source, tenant: str | None) -> Added
             intake=service.intake,
             sender=Submitter.trusted(owner),
             campaign_id=identifier,
+            now=service.now,
         )
         columns = (TextColumn("adding"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mailer import migrate as migrations
-from mailer import secrets, tenancy
+from mailer import secrets, signals, tenancy
 from mailer.cli import running
 from mailer.cli.printing import note
 from mailer.errors import ConfigurationError
@@ -149,20 +148,19 @@ def _run(
     receiving: bool = False,
 ) -> None:
     async def until_stopped() -> None:
-        stopping, loop = asyncio.Event(), asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopping.set)
+        stopping = asyncio.Event()
         service = Service.build(settings)
-        try:
-            await service.prepare()
-            await service.start(streams=streams, ticking=ticking, receiving=receiving)
-            # What stands by now stays: a full collection would walk all of it, 100 ms at a time, amid the mail.
-            gc.collect()
-            gc.freeze()
-            note(f"the {name} runs (process {os.getpid()})")
-            await stopping.wait()
-        finally:
-            await service.stop()
+        with signals.heard(stopping.set):
+            try:
+                await service.prepare()
+                await service.start(streams=streams, ticking=ticking, receiving=receiving)
+                # What stands by now stays: a full collection would walk all of it, 100 ms at a time, amid the mail.
+                gc.collect()
+                gc.freeze()
+                note(f"the {name} runs (process {os.getpid()})")
+                await stopping.wait()
+            finally:
+                await service.stop()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(until_stopped())

@@ -1,7 +1,7 @@
 """The circuit breaker: a relay that fails rests, as every worker of its stream knows; one of them probes it."""
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 
 from mailer import halts
 from mailer.database import Database
@@ -20,14 +20,18 @@ class Breaker:
     def __init__(self, database: Database, stream: Stream) -> None:
         """Know of nothing yet."""
         self._database, self._stream = database, stream
-        self._halts = Halts(datetime.now(UTC), {}, ())
+        self._halts = Halts(database.now(), {}, ())
         #: When this process began to probe a relay that rests.
         self._probing: dict[str, datetime] = {}
         self._spoilt: dict[str, int] = {}
 
+    def now(self) -> datetime:
+        """Return the present moment, as all workers see it."""
+        return self._database.now()
+
     async def look(self) -> None:
         """Learn what operators and other workers decided; call it twice a second."""
-        self._halts = await self._database.read(lambda session: halts.current(session, _now()))
+        self._halts = await self._database.read(lambda session: halts.current(session, self.now()))
 
     @property
     def paused(self) -> str | None:
@@ -42,7 +46,7 @@ class Breaker:
     def wait(self, relay: str) -> float:
         """Return for how many seconds a relay need not be asked."""
         rest = self.rest(relay)
-        return max(0.0, (rest.until - _now()).total_seconds()) if rest else 0.0
+        return max(0.0, (rest.until - self.now()).total_seconds()) if rest else 0.0
 
     async def may_use(self, relay: str) -> bool:
         """Return whether to connect: the relay works, or its rest is over and the probe is ours."""
@@ -50,7 +54,7 @@ class Breaker:
             return True
         if self.wait(relay) > 0 or relay in self._probing:
             return False
-        began = _now()
+        began = self.now()
         if not await self._database.run(
             lambda session: halts.may_probe(session, self._stream, relay, began), urgency=0
         ):
@@ -71,7 +75,7 @@ class Breaker:
         """Let a relay rest; `began` is when the try that failed began."""
         began = self._probing.pop(relay, began)
         self._spoilt.pop(relay, None)
-        now = _now()
+        now = self.now()
         rest = await self._database.run(
             lambda session: halts.failed(session, self._stream, relay, reason, now, began=began), urgency=0
         )
@@ -93,10 +97,6 @@ class Breaker:
     async def recovered(self, relay: str) -> None:
         """Say that a relay works again."""
         self._probing.pop(relay, None)
-        await self._database.run(lambda session: halts.recovered(session, self._stream, relay, _now()), urgency=0)
+        await self._database.run(lambda session: halts.recovered(session, self._stream, relay, self.now()), urgency=0)
         await self.look()
         logger.info("the %s stream uses %s again", self._stream, relay)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from mailer.delivery import outcomes, replies
@@ -41,6 +41,9 @@ class Depot(Protocol):
     """Where carriers fetch mail, and report."""
 
     retry: Retry
+
+    def now(self) -> datetime:
+        """Return the present moment, as all workers see it."""
 
     async def next(self, line: Line) -> Job | None:
         """Return a mail for this connection, waiting for one if need be; None: go home."""
@@ -153,14 +156,14 @@ class Carrier:
             if not answer.positive:
                 self._stale = True
                 stage = Stage.SENDER if answer.to_sender else Stage.ENVELOPE
-                return outcomes.refused(job, answer, stage, retry, _now())
+                return outcomes.refused(job, answer, stage, retry, self._depot.now())
             asked = self.wire.data()
             following = await self._following()
             answer = await asked
             if answer.code != 354:
                 self._stale = True
                 refusal = answer if answer.code >= 400 else Answer(451, f"unexpected answer {answer.code} to DATA")
-                return outcomes.refused(job, refusal, Stage.DATA, retry, _now())
+                return outcomes.refused(job, refusal, Stage.DATA, retry, self._depot.now())
             handed = self.wire.hand_over(load.ready.data, following[1].envelope if following else None)
             if following is not None and handed.offered is not None:
                 self._ahead, following = _Load(*following, handed.offered), None
@@ -168,14 +171,14 @@ class Carrier:
             answer = await handed.dot
         except Lost as lost:
             if lost.in_doubt:
-                return outcomes.in_doubt(job, retry, _now())
-            return outcomes.unsent(job, retry, _now(), worked_before=worked_before)
+                return outcomes.in_doubt(job, retry, self._depot.now())
+            return outcomes.unsent(job, retry, self._depot.now(), worked_before=worked_before)
         finally:
             if following is not None:
                 self._depot.put_back(self.line, following[0])
         if answer.positive:
             return outcomes.sent(job, answer, tracked=load.ready.tracked)
-        return outcomes.refused(job, answer, Stage.DATA, retry, _now())
+        return outcomes.refused(job, answer, Stage.DATA, retry, self._depot.now())
 
     async def _following(self) -> tuple[Job, Ready] | None:
         """Return the mail to offer behind this one, if one is at hand."""
@@ -208,7 +211,3 @@ class Carrier:
         if self._stale:
             await self.wire.reset()
             self._stale = False
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

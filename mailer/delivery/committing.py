@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
 
 from mailer.database import Database, unreachable
 from mailer.delivery import claims
@@ -88,7 +87,7 @@ class GroupCommit:
         while True:
             try:
                 await self._database.run(
-                    lambda session: claims.commit(session, steps, self._worker, datetime.now(UTC)),
+                    lambda session: claims.commit(session, steps, self._worker, self._database.now()),
                     urgency=self._urgency,
                 )
                 break
@@ -108,7 +107,7 @@ class GroupCommit:
         if not quick:
             return rest
         try:
-            await connection.commit([step for step, _future in quick], self._worker, datetime.now(UTC))
+            await connection.commit([step for step, _future in quick], self._worker, self._database.now())
         except NotOurs:
             return some
         except Exception as error:  # noqa: BLE001 - the longer way tries until the database is back
@@ -127,7 +126,7 @@ class GroupCommit:
 
     async def _refuse(self, jobs: Sequence[Job]) -> None:
         try:
-            await self._database.run(lambda session: claims.refuse(session, jobs, self._worker, datetime.now(UTC)))
+            await self._database.run(lambda session: claims.refuse(session, jobs, self._worker, self._database.now()))
         except Exception as error:  # noqa: BLE001 - they stay claimed, and go back with the lease
             logger.warning("refused intents could not be written: %s", type(error).__name__)
 

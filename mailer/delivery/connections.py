@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from mailer import halts
 from mailer.delivery.breaker import Breaker
@@ -90,7 +90,7 @@ class Connections:
         wanted = self._quotas[relay.name]
         if wait := await self.limits.connect(wanted):
             raise _Busy(relay, wait)
-        began = datetime.now(UTC)
+        began = self.breaker.now()
         try:
             return await self._opened(relay)
         except RelayAway as away:

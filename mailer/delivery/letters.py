@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import lru_cache
 from time import monotonic
 from typing import NamedTuple, cast
@@ -133,7 +132,7 @@ class Letterbox:
         written = letter.compose(self._order(job, pixel))
         if rewritten is not None:
             # By the present moment: verifiers refuse a signature from their future, and the mail's date may be old.
-            written = written.signed(self._signers(job), datetime.now(UTC), rewritten=rewritten)
+            written = written.signed(self._signers(job), self._database.now(), rewritten=rewritten)
         self._shelf.files.pop(job.id, None)
         self._shelf.choices.pop(job.id, None)
         return Ready(

@@ -9,10 +9,8 @@ import heapq
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
-
-from sqlmodel import Session
 
 from mailer.database import Database
 from mailer.delivery import claims
@@ -21,6 +19,7 @@ from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker
 from mailer.delivery.claims.together import Together
 from mailer.delivery.committing import GroupCommit, ended
 from mailer.delivery.connections import Connections
+from mailer.delivery.leases import Leases
 from mailer.delivery.limits import is_rate_reply
 from mailer.delivery.lines import Line
 from mailer.delivery.outcomes import Retry
@@ -37,8 +36,6 @@ _URGENT = 50
 _PATIENCE = 1.0
 #: What a limit holds back for longer than this (in seconds) goes back into the queue meanwhile.
 _PARKED = 2.0
-#: For so many seconds a lease that was opened in advance may be used: well before it lapses.
-_SPARE = 15.0
 #: How many connections to PostgreSQL commit side by side.
 _COMMITTERS = 2
 
@@ -112,8 +109,7 @@ class Pipeline:
         self._database, self._letters, self._who = database, letters, who
         self._committers = [Together(database) for _ in range(_COMMITTERS)] if database.on_postgresql else []
         self._state: _State | None = None
-        #: A lease opened in advance, and when.
-        self._spare: tuple[str, float] | None = None
+        self._leases = Leases(database, route.stream, who.holder)
         self._rung = False
         self._stopping = False
         self._running = asyncio.Lock()
@@ -130,6 +126,10 @@ class Pipeline:
     def _still(self) -> bool:
         """Whether no further mail is to be begun."""
         return self._stopping or self.connections.breaker.paused is not None
+
+    def now(self) -> datetime:
+        """Return the present moment, as all workers see it."""
+        return self._database.now()
 
     async def ring(self) -> None:
         """Deliver whatever is due; where a run goes on already, it looks again before it ends."""
@@ -153,9 +153,7 @@ class Pipeline:
         async with self._running:
             await self.connections.end()
             await asyncio.gather(*(each.close() for each in self._committers))
-            if self._spare is not None:
-                lease, self._spare = self._spare[0], None
-                await self._database.run(lambda session: claims.give_back(session, lease, _now()), urgency=0)
+            await self._leases.close()
 
     async def _hush(self) -> None:
         """Let carriers finish what travels, and begin nothing."""
@@ -169,11 +167,11 @@ class Pipeline:
 
     async def _run(self) -> None:
         """Work under a lease until nothing is due, and give back what could not be tried."""
-        lease = await self._fresh_lease()
+        lease = await self._leases.fresh()
         worker = Worker(lease, self._who.key_id)
         state = self._state = _State(lease, GroupCommit(self._database, worker, self._urgency, self._committers))
         state.commits.start()
-        helpers = [asyncio.create_task(self._beat(lease))]
+        helpers = [asyncio.create_task(self._leases.keep(lease))]
         try:
             await self._fill(state)
             helpers.append(asyncio.create_task(self._filling(state)))
@@ -189,34 +187,13 @@ class Pipeline:
             await ended({*helpers, *state.refills, *state.carriers})
             await state.commits.end()
             self._state = None
-            await self._end_lease(lease)
-
-    async def _fresh_lease(self) -> str:
-        """Return a lease that nothing is held by; the one opened in advance, if it still lives."""
-        spare, self._spare = self._spare, None
-        if spare is not None and asyncio.get_running_loop().time() - spare[1] < _SPARE:
-            return spare[0]
-        return await self._database.run(self._open_lease, urgency=0)
-
-    def _open_lease(self, session: Session) -> str:
-        return claims.open_lease(session, self.route.stream, self._who.holder, _now())
-
-    async def _end_lease(self, lease: str) -> None:
-        """Give back what a lease still holds, and open the next in the same commit: the next mail waits for none."""
-
-        def verb(session: Session) -> str | None:
-            claims.give_back(session, lease, _now())
-            return None if self._stopping else self._open_lease(session)
-
-        opened = await self._database.run(verb, urgency=0)
-        if opened is not None:
-            self._spare = (opened, asyncio.get_running_loop().time())
+            await self._leases.end(lease, last=self._stopping)
 
     # --- claiming -------------------------------------------------------------------------------------------------
 
     async def _fill(self, state: _State, *, limit: int = _BATCH, urgencies: tuple[int, ...] = (0, 1, 2)) -> None:
         ask = Ask(self.route.stream, self.route.captured, state.lease, limit, urgencies)
-        jobs = await self._database.run(lambda session: claims.claim(session, ask, _now()), urgency=self._urgency)
+        jobs = await self._database.run(lambda session: claims.claim(session, ask, self.now()), urgency=self._urgency)
         if len(urgencies) > 1:
             state.exhausted = len(jobs) < limit
         await self._letters.prepare(jobs)
@@ -308,7 +285,7 @@ class Pipeline:
             await asyncio.sleep(wait)
         jobs = state.parked.pop(lane)
         if wait:
-            due_at = _now() + timedelta(seconds=wait)
+            due_at = self.now() + timedelta(seconds=wait)
             later = [Outcome(job, Status.QUEUED, reply=self.connections.limits.trouble, due_at=due_at) for job in jobs]
             await asyncio.gather(*(state.commits.commit(Step(outcome=each)) for each in later))
         else:
@@ -352,7 +329,7 @@ class Pipeline:
                 # Whom a company hosts at Google is not known by its domain (R2.1).
                 await connections.throttled(relay, "gmail" if job.provider == "other" else job.provider)
             elif line.wire.lost and connections.breaker.spoils(relay):
-                await connections.breaker.failed(relay, f"{relay}: {line.wire.lost}", _now())
+                await connections.breaker.failed(relay, f"{relay}: {line.wire.lost}", self.now())
 
     # --- connections ----------------------------------------------------------------------------------------------
 
@@ -403,20 +380,9 @@ class Pipeline:
             await self._hush()
         self._take_ahead(_PATIENCE)
         self._try_elsewhere()
+        await self._leases.settle(last=self._stopping)
         await self.connections.tidy()
-
-    async def _beat(self, lease: str) -> None:
-        while True:
-            await asyncio.sleep(5)
-            try:
-                await self._database.run(lambda session: claims.beat(session, lease, _now()), urgency=0)
-            except Exception as error:  # noqa: BLE001 - the next beat may succeed; a lapsed lease is fenced
-                logger.warning("a heartbeat could not be written: %s", type(error).__name__)
 
 
 def _push(state: _State, job: Job) -> None:
     heapq.heappush(state.queue, (job.urgency, job.due_at, job.id, job))
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mailer.compose.errors import ContentError
-from mailer.database import unreachable
+from mailer.database import full, unreachable
 from mailer.errors import Conflict, Forbidden, Invalid, MailerError, NotFound, Problem, Unauthorized
 from suppression.entries import EntryError, LiftError, UnknownEntry
 
@@ -45,6 +45,7 @@ _HEADERS: Mapping[HTTPStatus, Mapping[str, str]] = {
     # RFC 6750 section 3: how the key is to be shown.
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": 'Bearer realm="mailer"'},
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "1"},
+    HTTPStatus.INSUFFICIENT_STORAGE: {"Retry-After": "60"},
     # What was not read of the body must not be taken for the next request.
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: {"Connection": "close"},
 }
@@ -66,6 +67,8 @@ def describe(error: Exception) -> dict[str, object]:
     status = status_of(error)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         return described(status, "the database cannot be reached; nothing was done, ask again in a moment")
+    if status is HTTPStatus.INSUFFICIENT_STORAGE:
+        return described(status, "the disk of the database is full; nothing was done, ask again once it has room")
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return described(status, "this is our fault; it was logged")
     problems = error.problems if isinstance(error, Invalid) else ()
@@ -79,6 +82,8 @@ def status_of(error: Exception) -> HTTPStatus:
     for kind, status in STATUSES:
         if isinstance(error, kind):
             return status
+    if full(error):
+        return HTTPStatus.INSUFFICIENT_STORAGE
     return HTTPStatus.SERVICE_UNAVAILABLE if unreachable(error) else HTTPStatus.INTERNAL_SERVER_ERROR
 
 
@@ -87,6 +92,8 @@ def answer(error: Exception) -> Response:
     status = status_of(error)
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("a request failed", exc_info=error)
+    elif status is HTTPStatus.INSUFFICIENT_STORAGE:
+        logger.error("the disk of the database is full")
     elif status is HTTPStatus.SERVICE_UNAVAILABLE:
         logger.warning("the database cannot be reached: %s", type(error).__name__)
     return response(describe(error), status)

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 import uvicorn
 import uvloop
 
+from mailer import signals
 from mailer.errors import ConfigurationError
 from mailer.service import Service
 from mailer.settings import Settings
@@ -98,7 +98,13 @@ async def _serve(
             timeout_graceful_shutdown=_GRACE,
         )
     )
-    with _stopping(server):
+
+    def stop() -> None:
+        # A second signal does not wait for open connections.
+        server.force_exit = server.should_exit
+        server.should_exit = True
+
+    with signals.heard(stop):
         try:
             await service.prepare()
             # Whoever sends from here receives here too: one process for everything.
@@ -139,21 +145,3 @@ async def _beside(server: uvicorn.Server, serving: asyncio.Task[None], work: Awa
         server.should_exit = True
         await serving
         working.result()
-
-
-@contextmanager
-def _stopping(server: uvicorn.Server) -> Iterator[None]:
-    """Let SIGTERM and SIGINT end the server; a second one does not wait for open connections."""
-    loop = asyncio.get_running_loop()
-
-    def stop() -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)

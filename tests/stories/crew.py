@@ -122,7 +122,7 @@ class Crew:
 
         def tick(session: Any) -> None:
             session.execute(update(_LEASE).values(beat_at=_LEASE.c.beat_at - timedelta(hours=1)))
-            clock.tick(session, "test", Service.now(), timedelta(days=3))
+            clock.tick(session, "test", self.service.now(), timedelta(days=3))
 
         await self.service.database.run(tick)
         client = redis.asyncio.Redis.from_url(self.redis_url)

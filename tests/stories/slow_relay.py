@@ -1,7 +1,22 @@
-"""A relay that takes its time, and remembers every mail that it took."""
+"""A relay that takes its time, and remembers every mail that it took, and when its DATA began."""
 
 import asyncio
+import email.utils
+import re
 import sys
+import time
+
+_LINK = re.compile(rb"^List-Unsubscribe:\s*<([^>]+)>", re.MULTILINE)
+_KEY = re.compile(rb"^Message-ID:\s*(\S+)", re.MULTILINE)
+_DATE = re.compile(rb"^Date:\s*(.+?)\r$", re.MULTILINE)
+
+
+def written(recipient: str, began: float, mail: bytes) -> str:
+    """Return the line of a mail: recipient, Message-ID, beginning of DATA (monotonic), Date (Unix), opt-out link."""
+    found = {name: pattern.search(mail) for name, pattern in (("key", _KEY), ("date", _DATE), ("link", _LINK))}
+    said = {name: match[1].decode() if match else "-" for name, match in found.items()}
+    date = email.utils.parsedate_to_datetime(said["date"]).timestamp()
+    return f"{recipient} {said['key']} {began:.6f} {date:.0f} {said['link']}\n"
 
 
 async def main(port: int, path: str, delay: float) -> None:
@@ -19,15 +34,11 @@ async def main(port: int, path: str, delay: float) -> None:
                     recipient = line.partition(b"<")[2].partition(b">")[0].decode()
                     writer.write(b"250 OK\r\n")
                 elif verb == b"DATA":
+                    began = time.monotonic()
                     writer.write(b"354 go on\r\n")
-                    head = b""
-                    while (data := await reader.readline()) not in (b".\r\n", b""):
-                        head += data
-                    if not data:
-                        return
+                    mail = await reader.readuntil(b"\r\n.\r\n")
                     # Taken now, told later: what a crash in between makes doubtful.
-                    key = head.partition(b"Message-ID: ")[2].partition(b"\r\n")[0].decode()
-                    log.write(f"{recipient} {key}\n")
+                    log.write(written(recipient, began, mail))
                     await asyncio.sleep(delay)
                     writer.write(b"250 taken\r\n")
                 elif verb == b"QUIT":
@@ -35,12 +46,12 @@ async def main(port: int, path: str, delay: float) -> None:
                     return
                 else:
                     writer.write(b"250 OK\r\n")
-        except ConnectionError:
+        except (ConnectionError, asyncio.IncompleteReadError):
             return
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    server = await asyncio.start_server(serve, "127.0.0.1", port, limit=1 << 22)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()

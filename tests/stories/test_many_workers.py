@@ -48,7 +48,9 @@ async def campaign(crew: Crew, number: int) -> str:
     made = await service.database.run(
         lambda session: campaigns.create(session, sender, draft, service.intake, service.now())
     )
-    upload = Upload(database=service.database, intake=service.intake, sender=sender, campaign_id=made.id)
+    upload = Upload(
+        database=service.database, intake=service.intake, sender=sender, campaign_id=made.id, now=service.now
+    )
     added = await campaigns.add(upload, [{"email": f"c{place}@example.org"} for place in range(number)])
     assert added.new == number
     return made.id

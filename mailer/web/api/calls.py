@@ -51,8 +51,7 @@ class Service(Protocol):
     def ring(self, stream: Stream) -> None:
         """Say that a stream has mail."""
 
-    @staticmethod
-    def now() -> datetime:
+    def now(self) -> datetime:
         """Return the present moment."""
 
 

@@ -21,6 +21,7 @@ _ALWAYS = {
     "403": "The key lacks the scope.",
     "422": "A value is wrong; errors say which.",
     "503": "The database cannot be reached; nothing was done.",
+    "507": "The disk of the database is full; nothing was done.",
 }
 _WITH_BODY = {"400": "The body is not JSON.", "413": "The body is larger than 25 MB."}
 _WITH_ID = {"404": "There is no such thing for this tenant."}
