@@ -68,13 +68,15 @@ class Connections:
                 return kept
             await self.close(kept)
         away: set[str] = set()
+        full: set[str] = set()
         waits: list[float] = []
         while True:
             try:
-                line = await self._lines.open(away)
+                line = await self._lines.open(away, full)
             except _Busy as busy:
                 waits.append(busy.wait)
-                away.add(busy.relay.name)
+                # One that only other workers fill is not away: a spare does not help it out.
+                (full if self.breaker.rest(busy.relay.name) is None else away).add(busy.relay.name)
             except RelayAway as gone:
                 waits.append(self.breaker.wait(gone.relay.name))
                 away.add(gone.relay.name)

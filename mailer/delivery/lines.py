@@ -1,7 +1,7 @@
 """Which of a stream's relays the next connection goes to."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from typing import NamedTuple
 
 from mailer.delivery.wire import Wire
@@ -40,12 +40,14 @@ class Lines:
             free, key=lambda relay: in_use.get(relay.name, 0) / relay.weight if relay.weight else 0, default=None
         )
 
-    async def open(self, away: Container[str]) -> Line | None:
+    async def open(self, away: Container[str], full: Collection[str] = ()) -> Line | None:
         """Return a new connection to the relay whose turn it is, None where all are full or away.
 
-        Raises `RelayAway`, which names the relay: ask again with it among those that are away.
+        `full` names those whose connections other workers have. Raises `RelayAway`, which names the relay: ask again
+        with it among those that are away.
         """
-        relay = self.choose(self.in_use, away)
+        taken = {relay.name: relay.connections for relay in self.relays if relay.name in full}
+        relay = self.choose({**self.in_use, **taken}, away)
         if relay is None:
             return None
         # Counted before it is there, so that connections that open together are spread too.

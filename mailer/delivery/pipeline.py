@@ -109,6 +109,8 @@ class Pipeline:
         self._database, self._letters, self._who = database, letters, who
         self._committers = [Together(database) for _ in range(_COMMITTERS)] if database.on_postgresql else []
         self._state: _State | None = None
+        #: What a limit made wait for long, told once.
+        self._held_back: set[tuple[str, str]] = set()
         self._leases = Leases(database, route.stream, who.holder)
         self._rung = False
         self._stopping = False
@@ -286,9 +288,14 @@ class Pipeline:
         jobs = state.parked.pop(lane)
         if wait:
             due_at = self.now() + timedelta(seconds=wait)
-            later = [Outcome(job, Status.QUEUED, reply=self.connections.limits.trouble, due_at=due_at) for job in jobs]
+            reason = self.connections.limits.trouble or f"a limit of {lane[0]} holds back mail to {lane[1]} mailboxes"
+            if lane not in self._held_back:
+                logger.warning("the %s stream waits until %s: %s", self.route.stream, f"{due_at:%H:%M:%S} UTC", reason)
+            self._held_back.add(lane)
+            later = [Outcome(job, Status.QUEUED, reply=reason, due_at=due_at) for job in jobs]
             await asyncio.gather(*(state.commits.commit(Step(outcome=each)) for each in later))
         else:
+            self._held_back.discard(lane)
             for job in jobs:
                 _push(state, job)
         await self._wake()

@@ -102,3 +102,10 @@ async def test_a_relay_that_is_away_says_who_it_is_and_the_next_one_is_asked() -
     assert caught.value.relay.name == "smtp://b:587"
     assert await two.open({"smtp://a:587", "smtp://b:587"}) is None
     assert not +two.in_use
+
+
+async def test_a_spare_does_not_help_out_those_that_other_workers_fill() -> None:
+    two = lines("smtp://a smtp://b?weight=0")
+    assert await two.open((), {"smtp://a:587"}) is None
+    with pytest.raises(RelayAway, match="smtp://b:587"):
+        await two.open({"smtp://a:587"})
