@@ -42,14 +42,14 @@ def test_workers_whose_clock_is_set_back_by_an_hour(tmp_path: Path, postgres: Po
             world.start(stream, "worker", stream, **late)
         world.until_running("clock", PROMOTIONAL, TRANSACTIONAL)
         case = Case("late", world)
-        case.started(2000)
+        case.started(1500)
         case.batch(TRANSACTIONAL, 600)
         until(lambda: case.taken() > 200)
         sign.touch()
         set_back = time.monotonic()
         longest = 0.0
         # Longer than heartbeats and the clock's ticks need to meet.
-        while time.monotonic() - set_back < 12:
+        while time.monotonic() - set_back < 8:
             to = case.single(TRANSACTIONAL), case.accepted[TRANSACTIONAL][-1]
             arrived = until(lambda to=to: any(took.recipient == to[1] for took in case.took()), 30)  # type: ignore[misc]
             longest = max(longest, arrived)
