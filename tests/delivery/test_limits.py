@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailer.delivery.limits import GroupQuota, Limits, LocalStore, Quota, is_rate_reply
+from mailer.delivery.limits.quota import USUAL
 from tests.delivery.limiting import UNUSED, Clock, Counted, P, T, densest, give_way, gmail, taken
 from tests.servers import apart
 
@@ -145,7 +146,7 @@ async def test_the_seats_of_a_worker_that_is_not_heard_of_come_back(clock: Clock
         clock.now += 5
         await a.beat()
     assert await b.connect(quota) > 0
-    clock.now += 29
+    clock.now += USUAL.lapse - 1
     assert await b.connect(quota) > 0
     assert await b.refill(quota, "gmail") > 0
     clock.now += 1.1
