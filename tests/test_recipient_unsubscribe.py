@@ -170,7 +170,7 @@ async def test_r1_10_only_own_faults_are_5xx(world: World, monkeypatch: pytest.M
     path = await world.newsletter()
     tries = 0
 
-    async def away(_verb: Verb[object], *, urgency: int = 1) -> object:
+    async def away(_verb: Verb[object], *, urgency: int = 1, conclusive: bool = False) -> object:
         nonlocal tries
         tries += 1
         raise OperationalError("SELECT", {}, Exception("away"))
@@ -328,7 +328,7 @@ async def test_r10_11_the_log_names_nobody(
     with caplog.at_level("DEBUG", logger="mailer"):
         await world.post(path)
 
-        async def away(_verb: Verb[object], *, urgency: int = 1) -> object:
+        async def away(_verb: Verb[object], *, urgency: int = 1, conclusive: bool = False) -> object:
             raise OperationalError("SELECT", {"address": ANN}, Exception(ANN))
 
         monkeypatch.setattr(world.database, "run", away)

@@ -323,10 +323,16 @@ class Pipeline:
 
     async def done(self, line: Line, job: Job, outcome: Outcome | None) -> None:
         """Hear what became of an admitted mail, and judge its relay by it; None: it was not tried."""
-        connections, relay = self.connections, line.name
-        connections.release(line, job, used=outcome is not None)
+        self.connections.release(line, job, used=outcome is not None)
         if outcome is None:
             return
+        try:
+            await self._judge(line, job, outcome)
+        except Exception as error:  # noqa: BLE001 - the database may be away; the mail's own outcome counts more
+            logger.warning("what %s does could not be told: %s", line.name, type(error).__name__)
+
+    async def _judge(self, line: Line, job: Job, outcome: Outcome) -> None:
+        connections, relay = self.connections, line.name
         if outcome.status is Status.SENT:
             self.proven = True
             if connections.breaker.works(relay):
