@@ -18,7 +18,7 @@ from mailer.database import Database
 from mailer.status import Status
 from suppression.rules import Stream
 from tests.servers import Postgres
-from tests.test_cli import Quick
+from tests.test_cli import Quick, Shell
 
 V = TypeVar("V")
 EMAIL = SQLModel.metadata.tables["email"]
@@ -173,3 +173,12 @@ def test_an_entry_stops_waiting_mail_at_once(quick: Quick) -> None:
     sent = quick.json("send", *words)
     quick.run("suppression", "add", "ann@example.org")
     assert statuses(quick) == {sent["id"]: "suppressed"}
+
+
+def test_a_command_that_prints_its_result_logs_it_only_where_asked(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    paused = shell.run("stream", "pause", "promotional")
+    assert (paused.stdout, paused.stderr) == ("promotional is paused\n", "")
+    resumed = shell.run("--debug", "stream", "resume", "promotional")
+    assert resumed.stdout == "promotional goes on\n"
+    assert "the promotional stream goes on; it was paused for" in resumed.stderr
