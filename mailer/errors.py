@@ -7,7 +7,7 @@ MailerError
 │   ├── UnknownTemplate
 │   └── TooMany
 ├── Unauthorized                no key, or one we do not know (401)
-├── Forbidden                   the key lacks the scope (403)
+├── Forbidden                   the key may not do this (403)
 ├── NotFound                    no such thing for this tenant (404)
 └── Conflict                    the thing is in another state (409)
 """
@@ -53,7 +53,7 @@ class Unauthorized(MailerError):
 
 
 class Forbidden(MailerError):
-    """The key lacks the scope that this needs."""
+    """The key lacks the scope that this needs, or is not the operator's where it must be."""
 
 
 class NotFound(MailerError, LookupError):

@@ -28,6 +28,7 @@ _TOLD = timedelta(minutes=1)
 _KEPT = timedelta(days=1)
 _PAUSED, _RESTING = "stream:", "relay:"
 _LONGEST_KEY = 200
+_UNSAID = "no reason was given"
 
 
 class Pause(NamedTuple):
@@ -80,14 +81,14 @@ def current(session: Session, now: datetime) -> Halts:
     return Halts(now, paused, rests)
 
 
-def pause(session: Session, stream: Stream, reason: str, now: datetime) -> Pause:
-    """Stop a stream until somebody resumes it; pausing again keeps the time and takes the newer reason."""
-    row = {"key": f"{_PAUSED}{stream}", "reason": reason, "since": now, "until": None, "failures": 0}
+def pause(session: Session, stream: Stream, reason: str | None, now: datetime) -> Pause:
+    """Stop a stream until somebody resumes it; pausing again keeps the time, and the reason unless a newer is given."""
+    row = {"key": f"{_PAUSED}{stream}", "reason": reason or _UNSAID, "since": now, "until": None, "failures": 0}
     fresh = database.insert(session, _halt).values(row)
-    held = fresh.on_conflict_do_update(index_elements=["key"], set_={"reason": reason})
-    since = session.execute(held.returning(_halt.c.since)).scalar_one()
+    held = fresh.on_conflict_do_update(index_elements=["key"], set_={"reason": reason or _halt.c.reason})
+    found = session.execute(held.returning(_halt.c.reason, _halt.c.since)).one()
     logger.info("the %s stream is paused", stream)
-    return Pause(reason, since)
+    return Pause(found.reason, found.since)
 
 
 def resume(session: Session, stream: Stream, now: datetime) -> bool:

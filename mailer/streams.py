@@ -12,6 +12,9 @@ from mailer.halts import Pause, Rest
 from mailer.settings import Settings
 from suppression.rules import Stream
 
+#: The words for a stream with nothing in its way.
+GOES = "goes"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
@@ -42,7 +45,7 @@ class State:
         if self.silent:
             told.append("nothing goes, because every relay rests")
         told += resting
-        return "; ".join(told) or "goes"
+        return "; ".join(told) or GOES
 
     def view(self) -> dict[str, object]:
         """Return the state as JSON shows it."""

@@ -149,6 +149,12 @@ def only_tenant(session: Session, key: str | None) -> Tenant:
     return found[0]
 
 
+def is_operator(session: Session, tenant_id: int) -> bool:
+    """Return whether this tenant is the operator's own, to whom everybody's relays and streams are known."""
+    tenant = session.get(Tenant, tenant_id)
+    return tenant is not None and tenant.key == DEFAULT
+
+
 def topics(session: Session, tenant_id: int) -> Sequence[Topic]:
     """Return a tenant's topics by their keys."""
     return session.exec(select(Topic).where(Topic.tenant_id == tenant_id).order_by(Topic.key)).all()

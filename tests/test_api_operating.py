@@ -89,6 +89,17 @@ async def test_streams_that_go_say_so(api: Api) -> None:
         assert [(relay.name, relay.resting) for relay in view.relays] == [("inbox", False)]
 
 
+async def test_the_streams_are_shown_to_the_operators_own_keys_alone(api: Api) -> None:
+    reader = await api.with_key("read")
+    assert (await reader.get("/v1/streams")).status_code == 200
+    customer = await api.of_tenant("acme")
+    answer = await customer.get("/v1/streams")
+    assert (answer.status_code, data(answer)["detail"]) == (
+        403,
+        "the streams are the operator's: ask with a key of the tenant default",
+    )
+
+
 async def test_a_paused_stream_says_why_and_how_long_mail_waits(api: Api) -> None:
     since = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
     await api.service.database.run(lambda session: halts.pause(session, P, "wrong prices", since))

@@ -16,11 +16,13 @@ from mailer.settings import Settings
 from mailer.web.app import create_app
 from suppression.rules import Stream
 
+BOTH = frozenset(Stream)
 
-async def running(folder: Path, **settings: str) -> Service:
+
+async def running(folder: Path, streams: frozenset[Stream] = BOTH, **settings: str) -> Service:
     service = Service.build(Settings(data_dir=str(folder), **settings))
     await service.prepare()
-    await service.start(streams=frozenset(Stream), ticking=True)
+    await service.start(streams=streams, ticking=True)
     return service
 
 
@@ -81,6 +83,37 @@ async def test_a_stream_whose_every_relay_rests_is_not_ready(service: Service) -
         assert "(it answered 421), tried again " in said["promotional"]
         await service.database.run(lambda session: halts.recovered(session, Stream.PROMOTIONAL, "inbox", now))
         assert (await http.get("/readyz")).status_code == 200
+
+
+async def test_where_workers_run_apart_the_relays_stand_as_their_workers_found_them(tmp_path: Path) -> None:
+    relays = {f"{stream}_relay": f"smtp://{stream}.example:25?starttls=off" for stream in Stream}
+    service = await running(tmp_path, frozenset(), public_url="https://m.example.org", **relays)
+    now = datetime.now(UTC)
+    name = service.settings.relays(Stream.PROMOTIONAL)[0].name
+    try:
+        async with client(service) as http:
+            assert (await http.get("/readyz")).json()["relays"] == {"transactional": "goes", "promotional": "goes"}
+            await service.database.run(
+                lambda session: halts.failed(session, Stream.PROMOTIONAL, name, "it answered 421", now)
+            )
+            ready = await http.get("/readyz")
+            assert ready.status_code == 503
+            told = ready.json()
+            assert told["relays"]["transactional"] == "goes"
+            assert told["relays"]["promotional"].startswith(f"nothing goes, because every relay rests; {name} rests")
+            assert "(it answered 421)" in told["relays"]["promotional"]
+    finally:
+        await service.stop()
+
+
+async def test_where_workers_run_apart_mail_that_is_captured_is_said_to_be(tmp_path: Path) -> None:
+    service = await running(tmp_path, frozenset())
+    try:
+        async with client(service) as http:
+            told = (await http.get("/readyz")).json()["relays"]
+        assert told == dict.fromkeys(["transactional", "promotional"], "captured, not sent")
+    finally:
+        await service.stop()
 
 
 @pytest.mark.parametrize(

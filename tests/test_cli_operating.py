@@ -18,7 +18,7 @@ from mailer.database import Database
 from mailer.status import Status
 from suppression.rules import Stream
 from tests.servers import Postgres
-from tests.test_cli import Quick
+from tests.test_cli import Quick, Shell
 
 V = TypeVar("V")
 EMAIL = SQLModel.metadata.tables["email"]
@@ -79,7 +79,8 @@ def statuses(quick: Quick) -> dict[str, str]:
 def test_a_stream_is_paused_shown_and_resumed(quick: Quick) -> None:
     paused = quick.json("stream", "pause", "promotional", "--reason", "wrong prices")
     assert (paused["stream"], paused["paused"], paused["reason"]) == ("promotional", True, "wrong prices")
-    quick.run("stream", "pause", "promotional", "--reason", "wrong prices")
+    again = quick.json("stream", "pause", "promotional")
+    assert again["reason"] == "wrong prices", "left out, it stays"
     transactional, promotional = json.loads(quick.run("stream", "status", "--json").stdout)["data"]
     assert (transactional["paused"], promotional["paused"]) == (False, True)
     assert (promotional["reason"], promotional["since"]) == ("wrong prices", paused["since"])
@@ -172,3 +173,12 @@ def test_an_entry_stops_waiting_mail_at_once(quick: Quick) -> None:
     sent = quick.json("send", *words)
     quick.run("suppression", "add", "ann@example.org")
     assert statuses(quick) == {sent["id"]: "suppressed"}
+
+
+def test_a_command_that_prints_its_result_logs_it_only_where_asked(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    paused = shell.run("stream", "pause", "promotional")
+    assert (paused.stdout, paused.stderr) == ("promotional is paused\n", "")
+    resumed = shell.run("--debug", "stream", "resume", "promotional")
+    assert resumed.stdout == "promotional goes on\n"
+    assert "the promotional stream goes on; it was paused for" in resumed.stderr

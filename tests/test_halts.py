@@ -56,6 +56,14 @@ async def test_pausing_twice_keeps_the_time_and_takes_the_newer_reason(database:
     assert (await look(database)).paused == {P: again}
 
 
+async def test_pausing_again_without_a_reason_keeps_the_first(database: Database) -> None:
+    assert await database.run(lambda session: halts.pause(session, T, None, NOW)) == ("no reason was given", NOW)
+    await database.run(lambda session: halts.pause(session, P, "wrong prices", NOW))
+    again = await database.run(lambda session: halts.pause(session, P, None, NOW + SECOND))
+    assert again == ("wrong prices", NOW)
+    assert (await look(database)).paused[P] == again
+
+
 async def test_resuming_twice_is_resuming_once(database: Database) -> None:
     await database.run(lambda session: halts.pause(session, P, "wrong prices", NOW))
     assert await database.run(lambda session: halts.resume(session, P, NOW + SECOND))

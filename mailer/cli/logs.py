@@ -7,6 +7,8 @@ import traceback
 #: These tell of every connection, some with the addresses of people.
 _QUIET = {"mail": logging.CRITICAL, "dramatiq": logging.ERROR, "alembic": logging.WARNING, "uvicorn": logging.WARNING}
 
+_OURS = ("mailer", "suppression")
+
 
 class _OneLine(logging.Formatter):
     """One record is one line; of a failure it names the kind and the place, not the words (they may hold values)."""
@@ -28,7 +30,15 @@ def begin(*, debug: bool) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    for name in ("mailer", "suppression"):
+    for name in _OURS:
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(logging.INFO if debug else level)
+
+
+def quiet() -> None:
+    """Log no more than warnings, as befits a command that prints its result; with `debug` all the same everything."""
+    for name in _OURS:
+        ours = logging.getLogger(name)
+        if ours.level == logging.INFO:
+            ours.setLevel(logging.WARNING)

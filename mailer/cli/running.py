@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from sqlmodel import Session
 
+from mailer.cli import logs
 from mailer.service import Service
 from mailer.settings import Settings
 
@@ -22,7 +23,8 @@ def settings() -> Settings:
 
 @asynccontextmanager
 async def opened(chosen: Settings) -> AsyncIterator[Service]:
-    """Open a service that does nothing by itself, and close it."""
+    """Open a service that does nothing by itself, and close it; its log is quiet, for the command says what it did."""
+    logs.quiet()
     service = Service.build(chosen)
     try:
         await service.prepare()

@@ -22,15 +22,18 @@ _LONGEST_REASON = 500
 @app.command()
 def pause(
     stream: _Stream,
-    reason: Annotated[str, typer.Option(help="Why; everybody who looks reads it.")] = "no reason was given",
+    reason: Annotated[
+        str | None, typer.Option(help="Why; everybody who looks reads it. Left out, one that was given before stays.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Send nothing of a stream any more, within a second; mail is still accepted and waits."""
-    if not 1 <= len(reason.strip()) <= _LONGEST_REASON:
+    given = reason.strip() if reason is not None else None
+    if given is not None and not 1 <= len(given) <= _LONGEST_REASON:
         raise Invalid(Problem("--reason", f"must have 1 to {_LONGEST_REASON} characters"))
 
     def stop(service: Service, session: Session) -> Pause:
-        return halts.pause(session, stream, reason.strip(), service.now())
+        return halts.pause(session, stream, given, service.now())
 
     paused = running.commit(stop)
     if as_json:

@@ -66,23 +66,28 @@ async def readiness(service: Service) -> dict[str, object]:
         states += await service.database.read(lambda session: streams.states(session, service.settings, service.now()))
     except Exception as error:  # noqa: BLE001 - a probe tells what is wrong instead of failing
         database = f"away ({type(error).__name__})"
-    relays: dict[str, str] = {}
-    for stream in Stream:
-        carriers = [
-            each for each in service.pipelines if each.route.stream is stream and each.route.captured is not True
-        ]
-        trouble = next((each.trouble for each in carriers if each.trouble), None)
-        proven = "ok" if any(each.proven for each in carriers) else "not tried yet by this process"
-        relays[stream] = trouble or ("captured, not sent" if service.settings.captures(stream) else proven)
+    words = {state.stream: state.words for state in states}
     return {
         # Without the broker mail still flows, half a second later; what an operator paused is as it should be.
         "ready": database == "ok" and not any(state.silent for state in states),
         "database": database,
         "broker": await service.broker_trouble() or "ok",
-        "relays": relays,
-        "streams": {state.stream.value: state.words for state in states},
+        "relays": {stream.value: _carriage(service, stream, words.get(stream)) for stream in Stream},
+        "streams": {stream.value: told for stream, told in words.items()},
         "queue_age_seconds": {state.stream.value: round(state.age.total_seconds(), 3) for state in states},
     }
+
+
+def _carriage(service: Service, stream: Stream, words: str | None) -> str:
+    """Return how the mail of a stream leaves: as this process saw it, or in the words of all where others carry it."""
+    captured = "captured, not sent" if service.settings.captures(stream) else None
+    if stream not in service.streams:
+        told = words or "unknown while the database is away"
+        return captured or told if told == streams.GOES else told
+    carriers = [each for each in service.pipelines if each.route.stream is stream and each.route.captured is not True]
+    trouble = next((each.trouble for each in carriers if each.trouble), None)
+    proven = "ok" if any(each.proven for each in carriers) else "not tried yet by this process"
+    return trouble or captured or proven
 
 
 async def _metrics(service: Service) -> Response:

@@ -58,6 +58,12 @@ def test_the_others_take_what_a_full_relay_cannot() -> None:
     assert filled(lines("smtp://a?connections=1&weight=9 smtp://b"), 5) == {"a": 1, "b": 4}
 
 
+def test_under_load_shares_hold_where_connections_stand_in_proportion() -> None:
+    assert filled(lines("smtp://a?weight=3 smtp://b"), 32) == {"a": 16, "b": 16}
+    held = lines("smtp://a?weight=3&connections=15 smtp://b?connections=5")
+    assert filled(held, 21) == {"a": 15, "b": 5, "nobody": 1}
+
+
 def test_spares_are_filled_in_their_order() -> None:
     spares = lines("smtp://a smtp://b?weight=0&connections=2 smtp://c?weight=0")
     assert filled(spares, 3, "a") == {"b": 2, "c": 1}

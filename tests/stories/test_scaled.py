@@ -18,7 +18,10 @@ ROOT = Path(__file__).parent.parent.parent
 
 def procfile() -> dict[str, list[str]]:
     lines = (ROOT / "Procfile").read_text().splitlines()
-    return {name: command.split()[1:] for name, _, command in (line.partition(": ") for line in lines)}
+    commands = {name: command.split() for name, _, command in (line.partition(": ") for line in lines)}
+    # With `exec` no shell stands between who runs the line and its process: a signal to the one reaches the other.
+    assert {tuple(words[:2]) for words in commands.values()} == {("exec", "mailer")}
+    return {name: words[2:] for name, words in commands.items()}
 
 
 @contextmanager

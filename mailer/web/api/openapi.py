@@ -18,7 +18,7 @@ _PARAMETER = re.compile(r"\{(\w+)\}")
 #: Errors that every endpoint may answer.
 _ALWAYS = {
     "401": "No key, or one that is unknown or revoked.",
-    "403": "The key lacks the scope.",
+    "403": "The key lacks the scope, or asks for what is the operator's.",
     "422": "A value is wrong; errors say which.",
     "503": "The database cannot be reached; nothing was done.",
     "507": "The disk of the database is full; nothing was done.",

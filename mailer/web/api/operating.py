@@ -1,14 +1,17 @@
 """What operators ask: how the streams stand, and what became of an email that a crash left in doubt."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
-from mailer import emails, streams, uncertain
+from mailer import emails, streams, tenancy, uncertain
 from mailer.drafts import Note
+from mailer.errors import Forbidden
 from mailer.models import Email
 from mailer.status import Status
+from mailer.streams import State
 from mailer.uncertain import Decision, Resolution
 from mailer.web.api.calls import URGENT, Answer, Call
 from suppression.rules import Ender
@@ -24,8 +27,17 @@ class ResolveDraft(BaseModel):
 
 
 async def listing(call: Call) -> Answer:
-    """Show both streams: paused or going, which relays rest and why, how long mail waits."""
-    found = await call.read(lambda session: streams.states(session, call.service.settings, call.now))
+    """Show both streams: paused or going, which relays rest and why, how long mail waits; for the operator's own keys.
+
+    All tenants share the streams: whose relays they are and what is in their way is not for customers.
+    """
+
+    def look(session: Session) -> Sequence[State]:
+        if not tenancy.is_operator(session, call.tenant_id):
+            raise Forbidden(f"the streams are the operator's: ask with a key of the tenant {tenancy.DEFAULT}")
+        return streams.states(session, call.service.settings, call.now)
+
+    found = await call.read(look)
     return Answer({"data": [state.view() for state in found], "has_more": False})
 
 
