@@ -274,3 +274,10 @@ async def test_a_transactional_topic_makes_a_transactional_campaign(small: Api) 
         return email.stream, email.leavable
 
     assert await small.service.database.read(leavable) == (Stream.TRANSACTIONAL, True)
+
+
+@pytest.mark.parametrize("body", [b"name\nx\n", b"email,email\nann@example.org,ann@example.org\n", b"\xff\xfee\x00"])
+async def test_a_file_of_no_use_is_told_why(small: Api, body: bytes) -> None:
+    response = await small.post(f"/v1/campaigns/{await made(small)}/recipients", body, content_type="text/csv")
+    assert response.status_code == 422, response.text
+    assert paths(response) == ["recipients"]

@@ -107,7 +107,7 @@ class _Resource:
         try:
             key = await authorised(service, request, endpoint.scopes, known if endpoint.asks_key_again else None)
         except MailerError:
-            await drain(request, keep=0, limit=MOST_DRAINED, patience=_PATIENCE)
+            await drain(request.stream(), keep=0, limit=MOST_DRAINED, patience=_PATIENCE)
             raise
         raw = b"" if method in _WITHOUT_BODY or endpoint.streamed else await body_of(request)
         told = await endpoint.handler(Call(service, request, key, now, gathering, raw))
