@@ -1,5 +1,7 @@
 """Campaigns over HTTP, from the draft to the report."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import orjson
@@ -281,3 +283,20 @@ async def test_a_file_of_no_use_is_told_why(small: Api, body: bytes) -> None:
     response = await small.post(f"/v1/campaigns/{await made(small)}/recipients", body, content_type="text/csv")
     assert response.status_code == 422, response.text
     assert paths(response) == ["recipients"]
+
+
+async def test_a_quote_that_nothing_closes_leaves_the_event_loop_to_others(small: Api) -> None:
+    campaign, longest = await made(small), 0.0
+
+    async def others() -> None:
+        nonlocal longest
+        while True:
+            since = time.monotonic()
+            await asyncio.sleep(0)
+            longest = max(longest, time.monotonic() - since)
+
+    watching = asyncio.create_task(others())
+    told = await sent(small, campaign, b'email\n"' + b"a\n" * 40_000, "text/csv")
+    watching.cancel()
+    assert told["refused"] == 40_000
+    assert longest < 0.5
