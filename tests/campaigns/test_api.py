@@ -300,3 +300,20 @@ async def test_a_quote_that_nothing_closes_leaves_the_event_loop_to_others(small
     watching.cancel()
     assert told["refused"] == 40_000
     assert longest < 0.5
+
+
+@pytest.mark.parametrize("name", ["start", "resume", "cancel"])
+async def test_a_step_takes_no_body_but_an_empty_one(small: Api, name: str) -> None:
+    campaign = await made(small)
+    path = f"/v1/campaigns/{campaign}/{name}"
+    for body, status, where in (
+        (b'{"x": 1}', 422, ["x"]),
+        (b"{bad", 400, []),
+        (b"[]", 422, [""]),
+        (b"null", 422, [""]),
+    ):
+        response = await small.post(path, body)
+        assert (response.status_code, paths(response)) == (status, where), body
+    assert data(await small.get(f"/v1/campaigns/{campaign}"))["status"] == "draft"
+    for empty in (b"", b"{}", b" {}\n"):
+        assert (await small.post(path, empty)).status_code in ((200, 409) if name == "resume" else (200,))

@@ -15,6 +15,7 @@ from mailer.web.api import documentation, openapi
 from mailer.web.api.calls import MOST_DRAINED, Answer, Call, KnownKeys, Service, authorised, body_of
 from mailer.web.api.endpoints import ENDPOINTS, Endpoint
 from mailer.web.api.gathering import Gathering
+from mailer.web.api.queries import Nothing
 from mailer.web.drain import drain
 
 _Methods: TypeAlias = Mapping[str, Endpoint]
@@ -110,5 +111,13 @@ class _Resource:
             await drain(request.stream(), keep=0, limit=MOST_DRAINED, patience=_PATIENCE)
             raise
         raw = b"" if method in _WITHOUT_BODY or endpoint.streamed else await body_of(request)
-        told = await endpoint.handler(Call(service, request, key, now, gathering, raw))
+        call = Call(service, request, key, now, gathering, raw)
+        _checked(endpoint, call)
+        told = await endpoint.handler(call)
         return told.response() if isinstance(told, Answer) else told
+
+
+def _checked(endpoint: Endpoint, call: Call) -> None:
+    """Refuse a body where none is asked for: it says something that would not be done."""
+    if endpoint.body is None and call.raw.strip():
+        call.draft(Nothing)
