@@ -317,3 +317,15 @@ async def test_a_step_takes_no_body_but_an_empty_one(small: Api, name: str) -> N
     assert data(await small.get(f"/v1/campaigns/{campaign}"))["status"] == "draft"
     for empty in (b"", b"{}", b" {}\n"):
         assert (await small.post(path, empty)).status_code in ((200, 409) if name == "resume" else (200,))
+
+
+async def test_a_path_or_filter_with_a_nul_leads_nowhere(api: Api) -> None:
+    everything = await api.with_key("admin")
+    for path in ("campaigns/%00", "emails/%00", "templates/%00", "templates/%00/versions", "emails/x%00y"):
+        assert (await everything.get(f"/v1/{path}")).status_code == 404, path
+    resolved = await everything.post("/v1/emails/%00/resolve", {"as": "sent"})
+    assert resolved.status_code == 404
+    for path in ("emails?campaign_id=%00", "emails?tag=a=%00", "metrics?tag=a=%00", "campaigns?after=%00"):
+        response = await everything.get(f"/v1/{path}")
+        name = path.partition("?")[2].partition("=")[0]
+        assert (response.status_code, paths(response)) == (422, [name]), path

@@ -9,7 +9,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mailer.errors import MailerError
+from mailer.errors import MailerError, NotFound
+from mailer.storable import NUL
 from mailer.web import problems
 from mailer.web.api import documentation, openapi
 from mailer.web.api.calls import MOST_DRAINED, Answer, Call, KnownKeys, Service, authorised, body_of
@@ -110,6 +111,9 @@ class _Resource:
         except MailerError:
             await drain(request.stream(), keep=0, limit=MOST_DRAINED, patience=_PATIENCE)
             raise
+        if NUL in request.scope["path"]:
+            # PostgreSQL cannot even be asked for it.
+            raise NotFound("there is nothing at this address")
         raw = b"" if method in _WITHOUT_BODY or endpoint.streamed else await body_of(request)
         call = Call(service, request, key, now, gathering, raw)
         _checked(endpoint, call)
