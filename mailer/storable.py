@@ -1,5 +1,6 @@
 """What the database can hold: every character but NUL, which neither text nor JSON of PostgreSQL has room for."""
 
+import re
 from collections.abc import Mapping
 
 NUL = "\x00"
@@ -7,6 +8,14 @@ SENTENCE = "holds the character U+0000, which cannot be kept: remove it"
 #: NUL as JSON writes it (RFC 8259 section 7): text without these bytes means none; with them it may mean one.
 ESCAPED = b"\\u0000"
 _LONGEST_STEP = 80
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def forbidden(text: str) -> str | None:
+    """Return why this text cannot be kept, as the rest of a sentence that its field begins; None where it can."""
+    if NUL in text:
+        return SENTENCE
+    return "is not valid text" if not text.isascii() and _SURROGATE.search(text) else None
 
 
 def unstorable(value: object) -> str | None:

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 import orjson
 
+from mailer import storable
 from mailer.compose import headers
 from mailer.compose.variables import Schema
 from mailer.errors import Invalid, Problem
@@ -95,6 +96,8 @@ class Wanted:
             return Refusal(line, f"the name {why}")
         if problems := self.schema.check(variables):
             return Refusal(line, " ".join(problem.message for problem in problems[:3]))
+        if (path := storable.unstorable(variables)) is not None:
+            return Refusal(line, f"the variable {path} {storable.SENTENCE}")
         return Recipient(who, name, variables)
 
     def read(self, line: int, data: object) -> Item:

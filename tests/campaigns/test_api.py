@@ -329,3 +329,27 @@ async def test_a_path_or_filter_with_a_nul_leads_nowhere(api: Api) -> None:
         response = await everything.get(f"/v1/{path}")
         name = path.partition("?")[2].partition("=")[0]
         assert (response.status_code, paths(response)) == (422, [name]), path
+
+
+async def test_a_nul_in_a_campaign_is_told_by_its_field(api: Api) -> None:
+    for changed, where in (
+        ({"text": "a\0b"}, "text"),
+        ({"subject": "a\0b"}, "subject"),
+        ({"name": "a\0b"}, "name"),
+        ({"tags": {"season": "\0"}}, "tags.season"),
+    ):
+        assert paths(await api.post("/v1/campaigns", asked(**changed))) == [where]
+    shared = {**variables("newsletter"), "headline": "a\0b"}
+    assert paths(await api.post("/v1/campaigns", {**NEWSLETTER, "variables": shared})) == ["variables.headline"]
+    shared.pop("headline")
+    campaign = await made(api, **NEWSLETTER, variables=shared)
+    bad = {"email": "ann@example.org", "variables": {"headline": "a\0b"}}
+    good = {"email": "bob@example.org", "variables": {"headline": "\\u0000"}}
+    for body, kind in (
+        (orjson.dumps(bad) + b"\n" + orjson.dumps(good), "application/x-ndjson"),
+        (orjson.dumps({"recipients": [bad, good]}), "application/json"),
+        (b"email,headline\nann@example.org,a\0b\nbob@example.org,Hi\n", "text/csv"),
+    ):
+        told = await sent(api, campaign, body, kind)
+        assert told["refused"] == 1
+        assert "headline" in str(told["lines"])
