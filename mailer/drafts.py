@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from mailer import storable
 from mailer.compose import headers as header_rules
 from mailer.compose.errors import ContentError
 from mailer.compose.mime import Attachment as File
@@ -45,7 +46,6 @@ _SHOWN = 100
 # RFC 3339 section 5.6, with the offset that a time without a zone would leave to guessing.
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _SENTENCES = {
     "missing": "is required",
     "extra_forbidden": "is not a field that is known here",
@@ -129,8 +129,8 @@ def _plain(value: str) -> str:
 
 
 def _text(value: str) -> str:
-    if not value.isascii() and _SURROGATE.search(value):
-        raise wrong("is not valid text")
+    if why := storable.forbidden(value):
+        raise wrong(why)
     return value
 
 
@@ -188,11 +188,13 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
 def _sized(most: int) -> AfterValidator:
     def check(value: dict[str, object]) -> dict[str, object]:
         try:
-            size = len(orjson.dumps(value))
+            data = orjson.dumps(value)
         except TypeError:
             raise wrong("is too deeply nested, or not JSON") from None
-        if size > most:
+        if len(data) > most:
             raise wrong(f"is larger than {most // 1024} KB")
+        if storable.ESCAPED in data and (path := storable.unstorable(value)) is not None:
+            raise wrong(storable.SENTENCE, path)
         return value
 
     return AfterValidator(check)

@@ -500,3 +500,30 @@ async def test_nobody_is_told_in_english(api: Api, to: object, sentence: str) ->
     response = await api.post("/v1/emails", mail(to=to))
     assert (response.status_code, paths(response)) == (422, ["to"])
     assert sentence in response.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "path"),
+    [
+        ({"text": "a\0b"}, "text"),
+        ({"html": "<p>a\0b</p>"}, "html"),
+        ({"subject": "a\0b"}, "subject"),
+        ({"metadata": {"order": [{"id": "\0"}]}}, "metadata.order[0].id"),
+        ({"metadata": {"a\0b": 1}}, "metadata.a\ufffdb"),
+        ({"tags": {"season": "\0"}}, "tags.season"),
+    ],
+)
+async def test_a_nul_is_refused_by_its_field_and_in_a_batch_for_itself(api: Api, changed: Json, path: str) -> None:
+    good = {"stream": "transactional", "to": "ann@example.org", "subject": "Hi", "text": "write \\u0000 for it"}
+    good["metadata"] = {"path": "C:\\u0000"}
+    response = await api.post("/v1/emails", {**good, **changed})
+    assert (response.status_code, paths(response)) == (422, [path])
+    batch = await api.post("/v1/emails/batch", {"emails": [{**good, **changed}, good]})
+    assert [each.get("status") for each in rows(batch)] == [422, "queued"]
+    assert (await api.get("/v1/emails")).status_code == 200
+
+
+async def test_a_nul_in_a_template_is_refused_by_its_part(api: Api) -> None:
+    whole = {"name": "note", "stream": "transactional", "parts": {"en": {"subject": "Hi", "text": "a\0b"}}}
+    response = await api.post("/v1/templates", whole)
+    assert (response.status_code, paths(response)) == (422, ["parts.en.text"])

@@ -1,6 +1,7 @@
 """Recipients as lines, NDJSON or CSV: bytes in, recipients and refused lines out. Pure, and flat in memory."""
 
 import csv
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 import orjson
 
+from mailer import storable
 from mailer.compose import headers
 from mailer.compose.variables import Schema
 from mailer.errors import Invalid, Problem
@@ -25,6 +27,15 @@ _DELIMITERS = (",", ";", "\t")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = b"\xef\xbb\xbf"
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+#: How many lines one record may span.
+_MOST_LINES = 100
+_UNCLOSED = f"opens a quote that nothing closes within {_MOST_LINES} lines and {MOST_LINE // 1024} KB"
+_WITHIN = r'[^"]*+(?:""[^"]*+)*+'
+#: Delimiter -> a line that begins and ends within quotes (RFC 4180); possessive, so that it is matched in one pass.
+_STILL_OPEN: Mapping[str, re.Pattern[str]] = {
+    mark: re.compile(rf'{_WITHIN}(?:"{mark}(?:(?:"{_WITHIN}"|[^"{mark}][^{mark}]*+)?{mark})*+"{_WITHIN})?')
+    for mark in _DELIMITERS
+}
 _TOO_LONG = f"the line is longer than {MOST_LINE // 1024} KB"
 
 
@@ -85,6 +96,8 @@ class Wanted:
             return Refusal(line, f"the name {why}")
         if problems := self.schema.check(variables):
             return Refusal(line, " ".join(problem.message for problem in problems[:3]))
+        if (path := storable.unstorable(variables)) is not None:
+            return Refusal(line, f"the variable {path} {storable.SENTENCE}")
         return Recipient(who, name, variables)
 
     def read(self, line: int, data: object) -> Item:
@@ -168,6 +181,25 @@ def _opened(line: bytes) -> bytes:
     return line.removeprefix(_UTF8_MARK)
 
 
+class _Line:
+    """A line of a CSV file, which may have to be read again when a quote before it turns out to be stray."""
+
+    __slots__ = ("_open_after", "number", "text")
+
+    def __init__(self, number: int, text: str) -> None:
+        self.number, self.text = number, text
+        self._open_after: bool | None = None
+
+    def leaves_open(self, delimiter: str) -> bool:
+        """Say whether a quote that was open before this line is open, or another one, after it.
+
+        Found once a line: a record that never ends would else be parsed anew with each of its lines.
+        """
+        if self._open_after is None:
+            self._open_after = _STILL_OPEN[delimiter].fullmatch(self.text) is not None
+        return self._open_after
+
+
 class _Table:
     """A CSV file (RFC 4180): a header, then a recipient a record."""
 
@@ -178,7 +210,8 @@ class _Table:
         self._email, self._name = 0, -1
         self._values: list[tuple[int, str, Callable[[str], object]]] = []
         #: The lines of a record whose quotes are open, by their numbers.
-        self._open: list[tuple[int, str]] = []
+        self._open: list[_Line] = []
+        self._size = 0
 
     def take(self, number: int, line: bytes) -> Iterator[Item]:
         try:
@@ -192,15 +225,15 @@ class _Table:
         if not self._width:
             self._head(text)
         elif self._open or '"' in text:
-            yield from self._quoted(deque([(number, text)]))
+            yield from self._quoted(deque([_Line(number, text)]))
         elif text.strip():
             yield self._record(number, text.split(self._delimiter))
 
     def close(self) -> Iterator[Item]:
         while self._open:
-            (first, _), *others = self._open
-            self._open = []
-            yield Refusal(first, "opens a quote that nothing closes")
+            first, *others = self._open
+            self._open, self._size = [], 0
+            yield Refusal(first.number, _UNCLOSED)
             yield from self._quoted(deque(others))
 
     def _head(self, text: str) -> None:
@@ -228,32 +261,30 @@ class _Table:
         values = [*own, "name"] if "name" in columns and "name" in declared else own
         self._values = [(columns.index(name), name, _READERS.get(declared[name].type, str)) for name in values]
 
-    def _quoted(self, waiting: "deque[tuple[int, str]]") -> Iterator[Item]:
+    def _quoted(self, waiting: "deque[_Line]") -> Iterator[Item]:
         """Read records with quotes, which may span lines; of one that is broken only its first line is lost."""
         while waiting:
-            number, text = waiting.popleft()
-            if not self._open and '"' not in text:
-                if text.strip():
-                    yield self._record(number, text.split(self._delimiter))
+            line = waiting.popleft()
+            if not self._open and '"' not in line.text:
+                if line.text.strip():
+                    yield self._record(line.number, line.text.split(self._delimiter))
                 continue
-            self._open.append((number, text))
-            if len(self._open) > 1 and '"' not in text and self._size() <= MOST_LINE:
-                continue
-            first, item = self._open[0][0], self._attempt()
-            if item is None and self._size() <= MOST_LINE:
+            self._open.append(line)
+            self._size += len(line.text)
+            first, item = self._open[0].number, None
+            if len(self._open) == 1 or not line.leaves_open(self._delimiter):
+                item = self._attempt()
+            if item is None and self._size <= MOST_LINE and len(self._open) < _MOST_LINES:
                 continue
             if len(self._open) > 1 and not isinstance(item, Recipient):
                 waiting.extendleft(reversed(self._open[1:]))
-                item = item or Refusal(first, "opens a quote that nothing closes")
-            self._open = []
+                item = item or Refusal(first, _UNCLOSED)
+            self._open, self._size = [], 0
             yield item or Refusal(first, _TOO_LONG)
-
-    def _size(self) -> int:
-        return sum(len(text) for _, text in self._open)
 
     def _attempt(self) -> Item | None:
         """Return what the open lines say together; None while their quotes are open."""
-        number, record = self._open[0][0], "\n".join(text for _, text in self._open)
+        number, record = self._open[0].number, "\n".join(line.text for line in self._open)
         try:
             return self._record(number, next(csv.reader([record], delimiter=self._delimiter, strict=True)))
         except csv.Error as error:

@@ -1,5 +1,7 @@
 """A stream of recipients of any length: chunk by chunk, each its own transaction, in flat memory."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +16,8 @@ T = TypeVar("T")
 
 #: After everything else that wants to write to SQLite.
 _BULK = 2
+#: For how many seconds lines are read before others have the event loop.
+_LONGEST_TURN = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +49,12 @@ class Upload:
         reader = Reader(form, expected)
 
         async def items() -> AsyncIterator[Item]:
+            since = time.monotonic()
             async for chunk in _each(chunks):
                 for item in reader.feed(chunk):
                     yield item
+                    since = await _turn(since)
+                since = await _turn(since)
             for item in reader.close():
                 yield item
 
@@ -73,6 +80,14 @@ class Upload:
             lambda session: add_recipients(session, self.sender, self.campaign_id, some, self.intake, self.now()),
             urgency=_BULK,
         )
+
+
+async def _turn(since: float) -> float:
+    """Let others have the event loop where this turn began too long ago; return when the present turn began."""
+    if time.monotonic() - since > _LONGEST_TURN:
+        await asyncio.sleep(0)
+        return time.monotonic()
+    return since
 
 
 async def _each(things: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

@@ -1,9 +1,10 @@
 """Read a request's body without keeping it: a little is kept, the rest is only taken from the wire."""
 
 import asyncio
+from collections.abc import AsyncIterable
 from typing import NamedTuple
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 
 
 class Drained(NamedTuple):
@@ -13,12 +14,15 @@ class Drained(NamedTuple):
     whole: bool
 
 
-async def drain(request: Request, *, keep: int, limit: int, patience: float) -> Drained:
-    """Return at most `keep` octets of a body; take up to `limit` off the wire, so that the sender reads our answer."""
+async def drain(body: AsyncIterable[bytes], *, keep: int, limit: int, patience: float) -> Drained:
+    """Return at most `keep` octets of a body; take up to `limit` off the wire, so that the sender reads our answer.
+
+    `body` is a request's stream, of which some may have been read: a request gives it only once.
+    """
     kept, taken = b"", 0
     try:
         async with asyncio.timeout(patience):
-            async for chunk in request.stream():
+            async for chunk in body:
                 taken += len(chunk)
                 kept += chunk[: keep - len(kept)]
                 if taken > limit:

@@ -1,5 +1,7 @@
 """Campaigns over HTTP, from the draft to the report."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import orjson
@@ -274,3 +276,80 @@ async def test_a_transactional_topic_makes_a_transactional_campaign(small: Api) 
         return email.stream, email.leavable
 
     assert await small.service.database.read(leavable) == (Stream.TRANSACTIONAL, True)
+
+
+@pytest.mark.parametrize("body", [b"name\nx\n", b"email,email\nann@example.org,ann@example.org\n", b"\xff\xfee\x00"])
+async def test_a_file_of_no_use_is_told_why(small: Api, body: bytes) -> None:
+    response = await small.post(f"/v1/campaigns/{await made(small)}/recipients", body, content_type="text/csv")
+    assert response.status_code == 422, response.text
+    assert paths(response) == ["recipients"]
+
+
+async def test_a_quote_that_nothing_closes_leaves_the_event_loop_to_others(small: Api) -> None:
+    campaign, longest = await made(small), 0.0
+
+    async def others() -> None:
+        nonlocal longest
+        while True:
+            since = time.monotonic()
+            await asyncio.sleep(0)
+            longest = max(longest, time.monotonic() - since)
+
+    watching = asyncio.create_task(others())
+    told = await sent(small, campaign, b'email\n"' + b"a\n" * 40_000, "text/csv")
+    watching.cancel()
+    assert told["refused"] == 40_000
+    assert longest < 0.5
+
+
+@pytest.mark.parametrize("name", ["start", "resume", "cancel"])
+async def test_a_step_takes_no_body_but_an_empty_one(small: Api, name: str) -> None:
+    campaign = await made(small)
+    path = f"/v1/campaigns/{campaign}/{name}"
+    for body, status, where in (
+        (b'{"x": 1}', 422, ["x"]),
+        (b"{bad", 400, []),
+        (b"[]", 422, [""]),
+        (b"null", 422, [""]),
+    ):
+        response = await small.post(path, body)
+        assert (response.status_code, paths(response)) == (status, where), body
+    assert data(await small.get(f"/v1/campaigns/{campaign}"))["status"] == "draft"
+    for empty in (b"", b"{}", b" {}\n"):
+        assert (await small.post(path, empty)).status_code in ((200, 409) if name == "resume" else (200,))
+
+
+async def test_a_path_or_filter_with_a_nul_leads_nowhere(api: Api) -> None:
+    everything = await api.with_key("admin")
+    for path in ("campaigns/%00", "emails/%00", "templates/%00", "templates/%00/versions", "emails/x%00y"):
+        assert (await everything.get(f"/v1/{path}")).status_code == 404, path
+    resolved = await everything.post("/v1/emails/%00/resolve", {"as": "sent"})
+    assert resolved.status_code == 404
+    for path in ("emails?campaign_id=%00", "emails?tag=a=%00", "metrics?tag=a=%00", "campaigns?after=%00"):
+        response = await everything.get(f"/v1/{path}")
+        name = path.partition("?")[2].partition("=")[0]
+        assert (response.status_code, paths(response)) == (422, [name]), path
+
+
+async def test_a_nul_in_a_campaign_is_told_by_its_field(api: Api) -> None:
+    for changed, where in (
+        ({"text": "a\0b"}, "text"),
+        ({"subject": "a\0b"}, "subject"),
+        ({"name": "a\0b"}, "name"),
+        ({"tags": {"season": "\0"}}, "tags.season"),
+    ):
+        assert paths(await api.post("/v1/campaigns", asked(**changed))) == [where]
+    shared = {**variables("newsletter"), "headline": "a\0b"}
+    assert paths(await api.post("/v1/campaigns", {**NEWSLETTER, "variables": shared})) == ["variables.headline"]
+    shared.pop("headline")
+    campaign = await made(api, **NEWSLETTER, variables=shared)
+    bad = {"email": "ann@example.org", "variables": {"headline": "a\0b"}}
+    good = {"email": "bob@example.org", "variables": {"headline": "\\u0000"}}
+    for body, kind in (
+        (orjson.dumps(bad) + b"\n" + orjson.dumps(good), "application/x-ndjson"),
+        (orjson.dumps({"recipients": [bad, good]}), "application/json"),
+        (b"email,headline\nann@example.org,a\0b\nbob@example.org,Hi\n", "text/csv"),
+    ):
+        told = await sent(api, campaign, body, kind)
+        assert told["refused"] == 1
+        assert "headline" in str(told["lines"])

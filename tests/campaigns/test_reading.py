@@ -1,5 +1,7 @@
 """Recipients as lines: every bad line is told with its number and reason, and spoils no other."""
 
+import time
+
 import pytest
 
 from mailer.campaigns.reading import MOST_LINE, Format, Item, Reader, Recipient, Refusal, Wanted
@@ -125,6 +127,34 @@ def test_of_a_quote_that_nothing_closes_only_its_line_is_lost() -> None:
     items = read(b'email,city\nann@example.org,"Kyiv\nbob@example.org,Lviv\ncid@example.org,"Odesa"\n')
     assert list(reasons(items)) == [2]
     assert len(items) == 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'"' + b"a\n" * 40_000,
+        b'"' + b'a""a\n' * 40_000,
+        b'a","b\n' * 40_000,
+        (b'a","b\n' * 98 + b'"\n') * 400,
+        (b'"' + b'""' * 300 + b"\n") * 400,
+    ],
+    ids=["plain", "escaped", "opened anew", "closed late", "long"],
+)
+def test_quotes_that_nothing_closes_cost_no_more_than_their_lines(data: bytes) -> None:
+    began = time.process_time()
+    items = read(b"email,city\n" + data + b"ann@example.org,Lviv\nbob@example.org,Lviv\n" * 100, size=4096)
+    assert time.process_time() - began < 6
+    assert 2 in reasons(items)
+    assert shown(items)[-1] == ("bob@example.org", "", {"city": "Lviv"})
+
+
+def test_a_record_may_span_a_hundred_lines_and_no_more() -> None:
+    wanted = Wanted.of(Schema.parse({"body": {"type": "object"}}), {})
+    for lines, good in ((100, True), (101, False)):
+        data = b'email,body\nann@example.org,"{' + b"\n" * (lines - 1) + b'}"\nbob@example.org,{}\n'
+        items = read(data, wanted=wanted)
+        assert isinstance(items[0], Recipient) is good
+        assert shown(items)[-1] == ("bob@example.org", "", {"body": {}})
 
 
 def test_a_bad_record_says_why() -> None:

@@ -15,9 +15,9 @@ from sqlmodel import Session
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from mailer import drafts, tenancy
+from mailer import drafts, storable, tenancy
 from mailer.database import Database
-from mailer.errors import Forbidden, Unauthorized
+from mailer.errors import Forbidden, Invalid, Problem, Unauthorized
 from mailer.models import ApiKey, Scope
 from mailer.settings import Settings
 from mailer.submission import Intake, Submitter
@@ -145,7 +145,10 @@ class Call:
 
     def query(self, kind: type[B]) -> B:
         """Return the query, checked."""
-        return drafts.parse(kind, dict(self.request.query_params))
+        asked = dict(self.request.query_params)
+        if (path := storable.unstorable(asked)) is not None:
+            raise Invalid(Problem(path, storable.SENTENCE))
+        return drafts.parse(kind, asked)
 
     def path(self, name: str) -> str:
         """Return a part of the path."""

@@ -230,7 +230,7 @@ async def _upload(call: Call, upload: Upload) -> Added:
         return await upload.lines(body.pieces(), form)
     except MailerError:
         if not body.taken:
-            await drain(call.request, keep=0, limit=MOST_DRAINED, patience=_DRAINING)
+            await drain(body.stream, keep=0, limit=MOST_DRAINED, patience=_DRAINING)
         raise
 
 
@@ -238,16 +238,15 @@ class _Body:
     """A body as it arrives; read only as fast as it is worked on, so that it never piles up."""
 
     def __init__(self, request: Request) -> None:
-        self._request = request
+        self.stream = request.stream()
         #: Nothing of it is left on the wire.
         self.taken = False
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        stream = self._request.stream()
         while True:
             try:
                 async with asyncio.timeout(_PATIENCE):
-                    piece = await anext(stream, None)
+                    piece = await anext(self.stream, None)
             except TimeoutError:
                 raise Malformed("the body stopped arriving: what came is kept, send all of it again") from None
             if piece is None:

@@ -47,6 +47,10 @@ class _Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Nothing(_Query):
+    """No field at all: in the query, or in a body, of what asks for none."""
+
+
 class Paged(_Query):
     """A page: how many at most, and the id of the last one of the page before."""
 

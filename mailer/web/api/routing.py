@@ -9,12 +9,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mailer.errors import MailerError
+from mailer.errors import MailerError, NotFound
+from mailer.storable import NUL
 from mailer.web import problems
 from mailer.web.api import documentation, openapi
 from mailer.web.api.calls import MOST_DRAINED, Answer, Call, KnownKeys, Service, authorised, body_of
 from mailer.web.api.endpoints import ENDPOINTS, Endpoint
 from mailer.web.api.gathering import Gathering
+from mailer.web.api.queries import Nothing
 from mailer.web.drain import drain
 
 _Methods: TypeAlias = Mapping[str, Endpoint]
@@ -107,8 +109,19 @@ class _Resource:
         try:
             key = await authorised(service, request, endpoint.scopes, known if endpoint.asks_key_again else None)
         except MailerError:
-            await drain(request, keep=0, limit=MOST_DRAINED, patience=_PATIENCE)
+            await drain(request.stream(), keep=0, limit=MOST_DRAINED, patience=_PATIENCE)
             raise
+        if NUL in request.scope["path"]:
+            # PostgreSQL cannot even be asked for it.
+            raise NotFound("there is nothing at this address")
         raw = b"" if method in _WITHOUT_BODY or endpoint.streamed else await body_of(request)
-        told = await endpoint.handler(Call(service, request, key, now, gathering, raw))
+        call = Call(service, request, key, now, gathering, raw)
+        _checked(endpoint, call)
+        told = await endpoint.handler(call)
         return told.response() if isinstance(told, Answer) else told
+
+
+def _checked(endpoint: Endpoint, call: Call) -> None:
+    """Refuse a body where none is asked for: it says something that would not be done."""
+    if endpoint.body is None and call.raw.strip():
+        call.draft(Nothing)

@@ -71,7 +71,7 @@ async def read_form(request: Request) -> Form:
     One-click bodies come as multipart, urlencoded, empty and broken (RFC 8058 section 8.3 is itself malformed): none of
     them may fail here, so only a small urlencoded body is looked at.
     """
-    body = await drain(request, keep=_KEPT, limit=_DRAINED, patience=_PATIENCE)
+    body = await drain(request.stream(), keep=_KEPT, limit=_DRAINED, patience=_PATIENCE)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _FORM or not body.whole:
         return Form({})
