@@ -514,7 +514,7 @@ async def test_nobody_is_told_in_english(api: Api, to: object, sentence: str) ->
     ],
 )
 async def test_a_nul_is_refused_by_its_field_and_in_a_batch_for_itself(api: Api, changed: Json, path: str) -> None:
-    good = {"stream": "transactional", "to": "ann@example.org", "subject": "Hi", "text": "write \\u0000 for it"}
+    good: Json = {"stream": "transactional", "to": "ann@example.org", "subject": "Hi", "text": "write \\u0000 for it"}
     good["metadata"] = {"path": "C:\\u0000"}
     response = await api.post("/v1/emails", {**good, **changed})
     assert (response.status_code, paths(response)) == (422, [path])
