@@ -353,3 +353,12 @@ async def test_a_nul_in_a_campaign_is_told_by_its_field(api: Api) -> None:
         told = await sent(api, campaign, body, kind)
         assert told["refused"] == 1
         assert "headline" in str(told["lines"])
+
+
+async def test_a_filter_that_is_not_known_is_refused_where_there_are_none_too(small: Api) -> None:
+    everything = await small.with_key("admin")
+    campaign = await made(small)
+    for path in (f"campaigns/{campaign}/report", f"campaigns/{campaign}", "streams", "templates", "topics"):
+        response = await everything.get(f"/v1/{path}?x=1")
+        assert (response.status_code, paths(response)) == (422, ["x"]), path
+        assert (await everything.get(f"/v1/{path}")).status_code == 200, path

@@ -122,6 +122,8 @@ class _Resource:
 
 
 def _checked(endpoint: Endpoint, call: Call) -> None:
-    """Refuse a body where none is asked for: it says something that would not be done."""
+    """Refuse a body, or a query of a GET, where none is asked for: it says something that would not be done."""
     if endpoint.body is None and call.raw.strip():
         call.draft(Nothing)
+    if endpoint.query is None and endpoint.method == "GET":
+        call.query(Nothing)
