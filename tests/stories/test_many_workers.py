@@ -103,8 +103,10 @@ async def test_whatever_promotional_mail_does_transactional_mail_reaches_its_rel
             waits["retries"] = await reach(client, relay, "again", 40)
             assert Status.DEFERRED in (await ours.statuses("retry")).values()
             await ours.submit("promotional", [f"hang{place}@example.org" for place in range(100)])
+            async with asyncio.timeout(30):
+                while Status.SENDING not in (await ours.statuses("hang")).values():
+                    await asyncio.sleep(0.1)
             waits["a relay that hangs"] = await reach(client, relay, "last", 40)
-            assert Status.SENDING in (await ours.statuses("hang")).values()
         promotional.kill()
         with capsys.disabled():
             for what, found in waits.items():

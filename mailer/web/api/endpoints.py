@@ -47,7 +47,7 @@ class Endpoint:
     @property
     def summary(self) -> str:
         """Return what it does, in one sentence."""
-        return (self.handler.__doc__ or "").strip()
+        return (self.handler.__doc__ or "").strip().partition("\n")[0]
 
     @property
     def name(self) -> str:
