@@ -27,7 +27,7 @@ class ResolveDraft(BaseModel):
 
 
 async def listing(call: Call) -> Answer:
-    """Show both streams: paused or going, which relays rest and why, how long mail waits; for keys of the operator alone.
+    """Show both streams to the operator: paused or going, which relays rest and why, how long mail waits.
 
     All tenants share the streams: whose relays they are and what is in their way is not for customers.
     """
