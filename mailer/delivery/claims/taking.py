@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Integer, Select, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Integer, Select, exists, func, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session
 
@@ -59,32 +59,19 @@ def _asked(
 
 
 def _due() -> Select[Any]:
-    return (
-        select(EMAIL.c.id)
-        .where(
-            EMAIL.c.stream == given("stream", EMAIL.c.stream.type),
-            EMAIL.c.captured == given("captured", EMAIL.c.captured.type),
-            EMAIL.c.urgency == given("urgency", EMAIL.c.urgency.type),
-            EMAIL.c.waiting,
-            EMAIL.c.due_at <= MOMENT,
-        )
-        .order_by(EMAIL.c.due_at)
-        .limit(given("limit", Integer()))
-    )
+    stream, urgency = given("stream", EMAIL.c.stream.type), given("urgency", EMAIL.c.urgency.type)
+    return _oldest(EMAIL.c.stream == stream, EMAIL.c.urgency == urgency, EMAIL.c.waiting)
 
 
 def _held() -> Select[Any]:
-    return (
-        select(EMAIL.c.id)
-        .where(
-            EMAIL.c.campaign_id == given("campaign", EMAIL.c.campaign_id.type),
-            EMAIL.c.captured == given("captured", EMAIL.c.captured.type),
-            EMAIL.c.held,
-            EMAIL.c.due_at <= MOMENT,
-        )
-        .order_by(EMAIL.c.due_at)
-        .limit(given("limit", Integer()))
-    )
+    return _oldest(EMAIL.c.campaign_id == given("campaign", EMAIL.c.campaign_id.type), EMAIL.c.held)
+
+
+def _oldest(*which: ColumnElement[bool]) -> Select[Any]:
+    """Return the ids of mail of one route whose time has come, the longest due first."""
+    route = EMAIL.c.captured == given("captured", EMAIL.c.captured.type)
+    chosen = select(EMAIL.c.id).where(*which, route, EMAIL.c.due_at <= MOMENT)
+    return chosen.order_by(EMAIL.c.due_at).limit(given("limit", Integer()))
 
 
 def _running(stream: Stream, now: datetime, captured: bool | None) -> Select[Any]:
