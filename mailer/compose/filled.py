@@ -121,35 +121,13 @@ class FramedHtml:
         return encoded, self._text(printed) if derive else None
 
     def _printed(self, values: Mapping[str, object]) -> "_Printed":
-        html: list[str] = []
-        lines: list[bytes] = []
-        plain: list[str | None] = []
+        printed = _Printed([], [], [])
         for value in self.frame.values(values):
-            if type(value) is str and is_plain(value):
-                html.append(value)
-                lines.append(value.encode() + b"=\r\n")
-                plain.append(value)
-                continue
-            if type(value) is str and len(value) < _REMEMBERED:
-                shown, written, said = _of_text(value)
-                html.append(shown)
-                lines.append(written)
-                plain.append(said)
-                continue
-            if type(value) is str and (link := link_lines(value)) is not None:
-                html.append(value)
-                lines.append(link)
-                plain.append(value)
-                continue
-            if isinstance(value, Markup):
-                html.append(clean(str(value)))
-                plain.append(_lines(html[-1]))
-            else:
-                string = _string(value)
-                html.append(str(escape(string)))
-                plain.append(_words(string))
-            lines.append(quoted(html[-1]))
-        return _Printed(html, lines, plain)
+            html, lines, plain = _written(value)
+            printed.html.append(html)
+            printed.lines.append(lines)
+            printed.plain.append(plain)
+        return printed
 
     def _text(self, printed: "_Printed") -> Encoded:
         body = self.derived
@@ -180,12 +158,27 @@ class _Printed(NamedTuple):
     plain: list[str | None]
 
 
-@lru_cache(maxsize=4096)
-def _of_text(value: str) -> tuple[str, bytes, str | None]:
-    """Return a short text as `_Printed` holds it; names, plans and cities come again and again."""
-    string = clean(value)
+def _written(value: object) -> tuple[str, bytes, str | None]:
+    """Return a value as `_Printed` holds it."""
+    if type(value) is str:
+        if is_plain(value):
+            return value, value.encode() + b"=\r\n", value
+        if len(value) >= _REMEMBERED and (link := link_lines(value)) is not None:
+            return value, link, value
+    if isinstance(value, Markup):
+        shown = clean(str(value))
+        return shown, quoted(shown), _lines(shown)
+    string = _string(value)
+    return (_remembered if len(string) < _REMEMBERED else _of_text)(string)
+
+
+def _of_text(string: str) -> tuple[str, bytes, str | None]:
     shown = str(escape(string))
     return shown, quoted(shown), _words(string)
+
+
+#: Names, plans and cities come again and again.
+_remembered = lru_cache(maxsize=4096)(_of_text)
 
 
 def _string(value: object) -> str:
