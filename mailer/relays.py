@@ -10,13 +10,12 @@ from typing import Literal, NamedTuple, cast, get_args
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from mailer.errors import ConfigurationError
+from mailer.providers import PROVIDERS
 
 Starttls = Literal["required", "opportunistic", "off"]
 Auth = Literal["plain", "login", "cram-md5", "xoauth2"]
 Provider = Literal["ses", "sendgrid", "mailgun", "postmark"]
 
-#: Receivers that count what comes from us, each for all of its domains; `other` is every domain of nobody's.
-GROUPS = ("gmail", "microsoft", "yahoo", "apple", "other")
 #: Nobody assigned a port to LMTP: RFC 2033 forbids 25, Dovecot and Cyrus listen on 24.
 _PORTS = {"smtp": 587, "smtps": 465, "lmtp": 24}
 _SHAPES = "inbox:, smtp://host:port, smtps://host:port, lmtp://host:port or lmtp:///path/to/socket"
@@ -198,7 +197,7 @@ def _groups(options: "_Options") -> Mapping[str, GroupLimits]:
             options.whole(f"{group}.connections", 1, 500),
             options.limit(f"{group}.per_day", None),
         )
-        for group in GROUPS
+        for group in PROVIDERS
     }
     return MappingProxyType({group: limit for group, limit in limits.items() if limit != GroupLimits()})
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from mailer import halts
 from mailer.delivery.breaker import Breaker
 from mailer.delivery.claims import Job
-from mailer.delivery.limits import GroupQuota, Limits, Quota
+from mailer.delivery.limits import Limits, Quota
 from mailer.delivery.lines import Line, Lines
 from mailer.delivery.relay import RelayAway
 from mailer.delivery.wire import Wire
@@ -168,14 +168,10 @@ class Connections:
 
 def quota(relay: Relay) -> Quota:
     """Return what limits a relay."""
-    groups = {
-        name: GroupQuota(per_second=group.per_second, connections=group.connections, per_day=group.per_day)
-        for name, group in relay.groups.items()
-    }
     return Quota(
         name=relay.name,
         connections=relay.connections,
         per_second=relay.per_second,
         per_day=relay.per_day,
-        groups=groups,
+        groups=relay.groups,
     )

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from mailer.database import Database
-from mailer.delivery.limits import GroupQuota, Limits, LocalStore, Quota, RedisStore, Schedule
+from mailer.delivery.limits import Limits, LocalStore, Quota, RedisStore, Schedule
 from mailer.delivery.limits.stores import Ask, Grant, Need, Seats
+from mailer.relays import GroupLimits
 from suppression.rules import Stream
 
 T, P = Stream.TRANSACTIONAL, Stream.PROMOTIONAL
@@ -48,7 +49,7 @@ class Counted(LocalStore):
 
 def gmail(**limits: float | int | None) -> Quota:
     """Return a relay of which only Gmail is limited."""
-    return Quota(name="one", connections=50, groups={"gmail": GroupQuota(**limits)})  # type: ignore[arg-type]
+    return Quota(name="one", connections=50, groups={"gmail": GroupLimits(**limits)})  # type: ignore[arg-type]
 
 
 async def taken(limits: Limits, quota: Quota, provider: str = "gmail", most: int = 10_000) -> int:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailer.delivery.limits import GroupQuota, Limits, LocalStore, Quota, is_rate_reply
+from mailer.delivery.limits import Limits, LocalStore, Quota, is_rate_reply
 from mailer.delivery.limits.quota import USUAL
+from mailer.relays import GroupLimits
 from tests.delivery.limiting import UNUSED, Clock, Counted, P, T, densest, give_way, gmail, taken
 from tests.servers import apart
 
@@ -91,7 +92,7 @@ async def test_a_group_is_limited_without_the_others(limits: Limits, clock: Cloc
 
 
 async def test_a_group_that_must_wait_takes_nothing_from_its_relay(limits: Limits, clock: Clock) -> None:
-    quota = Quota(name="one", connections=1, per_second=100, groups={"gmail": GroupQuota(per_second=1)})
+    quota = Quota(name="one", connections=1, per_second=100, groups={"gmail": GroupLimits(per_second=1)})
     for _ in range(5):
         await taken(limits, quota)
         clock.now += 0.05
@@ -139,7 +140,7 @@ async def test_a_worker_with_more_than_its_share_hears_that_another_waits(clock:
 
 async def test_the_seats_of_a_worker_that_is_not_heard_of_come_back(clock: Clock) -> None:
     a, b = two(clock)
-    quota = Quota(name="one", connections=2, groups={"gmail": GroupQuota(connections=1)})
+    quota = Quota(name="one", connections=2, groups={"gmail": GroupLimits(connections=1)})
     assert [await a.connect(quota) for _ in range(2)] == [0.0, 0.0]
     assert await taken(a, quota) == 1
     for _ in range(5):

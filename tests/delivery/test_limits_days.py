@@ -7,8 +7,9 @@ import pytest
 from sqlmodel import Session, select
 
 from mailer.database import Database
-from mailer.delivery.limits import GroupQuota, Limits, LocalStore, Quota
+from mailer.delivery.limits import Limits, LocalStore, Quota
 from mailer.models import DayCount
+from mailer.relays import GroupLimits
 from tests.delivery.limiting import Clock, P, T, gmail, taken
 
 EVENING = datetime(2026, 5, 4, 22, tzinfo=UTC)
@@ -74,7 +75,7 @@ async def test_what_was_reserved_for_a_day_is_not_good_on_the_next(database: Dat
 
 async def test_a_worker_that_closes_gives_back_what_it_did_not_send(database: Database) -> None:
     clock = Clock()
-    quota = Quota(name="one", connections=1, per_day=1000, groups={"gmail": GroupQuota(per_day=500)})
+    quota = Quota(name="one", connections=1, per_day=1000, groups={"gmail": GroupLimits(per_day=500)})
     a, b = two(database, clock)
     assert await taken(a, quota, "gmail", most=3) == 3
     assert await taken(a, quota, "yahoo", most=4) == 4

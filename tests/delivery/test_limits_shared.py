@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis as Client
 
-from mailer.delivery.limits import GroupQuota, Limits, LocalStore, Quota, RedisStore, Schedule
+from mailer.delivery.limits import Limits, LocalStore, Quota, RedisStore, Schedule
 from mailer.delivery.limits.stores import Ask
+from mailer.relays import GroupLimits
 from tests.delivery.limiting import FAST, UNUSED, Clock, P, T, densest, give_way, gmail, send, taken, workers
 from tests.servers import Redis, apart
 
@@ -36,7 +37,7 @@ async def test_three_workers_at_once_keep_one_rate(redis: Redis, rate: float) ->
 
 
 async def test_a_group_has_a_rate_of_its_own_over_all_workers(redis: Redis) -> None:
-    quota = relay(per_second=400, groups={"gmail": GroupQuota(per_second=50)})
+    quota = relay(per_second=400, groups={"gmail": GroupLimits(per_second=50)})
     async with workers(redis.url, 2) as (a, b):
         to_gmail, again, other = await asyncio.gather(
             send(a, quota, 1.5), send(b, quota, 1.5), send(b, quota, 1.5, "yahoo", hold=0.001)
@@ -46,7 +47,7 @@ async def test_a_group_has_a_rate_of_its_own_over_all_workers(redis: Redis) -> N
 
 
 async def test_connections_and_mails_in_flight_are_counted_over_all_workers(redis: Redis) -> None:
-    quota = relay(connections=5, groups={"gmail": GroupQuota(connections=4)})
+    quota = relay(connections=5, groups={"gmail": GroupLimits(connections=4)})
     async with workers(redis.url, 3) as three:
         waits = await asyncio.gather(*(each.connect(quota) for each in three for _ in range(4)))
         assert waits.count(0.0) == 5
@@ -54,7 +55,7 @@ async def test_connections_and_mails_in_flight_are_counted_over_all_workers(redi
 
 
 async def test_mails_in_flight_never_pass_the_limit_while_workers_come_and_go(redis: Redis) -> None:
-    quota = relay(groups={"gmail": GroupQuota(connections=6)})
+    quota = relay(groups={"gmail": GroupLimits(connections=6)})
     flying, most, through = 0, 0, [0, 0, 0]
 
     async def carry(number: int, limits: Limits) -> None:
@@ -85,7 +86,7 @@ async def test_mails_in_flight_never_pass_the_limit_while_workers_come_and_go(re
 
 
 async def test_a_killed_workers_seats_come_back_after_the_lapse(redis: Redis) -> None:
-    quota = relay(connections=2, groups={"gmail": GroupQuota(connections=1)})
+    quota = relay(connections=2, groups={"gmail": GroupLimits(connections=1)})
     async with workers(redis.url, 2) as (killed, other):
         assert [await killed.connect(quota) for _ in range(2)] == [0.0, 0.0]
         assert await taken(killed, quota) == 1
@@ -176,7 +177,7 @@ async def test_a_complaint_stops_every_worker_then_lets_one_more_mail_fly_at_a_t
 
 
 async def test_an_emptied_redis_learns_again_what_is_held_and_who_complained(redis: Redis) -> None:
-    quota = relay(connections=3, per_second=20, groups={"gmail": GroupQuota(connections=2)})
+    quota = relay(connections=3, per_second=20, groups={"gmail": GroupLimits(connections=2)})
     async with workers(redis.url, 2) as (a, b):
         assert [await a.connect(quota) for _ in range(3)] == [0.0] * 3
         assert await taken(a, quota) == 2
@@ -190,7 +191,7 @@ async def test_an_emptied_redis_learns_again_what_is_held_and_who_complained(red
 
 
 async def test_redis_keeps_no_address_and_nothing_for_ever(redis: Redis) -> None:
-    quota = relay(per_second=20, groups={"gmail": GroupQuota(connections=2, per_second=5)})
+    quota = relay(per_second=20, groups={"gmail": GroupLimits(connections=2, per_second=5)})
     async with workers(redis.url, 1) as (a,):
         await a.connect(quota)
         await taken(a, quota)
@@ -203,7 +204,7 @@ async def test_redis_keeps_no_address_and_nothing_for_ever(redis: Redis) -> None
 
 
 async def test_without_redis_transactional_mail_keeps_to_a_share_and_promotional_mail_waits(redis: Redis) -> None:
-    quota = relay(connections=6, per_second=60, groups={"gmail": GroupQuota(connections=1)})
+    quota = relay(connections=6, per_second=60, groups={"gmail": GroupLimits(connections=1)})
     stores = [RedisStore(redis.url, FAST) for _ in range(6)]
     three = [Limits(T, f"t{number}", store, UNUSED) for number, store in enumerate(stores[:3])]
     others = [Limits(P, f"p{number}", store, UNUSED) for number, store in enumerate(stores[3:])]

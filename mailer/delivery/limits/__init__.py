@@ -2,12 +2,11 @@
 
 from mailer.delivery.limits.admission import Limits
 from mailer.delivery.limits.local import LocalStore
-from mailer.delivery.limits.quota import GroupQuota, Quota, Schedule, is_rate_reply
+from mailer.delivery.limits.quota import Quota, Schedule, is_rate_reply
 from mailer.delivery.limits.shared import RedisStore
 from mailer.delivery.limits.stores import Store, StoreAway
 
 __all__ = [
-    "GroupQuota",
     "Limits",
     "LocalStore",
     "Quota",

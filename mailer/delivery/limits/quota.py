@@ -5,15 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupQuota:
-    """What one group of receivers (`mailer.providers`) takes over one relay; None is without limit."""
-
-    per_second: float | None = None
-    #: Mails in flight at once.
-    connections: int | None = None
-    per_day: int | None = None
+from mailer.relays import GroupLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +18,8 @@ class Quota:
     per_second: float | None = None
     #: In UTC.
     per_day: int | None = None
-    groups: Mapping[str, GroupQuota] = field(default_factory=dict)
+    #: By group of receivers (`mailer.providers`).
+    groups: Mapping[str, GroupLimits] = field(default_factory=dict)
 
 
 class Schedule(NamedTuple):
