@@ -126,10 +126,6 @@ class Keyring:
             found.append((None, self.file))
         return Usable(found)
 
-    def signers_for(self, session: Session, tenant_id: int, stream: Stream, from_domain: str) -> Sequence[Signer]:
-        """Return who signs mail of this tenant, stream and From domain; see `Usable.signers`."""
-        return self.usable(session, tenant_id).signers(stream, from_domain)
-
     def add(
         self,
         session: Session,

@@ -90,12 +90,12 @@ async def test_a_key_is_kept_sealed_and_signs_when_it_is_active(database: Databa
         assert (key.domain, key.selector, key.algorithm) == ("xn--bcher-kva.example", "m20270301", RSA)
         pair = PAIRS[RSA].private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         assert pair[30:60] not in key.private_key
-        assert RING.signers_for(session, 1, P, "xn--bcher-kva.example") == ()
+        assert RING.usable(session, 1).signers(P, "xn--bcher-kva.example") == ()
         keyring.activate(session, key, RING.signer(key), Verdict.MATCHES, NOW)
-        (signer,) = RING.signers_for(session, 1, P, "xn--bcher-kva.example")
+        (signer,) = RING.usable(session, 1).signers(P, "xn--bcher-kva.example")
         assert signer.record == Signer("x.example", "s", PAIRS[RSA]).record
         keyring.retire(session, key, NOW)
-        assert RING.signers_for(session, 1, P, "xn--bcher-kva.example") == ()
+        assert RING.usable(session, 1).signers(P, "xn--bcher-kva.example") == ()
         assert [each.retired_at for each in keyring.keys(session, 1)] == [NOW]
 
     await database.run(verb)
@@ -153,7 +153,7 @@ async def test_the_streams_own_key_the_closer_domain_and_the_later_one_come_firs
         make(session, "x.example", selector="waiting", active=None)
 
         def who(stream: Stream, domain: str) -> set[str]:
-            return set(names(RING.signers_for(session, 1, stream, domain)))
+            return set(names(RING.usable(session, 1).signers(stream, domain)))
 
         assert who(T, "x.example") == {"new@x.example", "ed@x.example"}
         assert who(P, "x.example") == {"own@x.example", "ed@x.example"}
@@ -171,7 +171,7 @@ async def test_a_tenant_signs_with_its_own_keys_only(sqlite: Database) -> None:
         other = tenancy.create_tenant(session, "acme", sender="a@x.example", now=NOW)
         assert other.id is not None
         make(session, "x.example")
-        assert RING.signers_for(session, other.id, P, "x.example") == ()
+        assert RING.usable(session, other.id).signers(P, "x.example") == ()
         with pytest.raises(NotFound):
             keyring.find(session, other.id, "x.example", "m20270301")
         with pytest.raises(Conflict, match=r"x\.example has a key m20270301 already: a selector is used once"):
@@ -219,10 +219,10 @@ async def test_a_key_that_does_not_open_is_left_out_and_said_once(
         found(session)
         make(session, "x.example")
         other = Keyring(Seals("k2:" + "b" * 32, "dkim"))
-        assert other.signers_for(session, 1, P, "x.example") == ()
-        assert other.signers_for(session, 1, P, "x.example") == ()
+        assert other.usable(session, 1).signers(P, "x.example") == ()
+        assert other.usable(session, 1).signers(P, "x.example") == ()
         rotated = Keyring(Seals("k2:" + "b" * 32 + ",k1:" + "a" * 32, "dkim"))
-        assert names(rotated.signers_for(session, 1, P, "x.example")) == ["m20270301@x.example"]
+        assert names(rotated.usable(session, 1).signers(P, "x.example")) == ["m20270301@x.example"]
 
     await sqlite.run(verb)
     assert len(caplog.messages) == 1
@@ -239,7 +239,7 @@ async def test_a_row_that_is_moved_to_another_tenant_signs_nothing(sqlite: Datab
         session.add(key)
         session.flush()
         fresh = Keyring(Seals("k1:" + "a" * 32, "dkim"))
-        assert fresh.signers_for(session, 2, P, "x.example") == ()
+        assert fresh.usable(session, 2).signers(P, "x.example") == ()
         assert len(session.exec(select(DkimKey)).all()) == 1
 
     await sqlite.run(verb)
@@ -269,11 +269,11 @@ async def test_the_key_file_signs_for_the_default_tenant_behind_kept_keys(
         found(session)
         other = tenancy.create_tenant(session, "acme", sender="a@x.example", now=NOW)
         assert other.id is not None
-        assert names(ring.signers_for(session, 1, P, "mail.x.example")) == ["s1@x.example"]
-        assert ring.signers_for(session, other.id, P, "x.example") == ()
+        assert names(ring.usable(session, 1).signers(P, "mail.x.example")) == ["s1@x.example"]
+        assert ring.usable(session, other.id).signers(P, "x.example") == ()
         key = ring.add(session, 1, "x.example", keyring.generate(algorithm), now=NOW)
         keyring.activate(session, key, ring.signer(key), Verdict.MATCHES, NOW)
-        assert names(ring.signers_for(session, 1, P, "x.example")) == [f"{key.selector}@x.example"]
+        assert names(ring.usable(session, 1).signers(P, "x.example")) == [f"{key.selector}@x.example"]
 
     await sqlite.run(verb)
 

@@ -256,10 +256,6 @@ class Wire(asyncio.Protocol):
         finally:
             self._end("we quit")
 
-    def abandon(self) -> None:
-        """Close without a word."""
-        self._end("we left")
-
 
 class Handed(NamedTuple):
     """What is awaited of a mail that was handed over, and of the one that was offered behind it."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 import orjson
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -119,11 +118,3 @@ def not_allowed(allowed: Sequence[str]) -> Response:
     detail = f"this address takes {', '.join(allowed)}"
     status = HTTPStatus.METHOD_NOT_ALLOWED
     return response(described(status, detail), status, {"Allow": ", ".join(allowed)})
-
-
-async def of_http(_request: Request, error: Exception) -> Response:
-    """Answer what the framework raises, as an exception handler of the application."""
-    if not isinstance(error, HTTPException):
-        return answer(error)
-    status = HTTPStatus(error.status_code)
-    return response(described(status, error.detail), status, error.headers)
