@@ -62,6 +62,7 @@ class Service:
     keyring: Keyring
     streams: frozenset[Stream] = frozenset()
     pipelines: list[Pipeline] = field(default_factory=list)
+    _breakers: list[Breaker] = field(default_factory=list)
     _bells: Bells | None = None
     _listener: Listener | None = None
     _inbound: Server | None = None
@@ -155,13 +156,15 @@ class Service:
         url = self.settings.redis_url
         self._limits_store = limits.RedisStore(url) if url else limits.LocalStore(monotonic)
         for stream in sorted(streams):
-            self.pipelines += self._pipelines(stream, port)
-        for pipeline in self.pipelines:
-            await pipeline.connections.breaker.look()
+            # Both routes of a stream share what is known of it: one look serves both.
+            self._breakers.append(breaker := Breaker(self.database, stream))
+            self.pipelines += self._pipelines(stream, port, breaker)
+            await breaker.look()
         self._bells.start(streams)
         self._loops.append(asyncio.create_task(self._look()))
+        self._loops.append(asyncio.create_task(self._keep_seats()))
 
-    def _pipelines(self, stream: Stream, inbox_port: int) -> list[Pipeline]:
+    def _pipelines(self, stream: Stream, inbox_port: int, breaker: Breaker) -> list[Pipeline]:
         """Return what delivers a stream: all to the inbox, or what is captured there and the rest to its relays."""
         assert self._limits_store is not None
         inbox = Relay(
@@ -169,13 +172,13 @@ class Service:
         )
         here = limits.LocalStore(monotonic)
         if self.settings.captures(stream):
-            return [self._pipeline(Route(stream), [inbox], here)]
+            return [self._pipeline(Route(stream), [inbox], here, breaker)]
         return [
-            self._pipeline(Route(stream, captured=False), self.settings.relays(stream), self._limits_store),
-            self._pipeline(Route(stream, captured=True), [inbox], here),
+            self._pipeline(Route(stream, captured=False), self.settings.relays(stream), self._limits_store, breaker),
+            self._pipeline(Route(stream, captured=True), [inbox], here, breaker),
         ]
 
-    def _pipeline(self, route: Route, relays: Sequence[Relay], store: limits.Store) -> Pipeline:
+    def _pipeline(self, route: Route, relays: Sequence[Relay], store: limits.Store, breaker: Breaker) -> Pipeline:
         contexts = {relay.name: tls_context(relay) for relay in relays}
         hostname = socket.gethostname() or "localhost"
         worker = f"{self._holder()}:{secrets_of_python.token_hex(4)}"
@@ -184,7 +187,7 @@ class Service:
             return await connect(relay, hostname, contexts[relay.name])
 
         shared = limits.Limits(route.stream, worker, store, self.database, now=self.database.now)
-        connections = Connections(relays, opened, shared, Breaker(self.database, route.stream))
+        connections = Connections(relays, opened, shared, breaker)
         retry = Retry(self.settings.retries, self.settings.give_up)
         who = Identity(self._holder(), self.intake.fingerprints.primary_id)
         return Pipeline(self.database, self.letters, route, connections, retry, who)
@@ -222,17 +225,15 @@ class Service:
                 idle = stream not in running or running[stream].done()
                 if idle and await self._is_due(stream):
                     running[stream] = asyncio.create_task(self._deliver_quietly(stream))
-            await asyncio.gather(*(self._tend(pipeline) for pipeline in self.pipelines))
+            for verbs in ([each.look for each in self._breakers], [each.tidy for each in self.pipelines]):
+                await asyncio.gather(*map(_tended, verbs))
             await asyncio.sleep(_LOOK)
 
-    async def _tend(self, pipeline: Pipeline) -> None:
-        """Let a pipeline hear what operators and other workers decided."""
-        try:
-            await pipeline.connections.breaker.look()
-            await pipeline.connections.limits.beat()
-            await pipeline.tidy()
-        except Exception as error:  # noqa: BLE001 - the database may be away; the next look tries again
-            logger.warning("the %s stream could not be tended: %s", pipeline.route.stream, type(error).__name__)
+    async def _keep_seats(self) -> None:
+        """Say that open connections are still used, whatever the database does: what is not said lapses in seconds."""
+        while True:
+            await asyncio.gather(*(_tended(each.connections.limits.beat) for each in self.pipelines))
+            await asyncio.sleep(_LOOK)
 
     async def _is_due(self, stream: Stream, captured: bool | None = None) -> bool:
         try:
@@ -265,6 +266,13 @@ class Service:
         self.store.close()
         if self._lock is not None:
             self._lock.close()
+
+
+async def _tended(verb: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await verb()
+    except Exception as error:  # noqa: BLE001 - the database may be away; the next look tries again
+        logger.warning("workers could not be tended: %s", type(error).__name__)
 
 
 async def end_loops(loops: Collection[asyncio.Task[None]]) -> None:
