@@ -18,7 +18,20 @@ from mailer.campaigns import Added, Format, Upload
 from mailer.campaigns.drafts import CampaignDraft, Timing
 from mailer.cli import printing, running
 from mailer.cli.reporting import shown as figure_shown
-from mailer.cli.sending import Document, Var, body_of, declared
+from mailer.cli.sending import (
+    Document,
+    From,
+    Html,
+    Locale,
+    ReplyTo,
+    Subject,
+    Tag,
+    Template,
+    Text,
+    Var,
+    body_of,
+    declared,
+)
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.cli.values import pairs, variables
 from mailer.drafts import parse
@@ -44,16 +57,16 @@ _GOING = frozenset({CampaignStatus.SCHEDULED, CampaignStatus.RUNNING})
 def create(
     name: Annotated[str, typer.Argument(help="What you call it; recipients never see it.")],
     topic: Annotated[str | None, typer.Option(help="Its topic; the template's own, if left out.")] = None,
-    template: Annotated[str | None, typer.Option(help="The template.")] = None,
+    template: Template = None,
     var: Var = None,
     variables_json: Document = None,
-    locale: Annotated[str | None, typer.Option(help="The language, `en` or `uk`.")] = None,
-    subject: Annotated[str | None, typer.Option(help="The subject of a literal body.")] = None,
-    html: Annotated[str | None, typer.Option(help="The HTML of a literal body; @FILE reads it.")] = None,
-    text: Annotated[str | None, typer.Option(help="The text of a literal body; @FILE reads it.")] = None,
-    sender: Annotated[str | None, typer.Option("--from", help="One of the tenant's addresses.")] = None,
-    reply_to: Annotated[list[str] | None, typer.Option(help="Where answers go.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag for reports, `name=value`. Repeat it.")] = None,
+    locale: Locale = None,
+    subject: Subject = None,
+    html: Html = None,
+    text: Text = None,
+    sender: From = None,
+    reply_to: ReplyTo = None,
+    tag: Tag = None,
     opens: Annotated[
         str | None, typer.Option(help="How opens are measured at most: off, aggregate, individual.")
     ] = None,

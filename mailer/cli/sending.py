@@ -27,6 +27,14 @@ _LONGEST_KEY = 256
 
 Var = Annotated[list[str] | None, typer.Option(help="A variable, `name=value`; JSON where it parses. Repeat it.")]
 Document = Annotated[str | None, typer.Option(help="All variables as one JSON object.")]
+Locale = Annotated[str | None, typer.Option(help="The language, `en` or `uk`.")]
+Template = Annotated[str | None, typer.Option(help="The template.")]
+Subject = Annotated[str | None, typer.Option(help="The subject of a literal body.")]
+Html = Annotated[str | None, typer.Option(help="The HTML of a literal body; @FILE reads it.")]
+Text = Annotated[str | None, typer.Option(help="The text of a literal body; @FILE reads it.")]
+From = Annotated[str | None, typer.Option("--from", help="One of the tenant's addresses.")]
+ReplyTo = Annotated[list[str] | None, typer.Option(help="Where answers go.")]
+Tag = Annotated[list[str] | None, typer.Option(help="A tag for reports, `name=value`. Repeat it.")]
 
 
 def add(app: typer.Typer) -> None:
@@ -39,17 +47,17 @@ def send(
     to: Annotated[list[str], typer.Option(help="To whom; repeat it for several (transactional only).")],
     cc: Annotated[list[str] | None, typer.Option(help="Who sees it too.")] = None,
     bcc: Annotated[list[str] | None, typer.Option(help="Who sees it unseen.")] = None,
-    sender: Annotated[str | None, typer.Option("--from", help="One of the tenant's addresses.")] = None,
-    reply_to: Annotated[list[str] | None, typer.Option(help="Where answers go.")] = None,
-    template: Annotated[str | None, typer.Option(help="The template.")] = None,
+    sender: From = None,
+    reply_to: ReplyTo = None,
+    template: Template = None,
     var: Var = None,
     variables_json: Document = None,
-    locale: Annotated[str | None, typer.Option(help="The language, `en` or `uk`.")] = None,
-    subject: Annotated[str | None, typer.Option(help="The subject of a literal body.")] = None,
-    html: Annotated[str | None, typer.Option(help="The HTML of a literal body; @FILE reads it.")] = None,
-    text: Annotated[str | None, typer.Option(help="The text of a literal body; @FILE reads it.")] = None,
+    locale: Locale = None,
+    subject: Subject = None,
+    html: Html = None,
+    text: Text = None,
     topic: Annotated[str | None, typer.Option(help="The topic it belongs to.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="A tag for reports, `name=value`. Repeat it.")] = None,
+    tag: Tag = None,
     schedule_at: Annotated[str | None, typer.Option(help="When it goes (RFC 3339); at once, if left out.")] = None,
     expires_at: Annotated[str | None, typer.Option(help="When it is of no use any more (RFC 3339).")] = None,
     idempotency_key: Annotated[str | None, typer.Option(help="The same key and words again send nothing.")] = None,
