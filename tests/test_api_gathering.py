@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from sqlalchemy import text
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from mailer import tenancy
 from mailer.database import Database
@@ -22,7 +22,7 @@ from mailer.models import Email
 from mailer.status import Status
 from mailer.web.api.gathering import MOST
 from suppression.rules import Stream
-from tests.test_api_world import Api, data, mail, news, paths, world
+from tests.test_api_world import Api, data, mail, news, paths, stored, world
 
 ROOT = Path(__file__).parent.parent
 
@@ -37,13 +37,6 @@ async def api(database: Database) -> AsyncIterator[Api]:
 async def small(sqlite: Database) -> AsyncIterator[Api]:
     async with world(sqlite) as api:
         yield api
-
-
-async def stored(api: Api) -> list[Email]:
-    def verb(session: Session) -> list[Email]:
-        return list(session.exec(select(Email).order_by(col(Email.id))))
-
-    return await api.service.database.read(verb)
 
 
 async def at_once(api: Api, *bodies: object, **headers: str) -> list[httpx2.Response]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from mailer.database import Database
 from mailer.models import Email
@@ -15,7 +15,7 @@ from mailer.settings import Settings
 from mailer.status import Status
 from mailer.web.api.shapes import BatchView, ChangedView, PlacedView, ProblemDocument, RenderedView, SeveralView
 from suppression.rules import Stream
-from tests.test_api_world import Api, Json, data, mail, news, paths, rows, variables, world
+from tests.test_api_world import Api, Json, data, mail, news, paths, rows, stored, variables, world
 
 INJECTED = "x\r\nBcc: evil@example.net"
 ENCODED = "=?utf-8?q?hi=0D=0ABcc:_evil=40example.net?="
@@ -25,13 +25,6 @@ ENCODED = "=?utf-8?q?hi=0D=0ABcc:_evil=40example.net?="
 async def api(sqlite: Database) -> AsyncIterator[Api]:
     async with world(sqlite) as api:
         yield api
-
-
-async def stored(api: Api) -> list[Email]:
-    def verb(session: Session) -> list[Email]:
-        return list(session.exec(select(Email).order_by(col(Email.id))))
-
-    return await api.service.database.read(verb)
 
 
 async def suppress(api: Api, email: str, **more: object) -> Json:

@@ -8,14 +8,14 @@ from typing import cast
 
 import httpx2
 from pydantic import TypeAdapter
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 from starlette.applications import Starlette
 
 from mailer import tenancy
 from mailer.catalogue import shipped
 from mailer.database import Database
 from mailer.links import Links
-from mailer.models import Tenant
+from mailer.models import Email, Tenant
 from mailer.settings import Settings
 from mailer.submission import Intake
 from mailer.web import api
@@ -108,6 +108,15 @@ def paths(response: httpx2.Response) -> list[str]:
     """Return where a problem says that the errors stand."""
     assert response.headers["content-type"] == "application/problem+json"
     return [str(error["path"]) for error in cast("list[Json]", data(response)["errors"])]
+
+
+async def stored(api: Api) -> list[Email]:
+    """Return every email as its row is now, in the order of their ids."""
+
+    def verb(session: Session) -> list[Email]:
+        return list(session.exec(select(Email).order_by(col(Email.id))))
+
+    return await api.service.database.read(verb)
 
 
 def variables(template: str) -> Mapping[str, object]:
