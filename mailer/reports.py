@@ -122,7 +122,8 @@ def campaign_report(session: Session, campaign: Campaign, now: datetime) -> Repo
         "requested - every final status: waits until the campaign runs, for its turn, or for another try",
     )
     span = Span(campaign.created_at.date(), now.date())
-    return Report(span, (*_figures(sums), held), _reasons(sums), {}, {})
+    figures = _figures(sums, requested="recipients added, one email each")
+    return Report(span, (*figures, held), _reasons(sums), {}, {})
 
 
 def progress(sums: Sums[str]) -> dict[str, int]:
@@ -171,13 +172,15 @@ def _rate(part: int, whole: int) -> float | None:
     return round(part / whole, 4) if whole else None
 
 
-def _figures(sums: Sums[str]) -> tuple[Figure, ...]:
+def _figures(
+    sums: Sums[str], *, requested: str = "emails accepted in these days, one a recipient"
+) -> tuple[Figure, ...]:
     """Work out every number from the sums; a formula names the figures above it."""
     suppressed = sum(_reasons(sums).values())
     opened = sums["opens:human"] + sums["opens:proxy"]
     tried = sums["sent"] + sums["bounced"]
     return (
-        Figure("requested", sums["requested"], "emails accepted in these days, one a recipient"),
+        Figure("requested", sums["requested"], requested),
         Figure("suppressed", suppressed, "requested and not sent, because a suppression forbids it"),
         Figure("waiting", outstanding(sums), "requested - every final status"),
         Figure("sent", sums["sent"], "the relay took it (sent_at is set)"),

@@ -58,8 +58,8 @@ def explain(error: Exception) -> Failure | None:
             f"the database cannot be reached ({why}): look at MAILER_DATABASE_URL, and whether it runs", FAILED
         )
     if isinstance(error, OSError):
-        about = f" ({error.filename})" if error.filename else ""
-        return Failure(f"the system refuses: {error.strerror or _line(str(error))}{about}", FAILED)
+        what = f"cannot use {error.filename}" if error.filename else "the system refuses"
+        return Failure(f"{what}: {error.strerror or _line(str(error))}", FAILED)
     return None
 
 

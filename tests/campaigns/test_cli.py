@@ -52,6 +52,7 @@ def test_a_campaign_from_its_draft_to_its_report(quick: Quick) -> None:
     assert quick.json("campaign", "list", "--status", "draft")["data"] == []
     report = quick.json("campaign", "report", campaign)
     assert report["numbers"]["requested"]["value"] == 2001  # type: ignore[index]
+    assert report["numbers"]["requested"]["formula"] == "recipients added, one email each"  # type: ignore[index]
     assert "requested - every final status" in quick.run("campaign", "report", campaign, "--watch").stdout
 
 
@@ -69,6 +70,7 @@ def test_what_is_wrong_is_one_sentence(quick: Quick) -> None:
     people.write_text("email\n")
     assert "--format: say csv or ndjson" in quick.run("campaign", "add", campaign, str(people), code=2).stderr
     assert "No such file" in quick.run("campaign", "add", campaign, "none.csv", code=1).stderr
+    assert "cannot use none.csv: " in quick.run("campaign", "add", campaign, "none.csv", code=1).stderr
     assert "no such campaign" in quick.run("campaign", "start", "ca_nothing", code=1).stderr
     assert "scheduled_at" in quick.run("campaign", "schedule", campaign, "tomorrow", code=2).stderr
     assert "topic" in quick.run("campaign", "create", "Spring", "--subject", "a", "--text", "b", code=2).stderr
