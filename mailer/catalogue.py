@@ -13,8 +13,19 @@ from sqlalchemy import Row, bindparam, func, or_, select, update
 from sqlmodel import Session, SQLModel
 
 from mailer import database, resources
-from mailer.compose import letter, templates
-from mailer.compose.letter import OptOut, Order, PostalAddress, Promotional, Recipient, Sender, TopicInfo, Transactional
+from mailer.compose import templates
+from mailer.compose.letter import (
+    OptOut,
+    Order,
+    PostalAddress,
+    Promotional,
+    Purpose,
+    Recipient,
+    Sender,
+    TopicInfo,
+    Transactional,
+)
+from mailer.compose.mailing import Mailing
 from mailer.compose.skeleton import compile_content
 from mailer.compose.templates import BASE, Parts
 from mailer.compose.templates import Content as Body
@@ -301,26 +312,21 @@ def preview(body: Body, look: Look, now: datetime) -> Reading:
     if problems := body.schema.check(look.variables):
         raise Invalid(*(Problem(f"variables.{path}", message) for path, message in problems))
     domain = look.sender.address.rpartition("@")[2]
-    nowhere = "https://preview.invalid/"
-    way_out = OptOut(nowhere, nowhere, view_url=nowhere if body.stream is Stream.PROMOTIONAL else None)
     postal = look.sender.postal_address or "(the postal address of the sender)"
-    purpose: Promotional | Transactional
+    purpose: Purpose = Transactional(look.topic, domain) if look.topic else Transactional()
     if body.stream is Stream.PROMOTIONAL:
-        topic = look.topic or TopicInfo(body.topic or "topic")
-        purpose = Promotional(topic, PostalAddress(postal), way_out, domain)
-    else:
-        purpose = Transactional(look.topic, way_out, domain) if look.topic else Transactional()
+        purpose = Promotional(look.topic or TopicInfo(body.topic or "topic"), PostalAddress(postal), domain)
+    feedback_id = ("preview", "preview-topic", body.stream.value, "preview-sender")
+    mailing = Mailing(compile_content(body, look.locale), look.sender, purpose, feedback_id=feedback_id)
+    nowhere = "https://preview.invalid/"
     order = Order(
-        compiled=compile_content(body, look.locale),
         recipient=Recipient("recipient@preview.invalid"),
-        sender=look.sender,
-        purpose=purpose,
         message_id=f"preview@{domain}",
         dated_at=now,
         values=look.variables,
-        feedback_id=("preview", "preview-topic", body.stream.value, "preview-sender"),
+        opt_out=OptOut(nowhere, nowhere, view_url=nowhere) if mailing.leavable else None,
     )
-    return read(letter.compose(order).to_bytes())
+    return read(mailing.compose(order).to_bytes())
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ import orjson
 from mailer import ids
 from mailer.settings import Settings
 from suppression.rules import Stream
-from suppression.token import OptOut, Purpose, Ring, sign_mailto, sign_opt_out
+from suppression.token import OptOut, Purpose, Ring, sign_mailto
 
 UNSUBSCRIBE = "/u/{token}"
 PREFERENCES = "/p/{token}"
@@ -35,6 +35,17 @@ def _packed(audience: Audience) -> bytes:
     return orjson.dumps([*audience[:-1], audience.day.isoformat()])
 
 
+class WaysOut(NamedTuple):
+    """The links by which a person leaves, chooses, or sees the mail in a browser."""
+
+    unsubscribe: str
+    preferences: str
+    #: None where nobody would receive it.
+    mailto: str | None
+    #: Of promotional mail only.
+    view: str | None
+
+
 class Hit(NamedTuple):
     """What a pixel's token says: one email, or an audience with a random number kept nowhere else."""
 
@@ -56,29 +67,29 @@ class Links:
         """Return the address under which a stream's links live."""
         return self.settings.base_url(stream) or self.local_url
 
-    def unsubscribe(self, opt_out: OptOut) -> str:
-        """Return the one-click link (RFC 8058): POST opts out, GET shows a page."""
-        return self.base(opt_out.stream) + UNSUBSCRIBE.format(token=sign_opt_out(self.ring, opt_out))
+    def ways_out(self, opt_out: OptOut) -> WaysOut:
+        """Return the links of one mail that can be left; `opt_out` names the mail.
 
-    def mailto(self, opt_out: OptOut) -> str | None:
-        """Return the opt-out by mail (its token stands in the local part), None where nobody would receive it."""
+        The first is the one-click link (RFC 8058): POST opts out, GET shows a page. The mailto has its token in the
+        local part (R1.13).
+        """
+        packed, base = opt_out.pack(), self.base(opt_out.stream)
+        wanted = [(Purpose.OPT_OUT, packed), (Purpose.PREFERENCES, packed)]
+        if opt_out.stream is Stream.PROMOTIONAL and opt_out.email is not None:
+            wanted.append((Purpose.VIEW, opt_out.email))
+        leave, choose, *view = self.ring.sign_many(wanted)
         domain = self.settings.return_path_domain
-        return f"mailto:{sign_mailto(self.ring, opt_out)}@{domain}" if domain else None
-
-    def preferences(self, opt_out: OptOut) -> str:
-        """Return the link to the person's preference page."""
-        token = self.ring.sign(Purpose.PREFERENCES, opt_out.pack())
-        return self.base(opt_out.stream) + PREFERENCES.format(token=token)
+        return WaysOut(
+            unsubscribe=base + UNSUBSCRIBE.format(token=leave),
+            preferences=base + PREFERENCES.format(token=choose),
+            mailto=f"mailto:{sign_mailto(self.ring, opt_out)}@{domain}" if domain else None,
+            view=base + VIEW.format(token=view[0]) if view else None,
+        )
 
     def read_preferences(self, token: str) -> OptOut | None:
         """Return whom and what a preference link is about, None where it does not verify."""
         payload = self.ring.verify(Purpose.PREFERENCES, token)
         return None if payload is None else OptOut.unpack(payload)
-
-    def view(self, email_id: str, stream: Stream) -> str:
-        """Return the link that shows an email in the browser."""
-        token = self.ring.sign(Purpose.VIEW, ids.to_bytes(email_id))
-        return self.base(stream) + VIEW.format(token=token)
 
     def read_view(self, token: str) -> str | None:
         """Return the email that a view link shows."""

@@ -28,26 +28,31 @@ def token(url: str) -> str:
 
 def test_links_stand_under_the_public_address_of_their_stream() -> None:
     made = links(public_url="https://x.example", promotional_public_url="https://news.x.example/m/")
-    assert made.unsubscribe(LEAVING).startswith("https://news.x.example/m/u/")
-    assert made.unsubscribe(LEAVING._replace(stream=T)).startswith("https://x.example/u/")
+    assert made.ways_out(LEAVING).unsubscribe.startswith("https://news.x.example/m/u/")
+    assert made.ways_out(LEAVING._replace(stream=T)).unsubscribe.startswith("https://x.example/u/")
 
 
 def test_without_a_public_address_links_lead_to_this_very_process() -> None:
-    assert links().view(EMAIL, P).startswith("http://127.0.0.1:8000/v/")
+    assert str(links().ways_out(LEAVING).view).startswith("http://127.0.0.1:8000/v/")
 
 
 def test_an_opt_out_link_says_who_leaves_what() -> None:
-    assert verify_opt_out(RING, token(links().unsubscribe(LEAVING))) == LEAVING
+    assert verify_opt_out(RING, token(links().ways_out(LEAVING).unsubscribe)) == LEAVING
 
 
 def test_a_preference_link_says_whose_preferences() -> None:
     made = links()
-    assert made.read_preferences(token(made.preferences(LEAVING))) == LEAVING
+    assert made.read_preferences(token(made.ways_out(LEAVING).preferences)) == LEAVING
 
 
 def test_a_view_link_names_an_email() -> None:
     made = links()
-    assert made.read_view(token(made.view(EMAIL, P))) == EMAIL
+    assert made.read_view(token(str(made.ways_out(LEAVING).view))) == EMAIL
+
+
+def test_only_promotional_mail_is_shown_in_the_browser() -> None:
+    assert links().ways_out(LEAVING._replace(stream=T)).view is None
+    assert links().ways_out(LEAVING._replace(email=None)).view is None
 
 
 def test_an_individual_pixel_names_an_email() -> None:
@@ -69,8 +74,8 @@ def test_an_aggregate_pixel_names_an_audience_and_never_the_same_number_twice() 
 
 
 def test_the_address_of_opt_outs_by_mail_needs_a_domain_that_receives() -> None:
-    assert links().mailto(LEAVING) is None
-    url = links(return_path_domain="bounce.x.example").mailto(LEAVING)
+    assert links().ways_out(LEAVING).mailto is None
+    url = links(return_path_domain="bounce.x.example").ways_out(LEAVING).mailto
     assert url is not None
     local, _, domain = url.removeprefix("mailto:").partition("@")
     assert domain == "bounce.x.example"
@@ -80,10 +85,10 @@ def test_the_address_of_opt_outs_by_mail_needs_a_domain_that_receives() -> None:
 def test_a_token_of_one_purpose_opens_no_other_door() -> None:
     made = links()
     tokens = {
-        "preferences": token(made.preferences(LEAVING)),
-        "view": token(made.view(EMAIL, P)),
+        "preferences": token(made.ways_out(LEAVING).preferences),
+        "view": token(str(made.ways_out(LEAVING).view)),
         "open": token(made.individual_pixel(EMAIL, P)),
-        "unsubscribe": token(made.unsubscribe(LEAVING)),
+        "unsubscribe": token(made.ways_out(LEAVING).unsubscribe),
     }
     readers: dict[str, Callable[[str], object]] = {
         "preferences": made.read_preferences,
@@ -103,4 +108,4 @@ def test_a_damaged_token_is_none(text: str) -> None:
 
 def test_a_link_of_another_service_does_not_verify() -> None:
     other = Links(Settings(), Ring("k1:" + "b" * 32))
-    assert links().read_view(token(other.view(EMAIL, P))) is None
+    assert links().read_view(token(str(other.ways_out(LEAVING).view))) is None

@@ -197,7 +197,7 @@ async def test_pages_load_nothing_but_our_style_sheet(world: World) -> None:
 
 async def test_a_mail_in_the_browser_is_locked_up(world: World) -> None:
     email_id = await world.email()
-    path = world.links.view(email_id, Stream.PROMOTIONAL).removeprefix(world.links.local_url)
+    path = str(world.links.ways_out(world.opt_out(email_id)).view).removeprefix(world.links.local_url)
     world.mail[email_id] = "<p>Hello</p><script>alert(1)</script>"
     found = await world.get(path)
     assert (found.status, found.text) == (200, world.mail[email_id])

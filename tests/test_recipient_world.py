@@ -162,11 +162,11 @@ class World:
 
     def link(self, opt_out: OptOut) -> str:
         """Return the path of an unsubscribe link."""
-        return self.links.unsubscribe(opt_out).removeprefix(self.links.local_url)
+        return self.links.ways_out(opt_out).unsubscribe.removeprefix(self.links.local_url)
 
     def preferences(self, opt_out: OptOut) -> str:
         """Return the path of a preference link."""
-        return self.links.preferences(opt_out).removeprefix(self.links.local_url)
+        return self.links.ways_out(opt_out).preferences.removeprefix(self.links.local_url)
 
     async def newsletter(self) -> str:
         """Send Ann a newsletter and return the path of its unsubscribe link."""

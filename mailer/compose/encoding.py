@@ -5,28 +5,33 @@ import re
 from collections.abc import Sequence
 
 _LONGEST = 76
-#: Words that are the same in text, in HTML and in quoted-printable.
-_PLAIN = re.compile(
-    r"[A-Za-z0-9,;:!?@/_+\-()*#%$~|\[\]{}^`\\](?:[A-Za-z0-9,;:!?@/_+\-()*#%$~|\[\]{}^`\\.]| (?! ))*(?<! )"
-)
-_LINK = re.compile(r"https?://[A-Za-z0-9.:/_\-]+")
+#: What is the same in text, in HTML and in quoted-printable.
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ,;:!?@/_+-()*#%$~|[]{}^`\\."
+_LINK = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.:/_-"
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _LINE_TO_GUARD = re.compile(rb"(?m)^(?:\.|From )")
 _MOST_ESCAPES = 0.18
 
 
-def is_plain(value: str) -> bool:
-    """Return whether a value is one short run of words that no encoding changes."""
-    return len(value) <= 72 and _PLAIN.fullmatch(value) is not None and not value.startswith("From ")
+def plain_line(value: str) -> bytes | None:
+    """Return one short run of words that no encoding changes as a line with a soft end; None for any other value."""
+    data = value.encode("utf-8", "replace")
+    if not data or len(data) > 72 or data.translate(None, _PLAIN):
+        return None
+    # White space at the ends or twice in a row is not shown as it stands; a dot or From begins no line.
+    if b"  " in data or data[0] in b" ." or data[-1] == 0x20 or data.startswith(b"From "):
+        return None
+    return data + b"=\r\n"
 
 
 def link_lines(value: str) -> bytes | None:
     """Return quoted-printable lines of a link that no encoding changes but for soft line ends; None for any other."""
-    if not _LINK.fullmatch(value):
+    data = value.encode("utf-8", "replace")
+    if data.translate(None, _LINK) or not data.startswith((b"https://", b"http://")):
         return None
-    data = value.encode()
-    lines = [data[start : start + _LONGEST - 1] for start in range(0, len(data), _LONGEST - 1)]
-    if any(line.startswith(b".") for line in lines):
+    width = _LONGEST - 1
+    lines = [data[start : start + width] for start in range(0, len(data), width)]
+    if b"." in data[::width]:
         return None
     return b"=\r\n".join([*lines, b""])
 
@@ -94,7 +99,7 @@ def wrapped(data: bytes) -> bytes:
 class Body:
     """The fixed pieces of one text, encoded once, and the places where values stand between them."""
 
-    __slots__ = ("_places", "_ready", "_size", "encoding", "pieces", "slots")
+    __slots__ = ("_places", "_ready", "_shows", "_size", "encoding", "pieces", "slots")
 
     def __init__(self, pieces: Sequence[str | int]) -> None:
         """Take fixed pieces and, between them, the numbers of slots."""
@@ -105,6 +110,7 @@ class Body:
         self.encoding = "base64" if beyond > size * _MOST_ESCAPES else "quoted-printable"
         self.pieces = tuple(pieces)
         self._size = size
+        self._shows = bool(fixed.strip())
         self._places = tuple((index, piece) for index, piece in enumerate(pieces) if isinstance(piece, int))
         #: The numbers of the slots that stand in this text.
         self.slots = frozenset(slot for _, slot in self._places)
@@ -122,6 +128,10 @@ class Body:
         for index, slot in self._places:
             ready[index] = written[slot]
         return b"".join(ready)
+
+    def blank(self, values: Sequence[str]) -> bool:
+        """Return whether a reader would see nothing."""
+        return not self._shows and not self.text(values).strip()
 
     def size(self, values: Sequence[str]) -> int:
         """Return the octets of the text before it is encoded."""

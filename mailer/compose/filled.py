@@ -1,6 +1,5 @@
 """Frames with open slots, and what becomes of them with one recipient's values."""
 
-import binascii
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +10,13 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 from mailer.compose import text
-from mailer.compose.encoding import Body, clean, is_plain, link_lines, quoted
+from mailer.compose.encoding import Body, clean, link_lines, plain_line, quoted
 from mailer.compose.markers import Path
 from mailer.compose.sandbox import Expression, Sandbox
 
 #: Texts shorter than this are worth remembering.
 _REMEMBERED = 48
 #: What a browser shows as it stands: words with single spaces between them.
-_GLANCE = 78  # octets: one line of base64; words are seldom further away
 _TAME = re.compile(r"[^ \t\n\r\f]+(?: [^ \t\n\r\f]+)*")
 _TAME_LINES = re.compile(r"[^ \t\n\r\f]+(?:(?: |\n\n?)[^ \t\n\r\f]+)*")
 #: What in escaped markup a browser would not show as it stands, <br> apart.
@@ -73,13 +71,10 @@ class Encoded:
 
     encoding: str
     lines: bytes
+    #: Octets before they were encoded.
     size: int = 0
-
-    @property
-    def blank(self) -> bool:
-        """Whether a reader would see nothing."""
-        decode = binascii.a2b_base64 if self.encoding == "base64" else binascii.a2b_qp
-        return not any(decode(part).decode("utf-8", "ignore").strip() for part in (self.lines[:_GLANCE], self.lines))
+    #: A reader would see nothing.
+    blank: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +91,8 @@ class FramedText:
     def fill(self, values: Mapping[str, object]) -> Encoded:
         """Return the encoded text for one recipient."""
         strings = [_string(value) for value in self.frame.values(values)]
-        return Encoded(self.body.encoding, self.body.lines(strings, [quoted(string) for string in strings]))
+        lines = self.body.lines(strings, [quoted(string) for string in strings])
+        return Encoded(self.body.encoding, lines, blank=self.body.blank(strings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,33 +117,29 @@ class FramedHtml:
         return encoded, self._text(printed) if derive else None
 
     def _printed(self, values: Mapping[str, object]) -> "_Printed":
-        printed = _Printed([], [], [])
-        for value in self.frame.values(values):
-            html, lines, plain = _written(value)
-            printed.html.append(html)
-            printed.lines.append(lines)
-            printed.plain.append(plain)
-        return printed
+        written = [_written(value) for value in self.frame.values(values)]
+        return _Printed([each[0] for each in written], [each[1] for each in written], [each[2] for each in written])
 
     def _text(self, printed: "_Printed") -> Encoded:
         body = self.derived
-        strings: list[str] = [""] * len(printed.html)
-        lines = printed.lines.copy()
+        strings: list[str] = printed.html
+        lines = printed.lines
         for slot in body.slots:
             string = printed.plain[slot]
             if string is None:
                 return self._walked(printed.html)
-            strings[slot] = string
-            if string != printed.html[slot]:
-                lines[slot] = quoted(string)
+            if string is not printed.html[slot] and string != printed.html[slot]:
+                if strings is printed.html:
+                    strings, lines = strings.copy(), lines.copy()
+                strings[slot], lines[slot] = string, quoted(string)
         if not all(opening.holds(strings) for opening in self.openings):
             return self._walked(printed.html)
-        return Encoded(body.encoding, body.lines(strings, lines))
+        return Encoded(body.encoding, body.lines(strings, lines), blank=body.blank(strings))
 
     def _walked(self, html: Sequence[str]) -> Encoded:
         """Make the text from the finished HTML, where a value's white space plays with what stands around it."""
         whole = Body([text.from_html(self.html.text(html))])
-        return Encoded(whole.encoding, whole.lines((), ()))
+        return Encoded(whole.encoding, whole.lines((), ()), blank=whole.blank(()))
 
 
 class _Printed(NamedTuple):
@@ -161,10 +153,9 @@ class _Printed(NamedTuple):
 def _written(value: object) -> tuple[str, bytes, str | None]:
     """Return a value as `_Printed` holds it."""
     if type(value) is str:
-        if is_plain(value):
-            return value, value.encode() + b"=\r\n", value
-        if len(value) >= _REMEMBERED and (link := link_lines(value)) is not None:
-            return value, link, value
+        line = plain_line(value) or (link_lines(value) if len(value) >= _REMEMBERED else None)
+        if line is not None:
+            return value, line, value
     if isinstance(value, Markup):
         shown = clean(str(value))
         return shown, quoted(shown), _lines(shown)

@@ -40,7 +40,7 @@ _SIMPLE_ADDRESS = re.compile(
 )
 _URI = re.compile(r"<[!#-;=?-~]+>")
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]+@[A-Za-z0-9.-]+")
-_Q_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+_Q_SAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/"
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -115,11 +115,13 @@ def _fold_words(value: str, column: int) -> str | None:
 def _encoded(text: str, column: int) -> str:
     """Return encoded-words of whole characters, each at most 75 long, a line each (RFC 2047 sections 2 and 5)."""
     data = text.encode("utf-8", "replace")
-    in_q = sum(1 if byte in _Q_SAFE or byte == 0x20 else 3 for byte in data)
+    in_q = _q_cost(data)
     plain = in_q <= len(data) * 4 / 3
     words: list[str] = []
     run, cost = bytearray(), 0
     room = _WORD_LINE - column - 12  # =?utf-8?q??=
+    if (in_q if plain else (len(data) + 2) // 3 * 4) <= room:
+        return _word(data, plain=plain)
     for character in text:
         octets = character.encode("utf-8", "replace")
         added = _q_cost(octets) if plain else 0
@@ -134,10 +136,10 @@ def _encoded(text: str, column: int) -> str:
 
 
 def _q_cost(octets: bytes) -> int:
-    return sum(1 if octet in _Q_SAFE or octet == 0x20 else 3 for octet in octets)
+    return len(octets) + 2 * len(octets.translate(None, _Q_SAFE + b" "))
 
 
-def _word(data: bytearray, *, plain: bool) -> str:
+def _word(data: bytes | bytearray, *, plain: bool) -> str:
     if not plain:
         return f"=?utf-8?b?{binascii.b2a_base64(data, newline=False).decode('ascii')}?="
     letters = [chr(byte) if byte in _Q_SAFE else "_" if byte == 0x20 else f"={byte:02X}" for byte in data]
@@ -304,6 +306,6 @@ def custom(name: str, value: str) -> Line:
     return unstructured(name, value)
 
 
-def serialized(lines: Sequence[Line]) -> bytes:
-    """Return the header block with the empty line that ends it."""
-    return ("".join([f"{name}: {value}\r\n" for name, value in lines]) + "\r\n").encode("utf-8")
+def serialized(lines: Sequence[Line]) -> str:
+    """Return header lines as they go out."""
+    return "".join([f"{name}: {value}\r\n" for name, value in lines])

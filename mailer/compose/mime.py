@@ -50,9 +50,29 @@ class Assembled:
     body: bytes
 
 
-def boundary(message_id: str) -> str:
-    """Return what separates the parts of this mail: `=_` stands in no quoted-printable and no base64 text."""
-    return "=_" + hashlib.blake2b(message_id.encode(), digest_size=12).hexdigest()
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The headers that describe a body, and what stands before, between and behind its text and its HTML."""
+
+    headers: Sequence[Line]
+    pieces: tuple[bytes, bytes, bytes]
+
+
+#: Where the text and the HTML will stand: no part holds such bytes.
+_TEXT, _HTML = b"\0text", b"\0html"
+
+
+def boundary(seed: str) -> str:
+    """Return what separates the parts of a mail: `=_` stands in no quoted-printable and no base64 text."""
+    return "=_" + hashlib.blake2b(seed.encode(), digest_size=12).hexdigest()
+
+
+def layout(text: str, html: str | None, files: Sequence[Attachment], mark: str) -> Layout:
+    """Return what is the same in all mail whose text and HTML (None: it has none) are encoded so."""
+    whole = assemble(Encoded(text, _TEXT), None if html is None else Encoded(html, _HTML), files, mark)
+    start, _, rest = whole.body.partition(_TEXT)
+    between, _, end = rest.partition(_HTML)
+    return Layout(whole.headers, (start, between, end))
 
 
 def assemble(text: Encoded, html: Encoded | None, files: Sequence[Attachment], mark: str) -> Assembled:

@@ -50,6 +50,7 @@ class Constants:
     opt_out: bool = False
     view: bool = False
     promotional: bool = False
+    pixel: bool = False
 
 
 @lru_cache(maxsize=1024)
@@ -249,7 +250,9 @@ def _finish_html(rendered: Rendered, *, literal: bool) -> FramedHtml:
     html = _with_footer(rendered, html)
     # What a reader of the HTML surely sees is in its text as well: the footer is never missing there.
     walked = text.walk(html, prefix)
-    html = markup.insert(html, rendered.printer.sentinel(_PIXEL)) + "\n"
+    if rendered.constants.pixel:
+        html = markup.insert(html, markup.pixel(rendered.printer.sentinel(_PIXEL)))
+    html += "\n"
     frame = rendered.render.slots(rendered.printer)
     derived = rendered.split(walked.text)
     openings = _openings(rendered, walked.open_links)
@@ -300,7 +303,7 @@ class Compiled:
 
     def __init__(self, content: Content, locale: str | None, *, whole: bool) -> None:
         """Compile the sources, or raise ContentError."""
-        self.content = content
+        self.content, self.digest = content, content.digest()
         self.locale = content.locale_of(locale)
         self.schema = content.schema
         parts = content.parts[self.locale]
@@ -324,12 +327,12 @@ class Compiled:
         self._text = Skeleton(renders["body.txt"], _finish_text, whole=whole) if "body.txt" in renders else None
 
     def values(self, constants: Constants, given: Mapping[str, object]) -> dict[str, object]:
-        """Return everything templates may print; `given` holds the variables, `links`, `recipient` and `pixel`."""
+        """Return everything templates may print; `given` holds variables, `links`, `recipient`, the URL `pixel`."""
         for problem in self.schema.check({name: given[name] for name in self.schema.variables if name in given}):
             raise ContentError(problem.message)
         values = self.schema.complete(given)
         values.update(_context(constants))
-        values["links"], values["recipient"], values["pixel"] = given["links"], given["recipient"], given["pixel"]
+        values["links"], values["recipient"], values["pixel"] = given["links"], given["recipient"], given.get("pixel")
         return values
 
     def subject(self, constants: Constants, values: Mapping[str, object]) -> str:
@@ -382,7 +385,7 @@ def rehearse(content: Content) -> None:
                 view=everything,
             )
             given_links = links if everything else dict.fromkeys(links, "")
-            given = {**example, "links": given_links, "recipient": recipient, "pixel": ""}
+            given = {**example, "links": given_links, "recipient": recipient}
             values = compiled.values(constants, given)
             values["subject"] = compiled.subject(constants, values)
             if (html := compiled.html(constants, values)) is not None:

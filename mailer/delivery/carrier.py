@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Ready(NamedTuple):
-    """A composed mail: the envelope's addresses and the bytes, CRLF, not dot-stuffed."""
+    """A composed mail: the envelope's addresses and the bytes as they go out (`compose.letter.Letter`)."""
 
     sender: str
     recipient: str

@@ -10,9 +10,21 @@ from typing import NamedTuple, cast
 from sqlmodel import Session, col, select
 
 from mailer import ids, people
-from mailer.compose import letter
 from mailer.compose.dkim import Signer
-from mailer.compose.letter import Order, PostalAddress, Promotional, Recipient, Sender, TopicInfo, Transactional
+from mailer.compose.letter import (
+    NO_EXTRAS,
+    Extras,
+    OptOut,
+    Order,
+    PostalAddress,
+    Promotional,
+    Purpose,
+    Recipient,
+    Sender,
+    TopicInfo,
+    Transactional,
+)
+from mailer.compose.mailing import Mailing
 from mailer.compose.mime import Attachment as File
 from mailer.compose.skeleton import Compiled, compile_content
 from mailer.compose.templates import Content as Parts
@@ -25,12 +37,14 @@ from mailer.keyring import Keyring, Usable
 from mailer.links import Audience, Links
 from mailer.models import Attachment, Campaign, ConsentRule, Content, Opens, Tenant, Topic
 from suppression.rules import Stream
-from suppression.token import OptOut
+from suppression.token import OptOut as Leaving
 
 #: A tenant's postal address and topic names may change while workers run; they notice within this many seconds.
 _FRESH = 5.0
 #: More than all pipelines of a process can have claimed at once, each of another content.
 _KEPT_CONTENTS = 2048
+#: Mails of one tenant that share nothing are not kept for each other.
+_KEPT_MAILINGS = 256
 _SENDER_ID = re.compile(r"[^a-z0-9]")
 
 
@@ -41,6 +55,8 @@ class _Sending(NamedTuple):
     topics: Mapping[str, TopicInfo]
     keys: Usable
     read_at: float
+    #: What its mails share, by what tells them apart; made anew whenever the tenant is read.
+    mailings: dict[tuple[object, ...], Mailing]
 
 
 @dataclass(slots=True)
@@ -129,7 +145,7 @@ class Letterbox:
         if job.address is None:
             raise MailerError("the address was erased")
         pixel = self._pixel(job)
-        written = letter.compose(self._order(job, pixel))
+        written = self._mailing(job).compose(self._order(job, pixel))
         if rewritten is not None:
             # By the present moment: verifiers refuse a signature from their future, and the mail's date may be old.
             written = written.signed(self._signers(job), self._database.now(), rewritten=rewritten)
@@ -157,29 +173,48 @@ class Letterbox:
             return None
         self._make_room({job.content_id})
         self._shelf.files.pop(job.id, None)
-        return letter.view(self._order(job, None))
+        return self._mailing(job).view(self._order(job, None))
+
+    def _mailing(self, job: Job) -> Mailing:
+        """Return what this mail shares with others of its kind, made now or before."""
+        if job.details:
+            return self._made(job, _extras(job.details, self._shelf.files.get(job.id, ())))
+        tag = job.tags.get("campaign") if job.tags else None
+        kind = (
+            *(job.content_id, job.locale, job.from_address, job.from_name, job.stream),
+            *(job.leavable, job.topic, job.campaign_id, tag, job.template),
+        )
+        kept = self._shelf.tenants[job.tenant_id].mailings
+        if (mailing := kept.get(kind)) is None:
+            campaign = self._shelf.campaigns.get(job.campaign_id or "")
+            mailing = self._made(job, _extras(campaign.details, ()) if campaign and campaign.details else NO_EXTRAS)
+            if len(kept) >= _KEPT_MAILINGS:
+                del kept[next(iter(kept))]
+            kept[kind] = mailing
+        return mailing
+
+    def _made(self, job: Job, extras: Extras) -> Mailing:
+        sending = self._shelf.tenants[job.tenant_id]
+        tenant = sending.tenant
+        return Mailing(
+            self._compiled(job.content_id, job.locale),
+            Sender(job.from_address, job.from_name or "", tenant.postal_address or None),
+            _purpose(job, sending),
+            feedback_id=_feedback_id(job, tenant),
+            extras=extras,
+        )
 
     def _order(self, job: Job, pixel: str | None) -> Order:
-        campaign = self._shelf.campaigns.get(job.campaign_id or "")
-        details: Mapping[str, object] = job.details or (campaign.details if campaign else None) or {}
-        shared: Mapping[str, object] = (campaign.variables if campaign else None) or {}
-        sending = self._shelf.tenants[job.tenant_id]
-        domain = job.from_address.rpartition("@")[2]
+        campaign = self._shelf.campaigns.get(job.campaign_id) if job.campaign_id else None
+        shared = campaign.variables if campaign else None
+        key = job.details.get("message_key") if job.details else None
         return Order(
-            compiled=self._compiled(job.content_id, job.locale),
             recipient=Recipient(job.address or "", job.name or ""),
-            sender=Sender(job.from_address, job.from_name or "", sending.tenant.postal_address or None),
-            purpose=self._purpose(job, sending, domain),
-            message_id=f"{details.get('message_key') or job.id}@{domain}",
+            message_id=f"{key or job.id}@{job.from_address.rpartition('@')[2]}",
             dated_at=job.dated_at or job.created_at,
-            values={**shared, **(job.variables or {})},
-            to=_people(details.get("to")),
-            cc=_people(details.get("cc")),
-            reply_to=_people(details.get("reply_to")),
-            extra_headers=tuple(cast("Mapping[str, str]", details.get("headers") or {}).items()),
-            attachments=self._shelf.files.get(job.id, ()),
+            values={**shared, **(job.variables or {})} if shared else job.variables or {},
+            opt_out=self._way_out(job),
             pixel_url=pixel,
-            feedback_id=_feedback_id(job, sending.tenant),
         )
 
     def _signers(self, job: Job) -> Sequence[Signer]:
@@ -192,28 +227,18 @@ class Letterbox:
             self._shelf.compiled[key] = compile_content(self._shelf.contents[content_id], locale)
         return self._shelf.compiled[key]
 
-    def _purpose(self, job: Job, sending: _Sending, domain: str) -> Promotional | Transactional:
-        promotional = job.stream == Stream.PROMOTIONAL
-        if not promotional and not job.leavable:
-            return Transactional()
-        topic = sending.topics.get(job.topic or "") or TopicInfo(job.topic or "")
-        opt_out = OptOut(job.tenant_id, job.fingerprint, Stream(job.stream), job.topic, ids.to_bytes(job.id))
-        way_out = letter.OptOut(
-            one_click_url=self._links.unsubscribe(opt_out),
-            preferences_url=self._links.preferences(opt_out),
-            mailto=self._links.mailto(opt_out),
-            view_url=self._links.view(job.id, opt_out.stream) if promotional else None,
-        )
-        if not promotional:
-            return Transactional(topic, way_out, domain)
-        return Promotional(topic, _postal_address(sending.tenant.postal_address), way_out, domain)
+    def _way_out(self, job: Job) -> OptOut | None:
+        if not job.leavable and job.stream is not Stream.PROMOTIONAL:
+            return None
+        leaving = Leaving(job.tenant_id, job.fingerprint, job.stream, job.topic, ids.to_bytes(job.id))
+        return OptOut(*self._links.ways_out(leaving))
 
     def _pixel(self, job: Job) -> str | None:
         """Return the pixel that policy and the person allow (spec section 9), None for none at all."""
-        stream = Stream(job.stream)
-        if job.opens == Opens.OFF:
+        stream = job.stream
+        if job.opens is Opens.OFF:
             return None
-        if job.opens == Opens.AGGREGATE:
+        if job.opens is Opens.AGGREGATE:
             campaign = job.campaign_id or (job.tags or {}).get("campaign") or ""
             day = (job.dated_at or job.created_at).date()
             audience = Audience(job.tenant_id, stream, campaign, job.topic or "", job.template or "", day)
@@ -225,12 +250,23 @@ class Letterbox:
         return self._links.individual_pixel(job.id, stream)
 
 
+def _purpose(job: Job, sending: _Sending) -> Purpose:
+    domain = job.from_address.rpartition("@")[2]
+    promotional = job.stream is Stream.PROMOTIONAL
+    if not promotional and not job.leavable:
+        return Transactional()
+    topic = sending.topics.get(job.topic or "") or TopicInfo(job.topic or "")
+    if promotional:
+        return Promotional(topic, PostalAddress(sending.tenant.postal_address), domain)
+    return Transactional(topic, domain)
+
+
 def _sending(session: Session, tenant_id: int, keyring: Keyring) -> _Sending:
     tenant = session.get_one(Tenant, tenant_id)
     session.refresh(tenant)
     topics = session.exec(select(Topic).where(Topic.tenant_id == tenant_id)).all()
     names = {topic.key: TopicInfo(topic.key, topic.names) for topic in topics}
-    return _Sending(tenant, names, keyring.usable(session, tenant_id), monotonic())
+    return _Sending(tenant, names, keyring.usable(session, tenant_id), monotonic(), {})
 
 
 def _files(job: Job) -> list[Mapping[str, object]]:
@@ -254,14 +290,20 @@ def _read_files(session: Session, tenant_id: int, files: Sequence[Mapping[str, o
     ]
 
 
+def _extras(details: Mapping[str, object], files: Sequence[File]) -> Extras:
+    """Return what a request said beside content and recipient, as rows keep it."""
+    return Extras(
+        to=_people(details.get("to")),
+        cc=_people(details.get("cc")),
+        reply_to=_people(details.get("reply_to")),
+        headers=tuple(cast("Mapping[str, str]", details.get("headers") or {}).items()),
+        attachments=files,
+    )
+
+
 def _people(value: object) -> Sequence[Recipient]:
     """Return addresses as details keep them: a list of `[address, name]`."""
     return tuple(Recipient(email, name or "") for email, name in cast("list[tuple[str, str]]", value or []))
-
-
-@lru_cache(maxsize=1024)
-def _postal_address(text: str) -> PostalAddress:
-    return PostalAddress(text)
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,6 @@
 """A pipelining SMTP client over a transport that is already greeted, encrypted and signed in (RFC 5321, RFC 2920)."""
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -13,7 +12,6 @@ from mailer.delivery.offers import Offers
 _COMMAND_TIMEOUT = 300.0
 _DATA_TIMEOUT = 120.0
 _FINAL_DOT_TIMEOUT = 600.0
-_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class Answer(NamedTuple):
@@ -219,22 +217,23 @@ class Wire(asyncio.Protocol):
         return self._command(b"DATA\r\n", _DATA_TIMEOUT)
 
     def hand_over(self, data: bytes, following: Envelope | None = None) -> "Handed":
-        """Send the mail (not yet dot-stuffed), and offer the next one behind its last dot (RFC 2920 section 3.1).
+        """Send the mail, and offer the next one behind its last dot (RFC 2920 section 3.1).
+
+        Its lines end in CRLF and none begins with a dot: so composed mail is made, and nothing is scanned for it here.
 
         The answer to the dot raises `Lost` with `in_doubt` where the dot may have reached the relay (RFC 5321 section
         4.5.3.2.6, RFC 1047).
         """
         self.mails += 1
         dot = _Expected(1, self._dot_timeout, in_doubt=True)
-        stuffed = dot_stuffed(whole_lines(data))
         if following is None:
-            self._send(stuffed + b".\r\n", dot)
+            self._send(data + b".\r\n", dot)
             return Handed(dot.answer, None)
         if not self._pipelining:
-            self._send(stuffed + b".\r\n", dot)
+            self._send(data + b".\r\n", dot)
             return Handed(dot.answer, _in_background(self._afterwards(dot.answer, following)))
         offered = _Expected(2, self._dot_timeout + _COMMAND_TIMEOUT)
-        self._send(b"".join((stuffed, b".\r\n", *self._commands(following))), dot, offered)
+        self._send(b"".join((data, b".\r\n", *self._commands(following))), dot, offered)
         return Handed(dot.answer, offered.answer)
 
     async def _afterwards(self, dot: "asyncio.Future[Answer]", following: Envelope) -> Answer:
@@ -269,19 +268,3 @@ def _in_background(asking: Coroutine[None, None, Answer]) -> "asyncio.Future[Ans
     # As with every answer, nobody has to hear of a loss.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
-
-
-def whole_lines(data: bytes) -> bytes:
-    """Return the data with CRLF at the end of every line, which composed mail has already.
-
-    A bare CR or LF around a dot would end the mail for some servers only: SMTP smuggling (RFC 5321 section 2.3.8).
-    """
-    if not data.count(b"\n") == data.count(b"\r\n") == data.count(b"\r"):
-        data = _LINE_END.sub(b"\r\n", data)
-    return data if data.endswith(b"\r\n") else data + b"\r\n"
-
-
-def dot_stuffed(data: bytes) -> bytes:
-    """Return the data with a second dot before each leading one (RFC 5321 section 4.5.2)."""
-    stuffed = data.replace(b"\r\n.", b"\r\n..")
-    return b"." + stuffed if stuffed.startswith(b".") else stuffed

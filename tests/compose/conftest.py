@@ -3,14 +3,16 @@
 import email
 import email.policy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from types import MappingProxyType
-from typing import Protocol, TypedDict, Unpack
+from typing import NamedTuple, Protocol, TypedDict, Unpack
 
 import pytest
 
 from mailer.compose.letter import (
+    Extras,
     Letter,
     OptOut,
     Order,
@@ -21,10 +23,10 @@ from mailer.compose.letter import (
     Sender,
     TopicInfo,
     Transactional,
-    compose,
 )
+from mailer.compose.mailing import Mailing
 from mailer.compose.mime import Attachment
-from mailer.compose.skeleton import compile_content
+from mailer.compose.skeleton import Compiled, compile_content
 from mailer.compose.templates import Content, Parts
 from mailer.compose.variables import Schema
 from suppression.rules import Stream
@@ -32,10 +34,10 @@ from suppression.rules import Stream
 PROMOTIONAL = Promotional(
     TopicInfo("newsletter", {"en": "The letter", "uk": "Лист"}),
     PostalAddress("Ringwise Ltd\n1 High Street, Testville"),
-    OptOut(
-        "https://x.example/u/token23", "https://x.example/p/token23", "mailto:u+t@x.example", "https://x.example/v/t"
-    ),
     "x.example",
+)
+WAY_OUT = OptOut(
+    "https://x.example/u/token23", "https://x.example/p/token23", "mailto:u+t@x.example", "https://x.example/v/t"
 )
 
 
@@ -52,6 +54,7 @@ class Fields(TypedDict, total=False):
     whole: bool
     locale: str
     purpose: Purpose
+    opt_out: OptOut
     sender: Sender
     recipient: Recipient
     pixel_url: str | None
@@ -66,14 +69,40 @@ class Fields(TypedDict, total=False):
     written_by: str | None
 
 
+class Changes(TypedDict, total=False):
+    """What one mail has to itself."""
+
+    recipient: Recipient
+    values: Mapping[str, object]
+
+
+class Wanted(NamedTuple):
+    """A mail to be composed."""
+
+    mailing: Mailing
+    order: Order
+
+    def compose(self) -> Letter:
+        """Return the finished letter."""
+        return self.mailing.compose(self.order)
+
+    def but(self, **changes: Unpack["Changes"]) -> "Wanted":
+        """Return another mail of the same mailing."""
+        return Wanted(self.mailing, replace(self.order, **changes))
+
+    def view(self) -> str:
+        """Return the HTML alone."""
+        return self.mailing.view(self.order)
+
+
 class Make(Protocol):
-    """Makes an order out of what matters to a test."""
+    """Makes a mail out of what matters to a test."""
 
-    def __call__(self, **fields: Unpack[Fields]) -> Order:
-        """Return the order."""
+    def __call__(self, compiled: Compiled | None = None, **fields: Unpack[Fields]) -> Wanted:
+        """Return what is to be composed; with `compiled`, of that content."""
 
 
-def _make(**fields: Unpack[Fields]) -> Order:
+def _make(compiled: Compiled | None = None, **fields: Unpack[Fields]) -> Wanted:
     purpose = fields.get("purpose", Transactional())
     locale = fields.get("locale", "en")
     content = Content(
@@ -84,31 +113,37 @@ def _make(**fields: Unpack[Fields]) -> Order:
         base=MappingProxyType(dict(fields.get("base", {}))),
         literal=fields.get("literal", False),
     )
-    return Order(
-        compiled=compile_content(content, locale, whole=fields.get("whole", False)),
+    mailing = Mailing(
+        compiled or compile_content(content, locale, whole=fields.get("whole", False)),
+        fields.get("sender", Sender("mail@x.example", "Ringwise")),
+        purpose,
+        feedback_id=fields.get("feedback_id", ("spring", "newsletter", "promotional", "ringwise")),
+        extras=Extras(
+            to=fields.get("to", ()),
+            cc=fields.get("cc", ()),
+            reply_to=fields.get("reply_to", ()),
+            headers=fields.get("extra_headers", ()),
+            attachments=fields.get("attachments", ()),
+            written_by=fields.get("written_by"),
+        ),
+    )
+    order = Order(
         recipient=fields.get("recipient", Recipient("ann@example.com", "Ann")),
-        sender=fields.get("sender", Sender("mail@x.example", "Ringwise")),
-        purpose=purpose,
         message_id=fields.get("message_id", "0123456789abcdef@x.example"),
         dated_at=fields.get("dated_at", datetime(2027, 3, 1, 9, 30, tzinfo=UTC)),
         values=fields.get("values", {}),
-        to=fields.get("to", ()),
-        cc=fields.get("cc", ()),
-        reply_to=fields.get("reply_to", ()),
-        extra_headers=fields.get("extra_headers", ()),
-        attachments=fields.get("attachments", ()),
+        opt_out=fields.get("opt_out", WAY_OUT) if mailing.leavable else None,
         pixel_url=fields.get("pixel_url"),
-        feedback_id=fields.get("feedback_id", ("spring", "newsletter", "promotional", "ringwise")),
-        written_by=fields.get("written_by"),
     )
+    return Wanted(mailing, order)
 
 
 class Read:
     """A letter as the standard library's parser reads it."""
 
-    def __init__(self, order: Order) -> None:
-        """Compose the order and parse the result."""
-        self.letter: Letter = compose(order)
+    def __init__(self, wanted: Wanted) -> None:
+        """Compose the mail and parse the result."""
+        self.letter: Letter = wanted.compose()
         self.raw = self.letter.to_bytes()
         message = email.message_from_bytes(self.raw, policy=email.policy.default)
         assert isinstance(message, EmailMessage)
@@ -142,13 +177,13 @@ class Read:
 
 @pytest.fixture(scope="session")
 def make() -> Make:
-    """Make an order."""
+    """Make a mail."""
     return _make
 
 
 @pytest.fixture(scope="session")
-def read() -> Callable[[Order], Read]:
-    """Compose an order and read the letter back."""
+def read() -> Callable[[Wanted], Read]:
+    """Compose a mail and read the letter back."""
     return Read
 
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mailer.compose.dkim import ALWAYS, ED25519, NAME, RSA, Signer, relaxed_body, relaxed_headers, signatures
 from mailer.compose.headers import Line, serialized
-from mailer.compose.letter import Promotional, Recipient, Sender, Transactional, compose
+from mailer.compose.letter import Promotional, Recipient, Sender, Transactional
 from mailer.compose.mime import Attachment
 from mailer.relays import parse_relay
 
@@ -63,6 +63,10 @@ uEzxBDAr518Z8VFbR41in3W4Y3yCDgQlLlcETrS+zYcL
 """
 RFC_8463_ED25519 = base64.b64decode("nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=")
 BODY_HASH = "2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8="
+
+
+def mail(lines: Sequence[Line], body: bytes) -> bytes:
+    return f"{serialized(lines)}\r\n".encode() + body
 
 
 def rsa_key(pem: bytes) -> RSAPrivateKey:
@@ -235,7 +239,7 @@ def test_the_signatures_of_rfc_8463_appendix_a_are_made_again(
     assert base64.b64encode(hashlib.sha256(relaxed_body(RFC_8463_BODY)).digest()).decode() == BODY_HASH
     block = relaxed_headers([*RFC_8463_HEADERS, (NAME, own)]).removesuffix(b"\r\n")
     assert base64.b64encode(signer.sign(block)).decode() == signature
-    raw = serialized([(NAME, own + signature), *RFC_8463_HEADERS]) + RFC_8463_BODY
+    raw = mail([(NAME, own + signature), *RFC_8463_HEADERS], RFC_8463_BODY)
     assert verified(raw, [signer]) == [True]
 
 
@@ -272,9 +276,9 @@ def test_a_stranger_verifies_5000_fuzzed_mails() -> None:
         signers = [BOTH, BOTH[::-1], BOTH[:1], BOTH[1:]][number % 4]
         lines = signatures(signers, headers, body, AT)
         assert [tags(line)["a"] for line in lines] == sorted((each.algorithm for each in signers), reverse=True)
-        raw = serialized([*lines, *headers]) + body
+        raw = mail([*lines, *headers], body)
         assert verified(raw) == [True] * len(lines), raw
-        assert max(map(len, serialized(lines).split(b"\r\n"))) <= 78
+        assert max(map(len, serialized(lines).split("\r\n"))) <= 78
 
 
 @pytest.fixture(params=["transactional", "promotional"])
@@ -291,7 +295,7 @@ def raw(request: pytest.FixtureRequest, make: "Make", promotional: Promotional) 
         extra_headers=(("X-Own", "mine"), ("References", "<a@example.org>")),
         attachments=(Attachment("a.pdf", b"%PDF" * 1000, "application/pdf"),),
     )
-    letter = compose(order).signed(BOTH, AT)
+    letter = order.compose().signed(BOTH, AT)
     assert letter.headers[0][0] == letter.headers[1][0] == NAME
     return letter.to_bytes()
 
@@ -355,7 +359,7 @@ def test_a_changed_body_or_header_fails(raw: bytes) -> None:
 
 def test_what_a_provider_rewrites_is_not_signed(make: "Make", promotional: Promotional) -> None:
     rewritten = parse_relay("smtp://smtp.ses.example?provider=ses", "X").rewritten
-    letter = compose(make(purpose=promotional)).signed(BOTH, AT, rewritten=rewritten)
+    letter = make(purpose=promotional).compose().signed(BOTH, AT, rewritten=rewritten)
     raw = letter.to_bytes()
     changed = re.sub(rb"\r\nMessage-ID: [^\r]+", b"\r\nMessage-ID: <0102@email.ses.example>", raw)
     changed = re.sub(rb"\r\nDate: [^\r]+", b"\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000", changed)
@@ -365,7 +369,7 @@ def test_what_a_provider_rewrites_is_not_signed(make: "Make", promotional: Promo
 
 
 def test_a_letter_without_signers_stays_as_it_is(make: "Make") -> None:
-    letter = compose(make())
+    letter = make().compose()
     assert letter.signed([], AT) is letter
 
 
@@ -404,5 +408,5 @@ def test_long_names_are_folded() -> None:
     domain = ".".join(["a" * 60] * 3 + ["example"])
     signer = Signer(domain, "s" * 50, Ed25519PrivateKey.generate())
     (line,) = signatures([signer], [("From", f"a@{domain}")], b"x\r\n", AT)
-    assert max(map(len, serialized([line]).split(b"\r\n"))) <= 998
-    assert verified(serialized([line, ("From", f"a@{domain}")]) + b"x\r\n", [signer]) == [True]
+    assert max(map(len, serialized([line]).split("\r\n"))) <= 998
+    assert verified(mail([line, ("From", f"a@{domain}")], b"x\r\n"), [signer]) == [True]

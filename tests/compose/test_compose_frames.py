@@ -1,5 +1,4 @@
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +8,14 @@ from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
 from mailer.compose.errors import ContentError
-from mailer.compose.letter import Order, Promotional, Recipient, Transactional, compose
+from mailer.compose.letter import Promotional, Recipient, Transactional
 from mailer.compose.skeleton import Constants, compile_content
 from mailer.compose.templates import load_folder
 
 if TYPE_CHECKING:
-    from tests.compose.conftest import Fields, Make, Read
+    from tests.compose.conftest import Fields, Make, Read, Wanted
 
-Reader = Callable[[Order], "Read"]
+Reader = Callable[["Wanted"], "Read"]
 
 TEMPLATES = sorted(path.parent for path in (Path(__file__).parents[2] / "templates" / "email").glob("*/template.toml"))
 LAYOUT = (
@@ -143,10 +142,8 @@ def test_a_frame_that_is_filled_says_what_a_whole_rendering_says(
 
     @given(values, st.sampled_from(pairs), st.sampled_from(["", "Ann", " Зоя "]))
     @settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
-    def compare(given_values: dict[str, object], pair: tuple[Order, Order], name: str) -> None:
-        filled, whole = (
-            replace(order, values=given_values, recipient=Recipient("ann@example.com", name)) for order in pair
-        )
+    def compare(given_values: dict[str, object], pair: tuple["Wanted", "Wanted"], name: str) -> None:
+        filled, whole = (each.but(values=given_values, recipient=Recipient("ann@example.com", name)) for each in pair)
         left, right = read(filled), read(whole)
         assert left.text == right.text
         assert same(left.html) == same(right.html)
@@ -164,8 +161,8 @@ def test_what_is_only_printed_is_rendered_once(make: "Make", form: str, printed_
         "words": ["w"], "items": [{"label": "i"}],
     }  # fmt: skip
     order = make(html=form, variables=VARIABLES, values=sample, base=BASE)
-    compose(order)
-    html = order.compiled._html
+    order.compose()
+    html = order.mailing.compiled._html
     assert html is not None
     assert (not html._names and not html._truths) == printed_only
 
@@ -173,9 +170,9 @@ def test_what_is_only_printed_is_rendered_once(make: "Make", form: str, printed_
 def test_the_truth_of_a_name_costs_two_frames_not_one_a_person(make: "Make", read: Reader) -> None:
     order = make(html="{% if recipient.name %}Hi {{ recipient.name }}{% else %}Hi{% endif %}")
     for name in ("Ann", "Bob", "", "Zoe"):
-        assert read(replace(order, recipient=Recipient("ann@example.com", name))).text.strip() == f"Hi {name}".strip()
-    assert order.compiled._html is not None
-    assert len(order.compiled._html._frames) == 2
+        assert read(order.but(recipient=Recipient("ann@example.com", name))).text.strip() == f"Hi {name}".strip()
+    assert order.mailing.compiled._html is not None
+    assert len(order.mailing.compiled._html._frames) == 2
 
 
 def test_a_list_that_all_share_is_rendered_once(make: "Make", read: Reader) -> None:
@@ -184,7 +181,7 @@ def test_a_list_that_all_share_is_rendered_once(make: "Make", read: Reader) -> N
         variables={"name": "string", "words": {"type": "list"}},
     )
     for name in ("Ann", "Bob", "Zoe"):
-        assert read(replace(order, values={"name": name, "words": ["a", "b"]})).text == f"a {name}\n\nb {name}\n"
+        assert read(order.but(values={"name": name, "words": ["a", "b"]})).text == f"a {name}\n\nb {name}\n"
 
 
 @pytest.mark.parametrize("folder", TEMPLATES, ids=lambda folder: folder.name)
@@ -197,7 +194,7 @@ def test_our_own_templates_say_the_same_in_both_ways(
         letters = []
         for whole in (False, True):
             compiled = compile_content(content, locale, whole=whole)
-            letters.append(read(replace(make(purpose=purpose), compiled=compiled, values=content.schema.example())))
+            letters.append(read(make(compiled, purpose=purpose, values=content.schema.example())))
         assert letters[0].text == letters[1].text
         assert same(letters[0].html) == same(letters[1].html)
         assert letters[0].letter.subject == letters[1].letter.subject
@@ -223,7 +220,7 @@ def test_values_are_escaped_in_html_and_not_in_text(make: "Make", read: Reader) 
 def test_a_missing_or_mistyped_value_is_one_sentence(make: "Make") -> None:
     order = make(html="<p>{{ name }}</p>", variables={"name": "string"})
     with pytest.raises(ContentError, match=r"The variable name is missing; it must be a string"):
-        compose(order)
+        order.compose()
 
 
 def test_an_optional_variable_prints_nothing_when_it_is_absent(make: "Make", read: Reader) -> None:

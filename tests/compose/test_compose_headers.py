@@ -32,7 +32,7 @@ names = mixed.map(lambda text: text[:120])
 
 
 def raw(line: headers.Line) -> bytes:
-    return headers.serialized([line])
+    return f"{headers.serialized([line])}\r\n".encode()
 
 
 def value_of(line: headers.Line) -> str:

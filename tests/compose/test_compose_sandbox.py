@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mailer.compose.errors import ContentError
-from mailer.compose.letter import Order, compose
 from mailer.compose.skeleton import rehearse
 from mailer.compose.templates import Content, Parts, try_in_child
 from mailer.compose.variables import Schema
 from suppression.rules import Stream
 
 if TYPE_CHECKING:
-    from tests.compose.conftest import Make, Read
+    from tests.compose.conftest import Make, Read, Wanted
 
 DOUBLING = "{% set a0 = 'x' * 1 %}"
 GROWING = "{% set a = 'xxxxxxxxxx' %}" + "{% set a = a ~ a %}" * 40 + "{{ a|length }}"
@@ -169,12 +168,12 @@ def test_an_error_says_the_line() -> None:
         ("{{ '2027-03-01T10:42:00-03:30'|datetime }}", "1 March 2027, 10:42 UTC-03:30"),
     ],
 )
-def test_what_templates_may_do_works(make: "Make", read: "Callable[[Order], Read]", printed: str, shown: str) -> None:
+def test_what_templates_may_do_works(make: "Make", read: "Callable[[Wanted], Read]", printed: str, shown: str) -> None:
     order = make(html=f"<p>{printed}</p>", variables={"name": "string"}, values={"name": "Ann"})
     assert read(order).text == shown + "\n"
 
 
-def test_sums_and_dates_speak_ukrainian(make: "Make", read: "Callable[[Order], Read]") -> None:
+def test_sums_and_dates_speak_ukrainian(make: "Make", read: "Callable[[Wanted], Read]") -> None:
     html = "<p>{{ price|money }}, {{ '2027-03-01'|date }}</p>"
     values = {"price": {"amount": "1234.5", "currency": "EUR"}}
     letter = read(make(html=html, locale="uk", variables={"price": "money"}, values=values))
@@ -182,7 +181,7 @@ def test_sums_and_dates_speak_ukrainian(make: "Make", read: "Callable[[Order], R
     assert letter.text == "1 234,50 €, 1 березня 2027\n"
 
 
-def test_a_value_is_never_a_template(make: "Make", read: "Callable[[Order], Read]") -> None:
+def test_a_value_is_never_a_template(make: "Make", read: "Callable[[Wanted], Read]") -> None:
     order = make(html="<p>{{ name }}</p>", variables={"name": "string"}, values={"name": "{{ 7*7 }}"})
     assert read(order).text == "{{ 7*7 }}\n"
 
@@ -194,4 +193,4 @@ def test_a_long_list_is_cut_short(make: "Make") -> None:
         values={"words": ["x"] * 10_001},
     )
     with pytest.raises(ContentError, match="10,000 steps"):
-        compose(order)
+        order.compose()

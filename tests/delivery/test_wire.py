@@ -3,17 +3,21 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from mailer.compose.letter import Order, Recipient, Sender, Transactional
+from mailer.compose.mailing import Mailing
+from mailer.compose.skeleton import compile_content
+from mailer.compose.templates import Parts, literal
 from mailer.delivery import replies
 from mailer.delivery import wire as wires
 from mailer.delivery.offers import Offers
 from mailer.delivery.relay import connect
-from mailer.delivery.wire import Answer, Envelope, Lost, Wire, dot_stuffed, whole_lines
+from mailer.delivery.wire import Answer, Envelope, Lost, Wire
 from mailer.relays import Relay as Address
+from suppression.rules import Stream
 from tests import servers
 from tests.servers import Relay, Stage
 
@@ -208,36 +212,23 @@ async def test_replies_to_several_commands_in_one_packet_find_their_commands(rel
 # --- the mail itself
 
 
-@given(st.lists(st.sampled_from([b".", b"..", b"\r\n", b"\n", b"\r", b"a", b".\r\n", b"\n.\n"]), max_size=12))
-def test_no_bytes_can_end_the_mail_early(pieces: list[bytes]) -> None:
-    stuffed = dot_stuffed(whole_lines(b"".join(pieces)))
-    assert stuffed.replace(b"\r\n", b"").count(b"\r") + stuffed.replace(b"\r\n", b"").count(b"\n") == 0
-    assert stuffed.endswith(b"\r\n")
-    lines = stuffed.split(b"\r\n")[:-1]
-    assert b"." not in lines
-    assert [line[1:] if line.startswith(b".") else line for line in lines] == whole_lines(b"".join(pieces)).split(
-        b"\r\n"
-    )[:-1]
-
-
-def test_composed_mail_is_not_touched_but_for_its_dots() -> None:
-    assert whole_lines(MAIL) is MAIL
-    assert dot_stuffed(MAIL) == MAIL
-    assert dot_stuffed(b".a\r\n..b\r\nc.\r\n.\r\n") == b"..a\r\n...b\r\nc.\r\n..\r\n"
-
-
-@pytest.mark.parametrize(
-    "end", [b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\r\n.\r\n", b"\r\n\x00.\r\n"]
-)
-async def test_smuggled_commands_stay_a_part_of_the_mail(relay: Relay, opened: Open, end: bytes) -> None:
+@pytest.mark.parametrize("end", ["\n.\n", "\n.\r\n", "\r.\r", "\r\n.\r", "\r.\r\n", "\r\n.\r\n", "\r\n\x00.\r\n"])
+async def test_smuggled_commands_stay_a_part_of_the_mail(relay: Relay, opened: Open, end: str) -> None:
     wire = await opened(relay)
-    data = b"Subject: hi\r\n\r\nbegin" + end + b"MAIL FROM:<evil@x.example>\r\nRCPT TO:<v@x.example>\r\nDATA\r\nend\r\n"
-    assert (await send(wire, data)).positive
+    body = f"begin{end}MAIL FROM:<evil@x.example>\r\nRCPT TO:<v@x.example>\r\nDATA\r\nend\r\n"
+    assert (await send(wire, composed(body))).positive
     assert (await send(wire)).positive
     assert relay.recipients == ["ann@example.org"] * 2
     raw = relay.mails[0].raw
     assert raw.count(b"\n") == raw.count(b"\r") == raw.count(b"\r\n")
     assert b"MAIL FROM:<evil@x.example>\r\n" in relay.mails[0].data
+
+
+def composed(body: str) -> bytes:
+    content = literal(Stream.TRANSACTIONAL, Parts("hi", None, body))
+    mailing = Mailing(compile_content(content), Sender("us@x.example"), Transactional())
+    order = Order(recipient=Recipient("ann@example.org"), message_id="a@x.example", dated_at=datetime.now(UTC))
+    return mailing.compose(order).to_bytes()
 
 
 async def test_a_mail_of_many_megabytes_does_not_overrun_a_slow_relay(relay: Relay, opened: Open) -> None:

@@ -92,7 +92,7 @@ class Leaving:
             "sender": visit.sender,
             "topic_name": _topic_name(visit, language_of(request, visit.locale)),
             # The path alone: the page may be read under another name of this host than mail is sent with.
-            "preferences_url": urlsplit(self._service.links.preferences(opt_out)).path,
+            "preferences_url": urlsplit(self._service.links.ways_out(opt_out).preferences).path,
         }
         return self._pages.page(request, template, {**common, **values}, locale=visit.locale)
 
