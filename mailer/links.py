@@ -1,10 +1,9 @@
 """The shape of every URL, pixel and return path in sent mail."""
 
-import secrets
+import os
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import orjson
 
@@ -19,6 +18,9 @@ OPEN = "/o/{token}.gif"
 VIEW = "/v/{token}"
 
 
+_UNSUBSCRIBE, _PREFERENCES, _OPEN, _VIEW = (route.partition("{")[0] for route in (UNSUBSCRIBE, PREFERENCES, OPEN, VIEW))
+
+
 class Audience(NamedTuple):
     """What an aggregate pixel names: nothing that leads to a person (spec section 9)."""
 
@@ -29,10 +31,19 @@ class Audience(NamedTuple):
     template: str
     day: date
 
+    def pack(self) -> bytes:
+        """Return the form that a pixel carries."""
+        return orjson.dumps([*self[:-1], self.day.isoformat()])
 
-@lru_cache(maxsize=1024)
-def _packed(audience: Audience) -> bytes:
-    return orjson.dumps([*audience[:-1], audience.day.isoformat()])
+
+def one_email(email: bytes) -> bytes:
+    """Return what a pixel says that names one email, by the 16 bytes of its id."""
+    return b"i" + email
+
+
+def one_of(audience: bytes) -> bytes:
+    """Return what a pixel says that names a packed audience and a fresh random number, kept nowhere else."""
+    return b"a" + os.urandom(8) + audience
 
 
 class WaysOut(NamedTuple):
@@ -44,6 +55,15 @@ class WaysOut(NamedTuple):
     mailto: str | None
     #: Of promotional mail only.
     view: str | None
+
+
+class MailLinks(NamedTuple):
+    """All signed links of one mail."""
+
+    #: None where it cannot be left.
+    ways_out: WaysOut | None
+    #: None where nobody counts its openings.
+    pixel: str | None
 
 
 class Hit(NamedTuple):
@@ -73,18 +93,31 @@ class Links:
         The first is the one-click link (RFC 8058): POST opts out, GET shows a page. The mailto has its token in the
         local part (R1.13).
         """
-        packed, base = opt_out.pack(), self.base(opt_out.stream)
-        wanted = [(Purpose.OPT_OUT, packed), (Purpose.PREFERENCES, packed)]
-        if opt_out.stream is Stream.PROMOTIONAL and opt_out.email is not None:
-            wanted.append((Purpose.VIEW, opt_out.email))
-        leave, choose, *view = self.ring.sign_many(wanted)
+        return cast("WaysOut", self.of_mail(opt_out.stream, opt_out, None).ways_out)
+
+    def of_mail(self, stream: Stream, opt_out: OptOut | None, opened: bytes | None) -> MailLinks:
+        """Return all links of one mail, signed together: how it is left, and the pixel that says what `opened` says."""
+        wanted: list[tuple[Purpose, bytes]] = []
+        if opt_out is not None:
+            packed = opt_out.pack()
+            wanted += ((Purpose.OPT_OUT, packed), (Purpose.PREFERENCES, packed))
+            if stream is Stream.PROMOTIONAL and opt_out.email is not None:
+                wanted.append((Purpose.VIEW, opt_out.email))
+        if opened is not None:
+            wanted.append((Purpose.OPEN, opened))
+        base, tokens = self.base(stream), self.ring.sign_many(wanted)
+        pixel = f"{base}{_OPEN}{tokens.pop()}.gif" if opened is not None else None
+        if opt_out is None:
+            return MailLinks(None, pixel)
+        leave, choose, *view = tokens
         domain = self.settings.return_path_domain
-        return WaysOut(
-            unsubscribe=base + UNSUBSCRIBE.format(token=leave),
-            preferences=base + PREFERENCES.format(token=choose),
+        ways_out = WaysOut(
+            unsubscribe=f"{base}{_UNSUBSCRIBE}{leave}",
+            preferences=f"{base}{_PREFERENCES}{choose}",
             mailto=f"mailto:{sign_mailto(self.ring, opt_out)}@{domain}" if domain else None,
-            view=base + VIEW.format(token=view[0]) if view else None,
+            view=f"{base}{_VIEW}{view[0]}" if view else None,
         )
+        return MailLinks(ways_out, pixel)
 
     def read_preferences(self, token: str) -> OptOut | None:
         """Return whom and what a preference link is about, None where it does not verify."""
@@ -95,16 +128,6 @@ class Links:
         """Return the email that a view link shows."""
         payload = self.ring.verify(Purpose.VIEW, token)
         return None if payload is None or len(payload) != 16 else ids.from_bytes("em", payload)
-
-    def individual_pixel(self, email_id: str, stream: Stream) -> str:
-        """Return a pixel that names one email."""
-        token = self.ring.sign(Purpose.OPEN, b"i" + ids.to_bytes(email_id))
-        return self.base(stream) + OPEN.format(token=token)
-
-    def aggregate_pixel(self, audience: Audience) -> str:
-        """Return a pixel that names an audience and a fresh random number."""
-        token = self.ring.sign(Purpose.OPEN, b"a" + secrets.token_bytes(8) + _packed(audience))
-        return self.base(audience.stream) + OPEN.format(token=token)
 
     def read_open(self, token: str) -> Hit | None:
         """Return what a pixel's token says, None where it does not verify."""

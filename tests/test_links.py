@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mailer import ids
-from mailer.links import Audience, Hit, Links
+from mailer.links import Audience, Hit, Links, one_email, one_of
 from mailer.settings import Settings
 from suppression.rules import Stream
 from suppression.token import OptOut, Ring, verify_opt_out
@@ -20,6 +20,10 @@ LEAVING = OptOut(7, b"f" * 16, P, "newsletter", ids.to_bytes(EMAIL))
 
 def links(**settings: str) -> Links:
     return Links(Settings(**settings), RING)
+
+
+def pixel(made: Links, opened: bytes) -> str:
+    return str(made.of_mail(P, None, opened).pixel)
 
 
 def token(url: str) -> str:
@@ -57,7 +61,7 @@ def test_only_promotional_mail_is_shown_in_the_browser() -> None:
 
 def test_an_individual_pixel_names_an_email() -> None:
     made = links()
-    url = made.individual_pixel(EMAIL, P)
+    url = pixel(made, one_email(ids.to_bytes(EMAIL)))
     assert url.endswith(".gif")
     assert made.read_open(token(url)) == Hit(EMAIL, None, b"")
 
@@ -65,7 +69,7 @@ def test_an_individual_pixel_names_an_email() -> None:
 def test_an_aggregate_pixel_names_an_audience_and_never_the_same_number_twice() -> None:
     made = links()
     audience = Audience(7, P, "spring", "newsletter", "", date(2026, 5, 4))
-    first, second = (made.read_open(token(made.aggregate_pixel(audience))) for _ in range(2))
+    first, second = (made.read_open(token(pixel(made, one_of(audience.pack())))) for _ in range(2))
     assert first is not None
     assert second is not None
     assert first.audience == second.audience == audience
@@ -87,7 +91,7 @@ def test_a_token_of_one_purpose_opens_no_other_door() -> None:
     tokens = {
         "preferences": token(made.ways_out(LEAVING).preferences),
         "view": token(str(made.ways_out(LEAVING).view)),
-        "open": token(made.individual_pixel(EMAIL, P)),
+        "open": token(pixel(made, one_email(ids.to_bytes(EMAIL)))),
         "unsubscribe": token(made.ways_out(LEAVING).unsubscribe),
     }
     readers: dict[str, Callable[[str], object]] = {

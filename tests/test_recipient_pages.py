@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 
-from mailer import people
+from mailer import ids, people
 from mailer.database import Database, Verb
 from mailer.feedback.opens import GIF, Hits
-from mailer.links import Audience
+from mailer.links import Audience, one_email, one_of
 from mailer.models import Opens
 from mailer.web.recipient.words import WORDS, voice
 from suppression.entries import Entry
@@ -214,10 +214,14 @@ async def test_a_mail_in_the_browser_is_locked_up(world: World) -> None:
 
 async def pixels(world: World) -> dict[str, str]:
     email_id = await world.email(opens=Opens.INDIVIDUAL)
-    good = world.links.individual_pixel(email_id, Stream.PROMOTIONAL).removeprefix(world.links.local_url)
+    good = str(world.links.of_mail(Stream.PROMOTIONAL, None, one_email(ids.to_bytes(email_id))).pixel).removeprefix(
+        world.links.local_url
+    )
     return {
         "individual": good,
-        "aggregate": world.links.aggregate_pixel(AUDIENCE).removeprefix(world.links.local_url),
+        "aggregate": str(world.links.of_mail(AUDIENCE.stream, None, one_of(AUDIENCE.pack())).pixel).removeprefix(
+            world.links.local_url
+        ),
         "forged": good[:20] + ("a" if good[20] != "a" else "b") + good[21:],
         "cut": good[:-9],
         "upper": "/o/" + good[3:-4].upper() + ".gif",

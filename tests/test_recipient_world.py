@@ -168,6 +168,10 @@ class World:
         """Return the path of a preference link."""
         return self.links.ways_out(opt_out).preferences.removeprefix(self.links.local_url)
 
+    def pixel(self, opened: bytes) -> str:
+        """Return the path of a pixel that says this."""
+        return str(self.links.of_mail(Stream.PROMOTIONAL, None, opened).pixel).removeprefix(self.links.local_url)
+
     async def newsletter(self) -> str:
         """Send Ann a newsletter and return the path of its unsubscribe link."""
         return self.link(self.opt_out(await self.email()))

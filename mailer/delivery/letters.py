@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from datetime import date
 from functools import lru_cache
 from time import monotonic
 from typing import NamedTuple, cast
@@ -34,7 +35,7 @@ from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
 from mailer.errors import MailerError
 from mailer.keyring import Keyring, Usable
-from mailer.links import Audience, Links
+from mailer.links import Audience, Links, one_email, one_of
 from mailer.models import Attachment, Campaign, ConsentRule, Content, Opens, Tenant, Topic
 from suppression.rules import Stream
 from suppression.token import OptOut as Leaving
@@ -43,8 +44,8 @@ from suppression.token import OptOut as Leaving
 _FRESH = 5.0
 #: More than all pipelines of a process can have claimed at once, each of another content.
 _KEPT_CONTENTS = 2048
-#: Mails of one tenant that share nothing are not kept for each other.
-_KEPT_MAILINGS = 256
+#: A tenant seldom sends mail of more kinds at once.
+_KEPT_KINDS = 256
 _SENDER_ID = re.compile(r"[^a-z0-9]")
 
 
@@ -55,8 +56,21 @@ class _Sending(NamedTuple):
     topics: Mapping[str, TopicInfo]
     keys: Usable
     read_at: float
-    #: What its mails share, by what tells them apart; made anew whenever the tenant is read.
-    mailings: dict[tuple[object, ...], Mailing]
+    #: By what tells its mails apart; made anew whenever the tenant is read.
+    kinds: dict[tuple[object, ...], "_Kind"]
+
+
+class _Kind(NamedTuple):
+    """What mails of one kind share: all of a campaign, or all from one template about one topic."""
+
+    mailing: Mailing
+    #: Of the Message-ID and of keys that sign.
+    domain: str
+    signers: Sequence[Signer]
+    #: What the campaign says to everybody.
+    variables: Mapping[str, object]
+    #: What an aggregate pixel says, by the day.
+    audiences: dict[date, bytes]
 
 
 @dataclass(slots=True)
@@ -144,11 +158,12 @@ class Letterbox:
         """
         if job.address is None:
             raise MailerError("the address was erased")
-        pixel = self._pixel(job)
-        written = self._mailing(job).compose(self._order(job, pixel))
-        if rewritten is not None:
+        kind = self._kind(job)
+        order = self._order(job, kind, self._opened(job, kind))
+        written = kind.mailing.compose(order)
+        if rewritten is not None and kind.signers:
             # By the present moment: verifiers refuse a signature from their future, and the mail's date may be old.
-            written = written.signed(self._signers(job), self._database.now(), rewritten=rewritten)
+            written = written.signed(kind.signers, self._database.now(), rewritten=rewritten)
         self._shelf.files.pop(job.id, None)
         self._shelf.choices.pop(job.id, None)
         return Ready(
@@ -156,7 +171,7 @@ class Letterbox:
             recipient=job.address,
             data=written.to_bytes(),
             smtputf8=written.needs_smtputf8 or not job.address.isascii(),
-            tracked=pixel is not None and written.html_size > 0,
+            tracked=order.pixel_url is not None and written.html_size > 0,
         )
 
     async def view(self, email_id: str) -> str | None:
@@ -173,53 +188,57 @@ class Letterbox:
             return None
         self._make_room({job.content_id})
         self._shelf.files.pop(job.id, None)
-        return self._mailing(job).view(self._order(job, None))
+        kind = self._kind(job)
+        return kind.mailing.view(self._order(job, kind, None))
 
-    def _mailing(self, job: Job) -> Mailing:
-        """Return what this mail shares with others of its kind, made now or before."""
+    def _kind(self, job: Job) -> _Kind:
+        """Return what this mail shares with others, made now or before."""
         if job.details:
             return self._made(job, _extras(job.details, self._shelf.files.get(job.id, ())))
         tag = job.tags.get("campaign") if job.tags else None
-        kind = (
+        key = (
             *(job.content_id, job.locale, job.from_address, job.from_name, job.stream),
             *(job.leavable, job.topic, job.campaign_id, tag, job.template),
         )
-        kept = self._shelf.tenants[job.tenant_id].mailings
-        if (mailing := kept.get(kind)) is None:
+        kept = self._shelf.tenants[job.tenant_id].kinds
+        if (kind := kept.get(key)) is None:
             campaign = self._shelf.campaigns.get(job.campaign_id or "")
-            mailing = self._made(job, _extras(campaign.details, ()) if campaign and campaign.details else NO_EXTRAS)
-            if len(kept) >= _KEPT_MAILINGS:
+            kind = self._made(job, _extras(campaign.details, ()) if campaign and campaign.details else NO_EXTRAS)
+            if len(kept) >= _KEPT_KINDS:
                 del kept[next(iter(kept))]
-            kept[kind] = mailing
-        return mailing
+            kept[key] = kind
+        return kind
 
-    def _made(self, job: Job, extras: Extras) -> Mailing:
+    def _made(self, job: Job, extras: Extras) -> _Kind:
         sending = self._shelf.tenants[job.tenant_id]
-        tenant = sending.tenant
-        return Mailing(
+        tenant, domain = sending.tenant, job.from_address.rpartition("@")[2]
+        campaign = self._shelf.campaigns.get(job.campaign_id or "")
+        mailing = Mailing(
             self._compiled(job.content_id, job.locale),
             Sender(job.from_address, job.from_name or "", tenant.postal_address or None),
             _purpose(job, sending),
             feedback_id=_feedback_id(job, tenant),
             extras=extras,
         )
+        signers = sending.keys.signers(job.stream, domain)
+        return _Kind(mailing, domain, signers, (campaign.variables if campaign else None) or {}, {})
 
-    def _order(self, job: Job, pixel: str | None) -> Order:
-        campaign = self._shelf.campaigns.get(job.campaign_id) if job.campaign_id else None
-        shared = campaign.variables if campaign else None
+    def _order(self, job: Job, kind: _Kind, opened: bytes | None) -> Order:
+        """Return what this mail has alone; `opened` is what its pixel says."""
+        leaving = None
+        if kind.mailing.leavable:
+            leaving = Leaving(job.tenant_id, job.fingerprint, job.stream, job.topic, ids.to_bytes(job.id))
+        links = self._links.of_mail(job.stream, leaving, opened)
         key = job.details.get("message_key") if job.details else None
+        own = job.variables or {}
         return Order(
             recipient=Recipient(job.address or "", job.name or ""),
-            message_id=f"{key or job.id}@{job.from_address.rpartition('@')[2]}",
+            message_id=f"{key or job.id}@{kind.domain}",
             dated_at=job.dated_at or job.created_at,
-            values={**shared, **(job.variables or {})} if shared else job.variables or {},
-            opt_out=self._way_out(job),
-            pixel_url=pixel,
+            values={**kind.variables, **own} if kind.variables else own,
+            opt_out=OptOut(*links.ways_out) if links.ways_out else None,
+            pixel_url=links.pixel,
         )
-
-    def _signers(self, job: Job) -> Sequence[Signer]:
-        domain = job.from_address.rpartition("@")[2]
-        return self._shelf.tenants[job.tenant_id].keys.signers(job.stream, domain)
 
     def _compiled(self, content_id: int, locale: str) -> Compiled:
         key = (content_id, locale)
@@ -227,27 +246,22 @@ class Letterbox:
             self._shelf.compiled[key] = compile_content(self._shelf.contents[content_id], locale)
         return self._shelf.compiled[key]
 
-    def _way_out(self, job: Job) -> OptOut | None:
-        if not job.leavable and job.stream is not Stream.PROMOTIONAL:
-            return None
-        leaving = Leaving(job.tenant_id, job.fingerprint, job.stream, job.topic, ids.to_bytes(job.id))
-        return OptOut(*self._links.ways_out(leaving))
-
-    def _pixel(self, job: Job) -> str | None:
-        """Return the pixel that policy and the person allow (spec section 9), None for none at all."""
-        stream = job.stream
+    def _opened(self, job: Job, kind: _Kind) -> bytes | None:
+        """Return what a pixel may say by policy and the person's choice (spec section 9), None for no pixel at all."""
         if job.opens is Opens.OFF:
             return None
         if job.opens is Opens.AGGREGATE:
-            campaign = job.campaign_id or (job.tags or {}).get("campaign") or ""
             day = (job.dated_at or job.created_at).date()
-            audience = Audience(job.tenant_id, stream, campaign, job.topic or "", job.template or "", day)
-            return self._links.aggregate_pixel(audience)
+            if (packed := kind.audiences.get(day)) is None:
+                campaign = job.campaign_id or (job.tags or {}).get("campaign") or ""
+                audience = Audience(job.tenant_id, job.stream, campaign, job.topic or "", job.template or "", day)
+                packed = kind.audiences[day] = audience.pack()
+            return one_of(packed)
         choice = self._shelf.choices.get(job.id)
         rule = self._shelf.tenants[job.tenant_id].tenant.consent
         if choice is False or (choice is None and rule is ConsentRule.REQUIRED):
             return None
-        return self._links.individual_pixel(job.id, stream)
+        return one_email(ids.to_bytes(job.id))
 
 
 def _purpose(job: Job, sending: _Sending) -> Purpose:

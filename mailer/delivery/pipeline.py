@@ -7,10 +7,9 @@ for, until nothing is due. What a limit holds back is parked for a moment, or go
 import asyncio
 import heapq
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from mailer.database import Database
 from mailer.delivery import claims
@@ -19,6 +18,7 @@ from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker
 from mailer.delivery.claims.together import Together
 from mailer.delivery.committing import GroupCommit, ended
 from mailer.delivery.connections import Connections
+from mailer.delivery.desk import Desk, Letters, Waiting
 from mailer.delivery.leases import Leases
 from mailer.delivery.limits import is_rate_reply
 from mailer.delivery.lines import Line
@@ -38,19 +38,6 @@ _PATIENCE = 1.0
 _PARKED = 2.0
 #: How many connections to PostgreSQL commit side by side.
 _COMMITTERS = 2
-
-
-class Letters(Protocol):
-    """Turns claimed rows into mail."""
-
-    async def prepare(self, jobs: Sequence[Job]) -> None:
-        """Fetch what composing these needs (content, tenants, choices), in a few queries for all."""
-
-    def compose(self, job: Job, *, rewritten: frozenset[str] | None) -> Ready:
-        """Return the mail of one row, signed but for what the relay rewrites (None: not signed).
-
-        Raises `MailerError` where it cannot be made.
-        """
 
 
 class Route(NamedTuple):
@@ -74,7 +61,8 @@ class _State:
 
     lease: str
     commits: GroupCommit
-    queue: list[tuple[int, datetime, str, Job]] = field(default_factory=list)
+    desk: Desk
+    queue: list[Waiting] = field(default_factory=list)
     #: What a limit of a relay and a group of receivers holds back.
     parked: dict[tuple[str, str], list[Job]] = field(default_factory=dict)
     refills: set[asyncio.Task[None]] = field(default_factory=set)
@@ -171,7 +159,8 @@ class Pipeline:
         """Work under a lease until nothing is due, and give back what could not be tried."""
         lease = await self._leases.fresh()
         worker = Worker(lease, self._who.key_id)
-        state = self._state = _State(lease, GroupCommit(self._database, worker, self._urgency, self._committers))
+        commits = GroupCommit(self._database, worker, self._urgency, self._committers)
+        state = self._state = _State(lease, commits, Desk(self._letters))
         state.commits.start()
         helpers = [asyncio.create_task(self._leases.keep(lease))]
         try:
@@ -292,6 +281,7 @@ class Pipeline:
             if lane not in self._held_back:
                 logger.warning("the %s stream waits until %s: %s", self.route.stream, f"{due_at:%H:%M:%S} UTC", reason)
             self._held_back.add(lane)
+            state.desk.forget(jobs)
             later = [Outcome(job, Status.QUEUED, reply=reason, due_at=due_at) for job in jobs]
             await asyncio.gather(*(state.commits.commit(Step(outcome=each)) for each in later))
         else:
@@ -308,7 +298,10 @@ class Pipeline:
 
     def compose(self, line: Line, job: Job) -> Ready:
         """Return the mail of a row; raises `MailerError` where it cannot be made."""
-        return self._letters.compose(job, rewritten=line.relay.rewritten if line.relay.dkim else None)
+        rewritten = line.relay.rewritten if line.relay.dkim else None
+        if (state := self._state) is None:
+            return self._letters.compose(job, rewritten=rewritten)
+        return state.desk.take(job, rewritten, state.queue)
 
     async def commit(self, step: Step) -> None:
         """Have one step committed together with those of the other connections."""
