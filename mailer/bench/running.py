@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import redis
 import uvloop
+from sqlmodel import Session
 
-from mailer import migrate
+from mailer import halts, migrate
 from mailer.bench import building, counting, letters, signing, sink, throwaway
 from mailer.bench.counting import Counts
 from mailer.bench.plans import Plan, Result
@@ -27,6 +28,7 @@ from mailer.drafts import MOST_EMAILS
 from mailer.errors import Conflict, MailerError
 from mailer.service import Service
 from mailer.settings import Settings
+from suppression.rules import Stream
 
 #: Says what is being done, how much of it is done, and how much there is (0: nobody knows).
 Progress = Callable[[str, int, int], None]
@@ -48,14 +50,14 @@ def run(plan: Plan, progress: Progress) -> Result:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailer-bench-")))
         relay = stack.enter_context(sink.running(folder))
         progress("smtp-source fills the sink", 0, 0)
-        source = sink.fill(relay.port, plan.size.bytes, _FILL)
+        before = sink.fill(relay.port, plan.size.bytes, _FILL)
         servers = Servers(plan.database_url, plan.redis_url)
         if plan.throwaway:
             progress("starting PostgreSQL and Redis", 0, 0)
             servers = stack.enter_context(throwaway.servers(folder))
         env = environment(plan, folder, servers, relay.port)
         loop = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
-        return _Bench(plan, folder, servers, relay, env, loop, progress).measure(source)
+        return _Bench(plan, folder, servers, relay, env, loop, progress).measure(before)
 
 
 def environment(plan: Plan, folder: Path, servers: Servers, port: int) -> Mapping[str, str]:
@@ -105,12 +107,15 @@ class _Bench:
     loop: asyncio.Runner
     progress: Progress
 
-    def measure(self, source: float) -> Result:
+    def measure(self, before: float) -> Result:
         service = Service.build(Settings.read(self.env))
         try:
             built = self.loop.run(self._build(service))
             used = self._deliver(service, built.moments)
             counts = self.loop.run(counting.count(service.database))
+            # Before and after: what else a machine does changes from one minute to the next.
+            self.progress("smtp-source fills the sink", 0, 0)
+            source = (before + sink.fill(self.relay.port, self.plan.size.bytes, _FILL)) / 2
         finally:
             self.loop.run(service.stop())
         return self._result(source, built, used, counts)
@@ -140,7 +145,7 @@ class _Bench:
     def _deliver(self, service: Service, moments: Sequence[datetime]) -> _Used:
         with ExitStack() as stack:
             sink_before, database_before = cpu_seconds(self.relay.child.process.pid), self.servers.cpu()
-            workers = self._start(stack)
+            workers = self._start(stack, service)
             self._wait(service, workers, moments)
             database = self.servers.cpu()
             return _Used(
@@ -150,8 +155,17 @@ class _Bench:
                 database=database - database_before if database and database_before else None,
             )
 
-    def _start(self, stack: ExitStack) -> list[Child]:
-        """Start what delivers; beside workers of their own the clock goes, as it does wherever they work."""
+    def _start(self, stack: ExitStack, service: Service) -> list[Child]:
+        """Start what delivers, and let nothing go before all of them run: starting one takes a processor for a second.
+
+        Beside workers of their own the clock goes, as it does wherever they work.
+        """
+        self.loop.run(service.database.run(lambda session: _pause(session, service.now())))
+        workers = self._started(stack)
+        self.loop.run(service.database.run(lambda session: _resume(session, service.now())))
+        return workers
+
+    def _started(self, stack: ExitStack) -> list[Child]:
 
         def started(name: str, *words: str, says: str) -> Child:
             process = stack.enter_context(child(name, [*_MAILER, *words], self.folder, env=self.env))
@@ -199,6 +213,14 @@ class _Bench:
             sink_cpu_seconds_per_1000=round(used.sink / thousands, 4),
             accepted_per_second=round(built.accepted_per_second, 1),
         )
+
+
+def _pause(session: Session, now: datetime) -> None:
+    halts.pause(session, Stream.PROMOTIONAL, "until all workers run", now)
+
+
+def _resume(session: Session, now: datetime) -> None:
+    halts.resume(session, Stream.PROMOTIONAL, now)
 
 
 def _check_redis(url: str) -> None:

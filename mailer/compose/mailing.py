@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -64,6 +65,8 @@ class Mailing:
             ("MIME-Version", "1.0"),
         ]
         self._mark = mime.boundary(compiled.digest)
+        #: The latest date; mail that is claimed together has the same one.
+        self._dated: tuple[datetime | None, Line] = (None, ("", ""))
         self._layouts: dict[tuple[str, str | None], _Layout] = {}
 
     def compose(self, order: Order) -> Letter:
@@ -83,7 +86,7 @@ class Mailing:
         own = [
             self._to or headers.mailboxes("To", [(order.recipient.email, order.recipient.name)], smtputf8=True),
             headers.unstructured("Subject", subject),
-            headers.date(order.dated_at),
+            self._date(order.dated_at),
             headers.message_id(order.message_id),
         ]
         if order.opt_out is not None:
@@ -109,6 +112,11 @@ class Mailing:
             return framed.page(values)
         text = compiled.text(constants, values)
         return f"<pre>{escape(text.text(values))}</pre>" if text is not None else ""
+
+    def _date(self, moment: datetime) -> Line:
+        if moment != self._dated[0]:
+            self._dated = moment, headers.date(moment)
+        return self._dated[1]
 
     def _check(self, order: Order) -> None:
         out = order.opt_out

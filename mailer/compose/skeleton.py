@@ -80,7 +80,7 @@ def look_up(values: Mapping[str, object], path: Path) -> object:
     """Return the value at the end of a path, None where there is none."""
     value: object = values
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if type(value) is dict or isinstance(value, Mapping) else None
     return value
 
 

@@ -80,6 +80,7 @@ class Carrier:
         """Take over a connection that is ready for MAIL."""
         self.line, self.wire = line, line.wire
         self._depot = depot
+        self._loop = asyncio.get_running_loop()
         #: Offered behind the mail that travels; may be taken back while that one takes long.
         self._ahead: _Load | None = None
         self._ahead_since = 0.0
@@ -167,7 +168,7 @@ class Carrier:
             handed = self.wire.hand_over(load.ready.data, following[1].envelope if following else None)
             if following is not None and handed.offered is not None:
                 self._ahead, following = _Load(*following, handed.offered), None
-                self._ahead_since = asyncio.get_running_loop().time()
+                self._ahead_since = self._loop.time()
             answer = await handed.dot
         except Lost as lost:
             if lost.in_doubt:
@@ -193,7 +194,7 @@ class Carrier:
     def take_ahead(self, older_than: float = 0.0) -> None:
         """Put a mail back that waits behind another one, so that a free connection may have it."""
         ahead = self._ahead
-        if ahead is not None and asyncio.get_running_loop().time() - self._ahead_since >= older_than:
+        if ahead is not None and self._loop.time() - self._ahead_since >= older_than:
             self._ahead = None
             self._stale = True
             self._depot.put_back(self.line, ahead.job)

@@ -24,6 +24,7 @@ class GroupCommit:
         """Begin with nothing; `urgency` is the place among the writers of SQLite, which has no `connections`."""
         self._database, self._worker, self._urgency = database, worker, urgency
         self._connections = connections
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[_Waiting] = []
         self._some = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -38,7 +39,7 @@ class GroupCommit:
 
     def commit(self, step: Step) -> asyncio.Future[None]:
         """Return what is done when the step is committed; `step.granted` then says whether its intent was."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((step, done))
         self._some.set()
         return done

@@ -37,7 +37,7 @@ _PATIENCE = 1.0
 #: What a limit holds back for longer than this (in seconds) goes back into the queue meanwhile.
 _PARKED = 2.0
 #: How many connections to PostgreSQL commit side by side.
-_COMMITTERS = 2
+_COMMITTERS = 1
 
 
 class Route(NamedTuple):

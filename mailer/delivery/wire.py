@@ -51,8 +51,7 @@ class _Expected:
 
     __slots__ = ("answer", "deadline", "first", "in_doubt", "number")
 
-    def __init__(self, number: int, timeout: float, *, in_doubt: bool = False) -> None:
-        loop = asyncio.get_running_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop, number: int, timeout: float, *, in_doubt: bool = False) -> None:
         self.number, self.in_doubt = number, in_doubt
         self.deadline = loop.time() + timeout
         #: The refusal of the first command, which outweighs the answer to the second.
@@ -96,6 +95,8 @@ class Wire(asyncio.Protocol):
         #: Mails handed over on this connection, and how many it may carry.
         self.mails = 0
         self.most = most
+        # Asking for it costs a system call each time.
+        self._loop = asyncio.get_running_loop()
         self._pipelining = "pipelining" in offers.extensions
         self._transport: asyncio.Transport | None = None
         self._expected: deque[_Expected] = deque()
@@ -172,10 +173,9 @@ class Wire(asyncio.Protocol):
         self._watch = None
         if not self._expected:
             return
-        loop = asyncio.get_running_loop()
-        wait = self._expected[0].deadline - loop.time()
+        wait = self._expected[0].deadline - self._loop.time()
         if wait > 0:
-            self._watch = loop.call_later(min(wait, 1.0), self._look)
+            self._watch = self._loop.call_later(min(wait, 1.0), self._look)
         else:
             self._end("no answer within the time that the standard gives")
 
@@ -184,7 +184,7 @@ class Wire(asyncio.Protocol):
         mail, rcpt = self._commands(envelope)
         if not self._pipelining:
             return _in_background(self._one_by_one(mail, rcpt))
-        expected = _Expected(2, _COMMAND_TIMEOUT)
+        expected = _Expected(self._loop, 2, _COMMAND_TIMEOUT)
         self._send(mail + rcpt, expected)
         return expected.answer
 
@@ -195,7 +195,7 @@ class Wire(asyncio.Protocol):
         return await self._command(rcpt, _COMMAND_TIMEOUT)
 
     def _command(self, command: bytes, timeout: float) -> "asyncio.Future[Answer]":
-        expected = _Expected(1, timeout)
+        expected = _Expected(self._loop, 1, timeout)
         self._send(command, expected)
         return expected.answer
 
@@ -225,14 +225,14 @@ class Wire(asyncio.Protocol):
         4.5.3.2.6, RFC 1047).
         """
         self.mails += 1
-        dot = _Expected(1, self._dot_timeout, in_doubt=True)
+        dot = _Expected(self._loop, 1, self._dot_timeout, in_doubt=True)
         if following is None:
             self._send(data + b".\r\n", dot)
             return Handed(dot.answer, None)
         if not self._pipelining:
             self._send(data + b".\r\n", dot)
             return Handed(dot.answer, _in_background(self._afterwards(dot.answer, following)))
-        offered = _Expected(2, self._dot_timeout + _COMMAND_TIMEOUT)
+        offered = _Expected(self._loop, 2, self._dot_timeout + _COMMAND_TIMEOUT)
         self._send(b"".join((data, b".\r\n", *self._commands(following))), dot, offered)
         return Handed(dot.answer, offered.answer)
 
