@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mailer.drafts.checking import wrong
 from mailer.drafts.fields import Body, Names, TopicKey
-from mailer.models import LeaveRule
+from mailer.models import LeaveRule, TopicDefault, Visibility
 from suppression.rules import Stream
 
 
@@ -16,6 +16,11 @@ class TopicDraft(Body):
     key: TopicKey
     stream: Stream
     opt_out: LeaveRule = LeaveRule.ALLOWED
+    default: TopicDefault = Field(
+        default=TopicDefault.OPT_IN,
+        description="opt_in: people get it until they leave; opt_out: only once they said yes.",
+    )
+    visibility: Visibility = Field(default=Visibility.PUBLIC, description="private: shown to nobody but who gets it.")
     names: Names = Field(default_factory=dict)
     descriptions: Names = Field(default_factory=dict)
 

@@ -1,6 +1,6 @@
 """What people can leave."""
 
-from mailer.models import LeaveRule
+from mailer.models import LeaveRule, TopicDefault, Visibility
 from mailer.web.api.shapes.problems import Shape
 from suppression.rules import Stream
 
@@ -11,6 +11,8 @@ class TopicView(Shape):
     key: str
     stream: Stream
     opt_out: LeaveRule
+    default: TopicDefault
+    visibility: Visibility
     may_leave: bool
     names: dict[str, str]
     descriptions: dict[str, str]
