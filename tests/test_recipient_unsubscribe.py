@@ -348,3 +348,12 @@ async def test_events_hold_no_address(world: World) -> None:
     await world.post(await world.newsletter())
     events = await world.database.read(lambda session: session.exec(select(Event)).all())
     assert all("@" not in str(event.data) and "192" not in str(event.data) for event in events)
+
+
+async def test_the_evidence_names_who_asked_and_not_our_proxy(world: World) -> None:
+    path = await world.newsletter()
+    world.links = Links(Settings(trusted_proxies="127.0.0.0/8"), world.links.ring)
+    answer = await world.client.post(path, headers={"X-Forwarded-For": "198.51.100.66, 203.0.113.9"})
+    assert answer.status_code == 200
+    entry = await world.database.read(lambda session: session.exec(select(Entry)).one())
+    assert (entry.evidence or {})["ip"] == "203.0.113.9"

@@ -64,6 +64,11 @@ class World:
         app = Starlette(routes=routes(self))
         self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://mail.example.org")
 
+    @property
+    def settings(self) -> Settings:
+        """Return the settings that its links have."""
+        return self.links.settings
+
     def now(self) -> datetime:
         """Return the time of the world."""
         return self.time
