@@ -1,6 +1,7 @@
 """The other pages of recipients: preferences, the mail in the browser, the picture, words and headers."""
 
 import re
+import tomllib
 import time
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
@@ -14,6 +15,7 @@ from mailer.database import Database, Verb
 from mailer.feedback.opens import GIF, Hits
 from mailer.links import Audience, one_email, one_of
 from mailer.models import Opens
+from mailer.web.recipient import words
 from mailer.web.recipient.words import WORDS, voice
 from suppression.entries import Entry
 from suppression.rules import Stream
@@ -162,6 +164,13 @@ def test_every_language_says_the_same_things() -> None:
     for language, words in WORDS.items():
         assert words.keys() == english.keys(), language
         assert {key: sorted(_NAMED.findall(text)) for key, text in words.items()} == english, language
+
+
+def test_no_sentence_stands_in_two_files() -> None:
+    files = [tomllib.loads(path.read_text("utf-8"))["en"] for path in words.FOLDER.glob("*.toml")]
+    keys = [key for each in files for key in each]
+    assert len(files) > 1
+    assert len(keys) == len(set(keys)) == len(WORDS["en"])
 
 
 def test_what_is_put_into_a_sentence_is_escaped() -> None:
