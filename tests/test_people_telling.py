@@ -16,7 +16,7 @@ from suppression import rules
 from suppression.address import parse
 from suppression.entries import Entry, LiftError, NewEntry
 from suppression.rules import Origin, Reason
-from tests.test_recipient_world import ANN, NOON, PRINTS, World, open_world
+from tests.recipients.world import ANN, NOON, PRINTS, World, open_world
 
 ANNS = PRINTS.of(1, parse(ANN).canonical)
 CREATED, LIFTED, CHANGED = "suppression.created", "suppression.lifted", "consent.changed"

@@ -16,7 +16,7 @@ from mailer.status import Status
 from suppression.entries import Entry
 from suppression.rules import Stream
 from suppression.token import Ring, sign_opt_out
-from tests.test_recipient_world import ANN, OLD_RING, RESUBSCRIBED, World, open_world
+from tests.recipients.world import ANN, OLD_RING, RESUBSCRIBED, World, open_world
 
 # RFC 8058 section 8, to the letter; the last one is malformed in the RFC itself.
 MULTIPART = (
@@ -357,3 +357,9 @@ async def test_the_evidence_names_who_asked_and_not_our_proxy(world: World) -> N
     assert answer.status_code == 200
     entry = await world.database.read(lambda session: session.exec(select(Entry)).one())
     assert (entry.evidence or {})["ip"] == "203.0.113.9"
+
+
+async def test_two_tenants_have_their_own_people(world: World) -> None:
+    assert (await world.post(await world.newsletter())).status == 200
+    assert not await world.may_get()
+    assert await world.may_get(tenant_id=2)
