@@ -2,7 +2,7 @@
 
 import random
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple, cast
 
 import orjson
@@ -16,7 +16,11 @@ UNSUBSCRIBE = "/u/{token}"
 PREFERENCES = "/p/{token}"
 OPEN = "/o/{token}.gif"
 VIEW = "/v/{token}"
+SUBSCRIBE = "/subscribe"
+CONFIRM = "/s/{token}"
 
+#: How many bytes say when a link for editing ends, in seconds since 1970.
+_MOMENT = 5
 
 _UNSUBSCRIBE, _PREFERENCES, _OPEN, _VIEW = (route.partition("{")[0] for route in (UNSUBSCRIBE, PREFERENCES, OPEN, VIEW))
 
@@ -119,6 +123,18 @@ class Links:
             view=f"{base}{_VIEW}{view[0]}" if view else None,
         )
         return MailLinks(ways_out, pixel)
+
+    def edit(self, opt_out: OptOut, expires_at: datetime) -> str:
+        """Return the preference link that may do more than stop mail; it is mailed when asked for, and soon ends."""
+        ends = int(expires_at.timestamp()).to_bytes(_MOMENT)
+        return f"{self.base(opt_out.stream)}{_PREFERENCES}{self.ring.sign(Purpose.EDIT, ends + opt_out.pack())}"
+
+    def read_edit(self, token: str, now: datetime) -> OptOut | None:
+        """Return whom and what a link for editing is about, None where it does not verify or is at its end."""
+        payload = self.ring.verify(Purpose.EDIT, token)
+        if payload is None or now.timestamp() >= int.from_bytes(payload[:_MOMENT]):
+            return None
+        return OptOut.unpack(payload[_MOMENT:])
 
     def read_preferences(self, token: str) -> OptOut | None:
         """Return whom and what a preference link is about, None where it does not verify."""

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Self
 
@@ -100,7 +102,7 @@ class Settings:
             raise ConfigurationError(
                 "set both MAILER_TRANSACTIONAL_RELAY and MAILER_PROMOTIONAL_RELAY, or neither (then mail is captured)"
             )
-        _ = (self.retries, self.give_up, self.inbound_address)
+        _ = (self.retries, self.give_up, self.inbound_address, self.proxies)
         if self.redis_url and not self.on_postgresql:
             raise ConfigurationError("MAILER_REDIS_URL needs PostgreSQL: set MAILER_DATABASE_URL, or remove it")
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
@@ -145,6 +147,11 @@ class Settings:
             raise ConfigurationError("MAILER_INBOUND_LISTEN must be an address and a port, such as 0.0.0.0:25")
         return host, int(port)
 
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Return the networks of proxies whose word is believed."""
+        return _networks(self.trusted_proxies)
+
     def relays(self, stream: Stream) -> tuple[Relay, ...]:
         """Return the relays of a stream as they are written; the inbox alone where none is set."""
         text = self.transactional_relay if stream is Stream.TRANSACTIONAL else self.promotional_relay
@@ -163,6 +170,16 @@ class Settings:
         """Return the From of tenant `default` for a stream; empty where none is set."""
         own = self.transactional_from if stream is Stream.TRANSACTIONAL else self.promotional_from
         return own or self.from_
+
+
+@lru_cache(maxsize=8)
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    try:
+        return tuple(ip_network(each.strip(), strict=False) for each in text.split(",") if each.strip())
+    except ValueError:
+        raise ConfigurationError(
+            "MAILER_TRUSTED_PROXIES must be addresses or networks such as 10.0.0.0/8, separated by commas"
+        ) from None
 
 
 def _check_url(text: str, setting: str) -> None:

@@ -16,7 +16,7 @@ from mailer import database, ids
 from mailer.compose import headers
 from mailer.drafts import TopicDraft
 from mailer.errors import ConfigurationError, Conflict, Invalid, MailerError, NotFound, Problem, Unauthorized
-from mailer.models import ApiKey, Identity, LeaveRule, Scope, Tenant, Topic
+from mailer.models import ApiKey, Identity, LeaveRule, Scope, Tenant, Topic, TopicDefault, Visibility
 from mailer.settings import Settings
 from suppression import address
 from suppression.rules import Stream, valid_topic_key
@@ -258,6 +258,8 @@ def _add_topics(session: Session, tenant_id: int) -> None:
             "key": key,
             "stream": stream,
             "opt_out": LeaveRule.ALLOWED,
+            "default": TopicDefault.OPT_IN,
+            "visibility": Visibility.PUBLIC,
             "names": {"en": english, "uk": ukrainian},
             "descriptions": {},
         }

@@ -38,6 +38,7 @@ class Purpose(StrEnum):
 
     OPT_OUT = "opt_out"
     PREFERENCES = "preferences"
+    EDIT = "edit"
     OPEN = "open"
     VIEW = "view"
     CLICK = "click"

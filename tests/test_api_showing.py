@@ -215,6 +215,11 @@ async def test_topics_are_listed_and_made(api: Api) -> None:
     assert (fixed.status_code, paths(fixed)) == (422, ["opt_out"])
     owed = await api.post("/v1/topics", {"key": "owed", "stream": "transactional", "opt_out": "never"})
     assert data(owed)["may_leave"] is False
+    club = {"key": "club", "stream": "promotional", "default": "opt_out", "visibility": "private"}
+    shown = shapes.TopicView.model_validate(data(await api.post("/v1/topics", club)))
+    assert (shown.default, shown.visibility) == ("opt_out", "private")
+    odd = await api.post("/v1/topics", {**club, "key": "odd", "default": "maybe", "visibility": "hidden"})
+    assert (odd.status_code, paths(odd)) == (422, ["default", "visibility"])
 
 
 async def test_suppressions_are_added_listed_explained_and_lifted(api: Api) -> None:

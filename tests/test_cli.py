@@ -209,6 +209,16 @@ def test_a_tenant_is_asked_for_only_where_there_are_several(quick: Quick) -> Non
     quick.run("topic", "list", "--tenant", "nobody", code=1)
 
 
+def test_a_topic_says_who_gets_it_and_who_sees_it(quick: Quick) -> None:
+    club = ("--stream", "promotional", "--default", "opt_out", "--visibility", "private")
+    made = json.loads(quick.run("topic", "create", "club", *club, "--json").stdout)
+    assert (made["default"], made["visibility"]) == ("opt_out", "private")
+    listed = quick.run("topic", "list").stdout
+    assert "private" in listed
+    assert "public" in listed
+    quick.run("topic", "create", "odd", "--stream", "promotional", "--default", "maybe", code=2)
+
+
 # --- suppressions
 
 

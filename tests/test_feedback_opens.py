@@ -14,7 +14,7 @@ from mailer.links import Audience, Hit
 from mailer.models import ConsentRule, Email, Event, Opens, SeenHit, Tenant
 from suppression.address import parse
 from suppression.rules import Stream
-from tests.test_recipient_world import ANN, BOB, NOON, PRINTS, World, open_world
+from tests.recipients.world import ANN, BOB, NOON, PRINTS, World, open_world
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"
 APPLE_MAIL = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)"

@@ -19,7 +19,7 @@ from suppression.address import parse
 from suppression.entries import Entry, NewEntry
 from suppression.rules import Origin, Reason, Scope, Stream
 from suppression.token import OptOut, sign_mailto, verify_mailto
-from tests.test_recipient_world import ANN, BOB, NOON, PRINTS, RESUBSCRIBED, World, open_world
+from tests.recipients.world import ANN, BOB, NOON, PRINTS, RESUBSCRIBED, World, open_world
 
 ONE_CLICK = How(Kind.ONE_CLICK, "192.0.2.7")
 ALL_PROMOTIONAL = {"stream:promotional"}

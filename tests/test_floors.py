@@ -32,7 +32,18 @@ FLOORS = (
     ("mailer.demo", "mailer.bench"),
     ("mailer.cli",),
 )
-FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+#: What is being built, and the floor where it will stand; it moves to `FLOORS` once it is in the house.
+PLANNED = {
+    "suppression.lines": 0,
+    "suppression.exchange": 3,
+    "mailer.alarms": 9,
+    "mailer.rekeying": 10,
+    "mailer.subscribing": 12,
+    "mailer.erasure": 12,
+    "mailer.exchanging": 12,
+    "mailer.doctor": 16,
+}
+FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names} | PLANNED
 BAD_NAMES = {"utils", "helpers", "common", "base", "core", "manager"}
 #: Library -> where it may be imported.
 KEPT_TO = {
@@ -179,6 +190,7 @@ def test_every_public_name_says_what_it_is() -> None:
 def test_floors_are_written_down_once() -> None:
     names = [name for floor in FLOORS for name in floor]
     assert len(names) == len(set(names))
+    assert PLANNED.keys().isdisjoint(names)
     assert all(set(a).isdisjoint(b) for a, b in pairwise(FLOORS))
     for name in names:
         path = ROOT / name.replace(".", "/")

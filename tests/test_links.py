@@ -1,7 +1,7 @@
 """The links of sent mail: signed for one purpose, and under the public address of their stream."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +15,7 @@ from suppression.token import OptOut, Ring, verify_opt_out
 T, P = Stream.TRANSACTIONAL, Stream.PROMOTIONAL
 RING = Ring("k1:" + "a" * 32)
 EMAIL = ids.new("em", datetime(2026, 5, 4, tzinfo=UTC))
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 LEAVING = OptOut(7, b"f" * 16, P, "newsletter", ids.to_bytes(EMAIL))
 
 
@@ -47,6 +48,32 @@ def test_an_opt_out_link_says_who_leaves_what() -> None:
 def test_a_preference_link_says_whose_preferences() -> None:
     made = links()
     assert made.read_preferences(token(made.ways_out(LEAVING).preferences)) == LEAVING
+
+
+@pytest.mark.parametrize("opt_out", [LEAVING, OptOut(1 << 40, b"g" * 16, T), LEAVING._replace(topic=None)])
+def test_a_link_for_editing_says_whose_preferences_until_its_end(opt_out: OptOut) -> None:
+    made, end = links(), NOON + timedelta(days=1)
+    url = made.edit(opt_out, end)
+    assert made.read_edit(token(url), NOON) == opt_out
+    assert made.read_edit(token(url), end - timedelta(seconds=1)) == opt_out
+    assert made.read_edit(token(url), end) is None
+    assert made.read_edit(token(url), end + timedelta(days=9999)) is None
+
+
+def test_a_link_for_editing_stands_where_preferences_stand() -> None:
+    made = links(public_url="https://x.example", promotional_public_url="https://news.x.example/m/")
+    assert made.edit(LEAVING, NOON).startswith("https://news.x.example/m/p/")
+    assert made.edit(LEAVING._replace(stream=T), NOON).startswith("https://x.example/p/")
+
+
+def test_a_link_for_editing_cannot_be_given_another_end() -> None:
+    made = links()
+    first, second = (token(made.edit(LEAVING, NOON + timedelta(days=days))) for days in (1, 2))
+    assert len(first) == len(second)
+    # What stands before the end of the one, and from there on the other.
+    mixed = {first[:cut] + second[cut:] for cut in range(len(first))} - {first, second}
+    assert mixed
+    assert not any(made.read_edit(text, NOON) for text in mixed)
 
 
 def test_a_view_link_names_an_email() -> None:
@@ -93,12 +120,14 @@ def test_a_token_of_one_purpose_opens_no_other_door() -> None:
         "view": token(str(made.ways_out(LEAVING).view)),
         "open": token(pixel(made, one_email(ids.to_bytes(EMAIL)))),
         "unsubscribe": token(made.ways_out(LEAVING).unsubscribe),
+        "edit": token(made.edit(LEAVING, NOON)),
     }
     readers: dict[str, Callable[[str], object]] = {
         "preferences": made.read_preferences,
         "view": made.read_view,
         "open": made.read_open,
         "unsubscribe": lambda text: verify_opt_out(RING, text),
+        "edit": lambda text: made.read_edit(text, NOON - timedelta(days=1)),
     }
     opened = {(door, key) for door, read in readers.items() for key, text in tokens.items() if read(text) is not None}
     assert opened == {(door, door) for door in readers}
@@ -108,6 +137,7 @@ def test_a_token_of_one_purpose_opens_no_other_door() -> None:
 def test_a_damaged_token_is_none(text: str) -> None:
     made = links()
     assert [made.read_open(text), made.read_view(text), made.read_preferences(text)] == [None] * 3
+    assert made.read_edit(text, NOON) is None
 
 
 def test_a_link_of_another_service_does_not_verify() -> None:

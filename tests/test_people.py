@@ -14,7 +14,7 @@ from suppression import entries, rules
 from suppression.address import parse
 from suppression.entries import Entry, NewEntry, check_keys
 from suppression.rules import Origin, Reason, Scope, Stream
-from tests.test_recipient_world import ANN, BOB, PRINTS, World, open_world
+from tests.recipients.world import ANN, BOB, PRINTS, World, open_world
 
 ANNS, BOBS = (PRINTS.of(1, parse(address).canonical) for address in (ANN, BOB))
 OTHERS = {"topic:newsletter", "topic:product-updates", "topic:surveys"}

@@ -2,6 +2,7 @@
 
 import re
 import time
+import tomllib
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 
@@ -14,10 +15,10 @@ from mailer.database import Database, Verb
 from mailer.feedback.opens import GIF, Hits
 from mailer.links import Audience, one_email, one_of
 from mailer.models import Opens
-from mailer.web.recipient.words import WORDS, voice
+from mailer.web.recipient.words import FOLDER, WORDS, voice
 from suppression.entries import Entry
 from suppression.rules import Stream
-from tests.test_recipient_world import ANN, NOON, PRINTS, World, open_world
+from tests.recipients.world import ANN, NOON, PRINTS, World, open_world
 
 FIREFOX = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"}
 AUDIENCE = Audience(1, Stream.PROMOTIONAL, "november", "newsletter", "letter", NOON.date())
@@ -162,6 +163,13 @@ def test_every_language_says_the_same_things() -> None:
     for language, words in WORDS.items():
         assert words.keys() == english.keys(), language
         assert {key: sorted(_NAMED.findall(text)) for key, text in words.items()} == english, language
+
+
+def test_no_sentence_stands_in_two_files() -> None:
+    files = [tomllib.loads(path.read_text("utf-8"))["en"] for path in FOLDER.glob("*.toml")]
+    keys = [key for each in files for key in each]
+    assert len(files) > 1
+    assert len(keys) == len(set(keys)) == len(WORDS["en"])
 
 
 def test_what_is_put_into_a_sentence_is_escaped() -> None:

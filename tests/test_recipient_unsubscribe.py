@@ -16,7 +16,7 @@ from mailer.status import Status
 from suppression.entries import Entry
 from suppression.rules import Stream
 from suppression.token import Ring, sign_opt_out
-from tests.test_recipient_world import ANN, OLD_RING, RESUBSCRIBED, World, open_world
+from tests.recipients.world import ANN, OLD_RING, RESUBSCRIBED, World, open_world
 
 # RFC 8058 section 8, to the letter; the last one is malformed in the RFC itself.
 MULTIPART = (
@@ -348,3 +348,18 @@ async def test_events_hold_no_address(world: World) -> None:
     await world.post(await world.newsletter())
     events = await world.database.read(lambda session: session.exec(select(Event)).all())
     assert all("@" not in str(event.data) and "192" not in str(event.data) for event in events)
+
+
+async def test_the_evidence_names_who_asked_and_not_our_proxy(world: World) -> None:
+    path = await world.newsletter()
+    world.links = Links(Settings(trusted_proxies="127.0.0.0/8"), world.links.ring)
+    answer = await world.client.post(path, headers={"X-Forwarded-For": "198.51.100.66, 203.0.113.9"})
+    assert answer.status_code == 200
+    entry = await world.database.read(lambda session: session.exec(select(Entry)).one())
+    assert (entry.evidence or {})["ip"] == "203.0.113.9"
+
+
+async def test_two_tenants_have_their_own_people(world: World) -> None:
+    assert (await world.post(await world.newsletter())).status == 200
+    assert not await world.may_get()
+    assert await world.may_get(tenant_id=2)

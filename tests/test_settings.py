@@ -67,6 +67,10 @@ def test_no_settings_at_all_capture_everything_in_sqlite_beside_us() -> None:
             "MAILER_PROMOTIONAL_PUBLIC_URL must be an address such as https://mail.example.org",
         ),
         (
+            {"MAILER_TRUSTED_PROXIES": "10.0.0.0/8, proxy.example"},
+            "MAILER_TRUSTED_PROXIES must be addresses or networks such as 10.0.0.0/8, separated by commas",
+        ),
+        (
             {"MAILER_RETRY_AFTER": "soon"},
             "MAILER_RETRY_AFTER must be a length of time such as 30s, 5m, 2h or 3d, not 'soon'",
         ),

@@ -9,7 +9,7 @@ from mailer import tenancy
 from mailer.database import Database
 from mailer.drafts import TopicDraft, parse
 from mailer.errors import ConfigurationError, Conflict, Invalid, NotFound, Unauthorized
-from mailer.models import ApiKey, Identity, Tenant
+from mailer.models import ApiKey, Identity, Tenant, TopicDefault, Visibility
 from mailer.settings import Settings
 from suppression.rules import Stream
 
@@ -126,3 +126,23 @@ async def test_a_topic_is_made_once_a_tenant(database: Database) -> None:
     assert (made.key, made.names) == ("beta", {"en": "Beta"})
     with pytest.raises(Conflict):
         await database.run(lambda session: tenancy.create_topic(session, tenant_id, draft))
+
+
+async def test_a_topic_goes_to_everybody_and_is_shown_to_everybody_unless_it_says_otherwise(database: Database) -> None:
+    tenant_id = (await prepare(database)).id or 0
+
+    def kinds(session: Session) -> dict[str, tuple[TopicDefault, Visibility]]:
+        return {topic.key: (topic.default, topic.visibility) for topic in tenancy.topics(session, tenant_id)}
+
+    usual = (TopicDefault.OPT_IN, Visibility.PUBLIC)
+    assert set((await database.read(kinds)).values()) == {usual}
+    plain = {"key": "plain", "stream": "promotional"}
+    club = {"key": "club", "stream": "promotional", "default": "opt_out", "visibility": "private"}
+    for asked in (plain, club):
+        draft = parse(TopicDraft, asked)
+        await database.run(lambda session, draft=draft: tenancy.create_topic(session, tenant_id, draft))  # type: ignore[misc]
+    found = await database.read(kinds)
+    assert (found["plain"], found["club"]) == (usual, (TopicDefault.OPT_OUT, Visibility.PRIVATE))
+    for field in ("default", "visibility"):
+        with pytest.raises(Invalid, match=field):
+            parse(TopicDraft, {**plain, field: "perhaps"})

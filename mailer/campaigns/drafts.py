@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from mailer.drafts import (
+    Body,
     BodyText,
     Composition,
     Headers,
@@ -52,11 +53,7 @@ class CampaignDraft(Composition):
     expires_at: Moment | None = None
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class CampaignChange(_Asked):
+class CampaignChange(Body):
     """What of a campaign is to be otherwise; what is left out stays."""
 
     name: Name | None = None
@@ -75,25 +72,25 @@ class CampaignChange(_Asked):
     expires_at: Moment | None = None
 
 
-class Recipients(_Asked):
+class Recipients(Body):
     """People to add: each an address, or an object with email, name and variables."""
 
     recipients: Annotated[list[str | dict[str, object]], Field(min_length=1, max_length=MOST_LISTED)]
 
 
-class Timing(_Asked):
+class Timing(Body):
     """When a campaign is to start; a time that is past means now."""
 
     scheduled_at: Moment
 
 
-class Pausing(_Asked):
+class Pausing(Body):
     """Why a campaign is paused."""
 
     note: Note | None = None
 
 
-class Trial(_Asked):
+class Trial(Body):
     """Who gets one mail of a campaign to look at, and with which variables of their own."""
 
     to: Annotated[Mailboxes, Field(min_length=1, max_length=MOST_TESTED)]

@@ -114,7 +114,7 @@ def lift(
 
     def end(service: Service, session: Session) -> dict[str, object]:
         by = f"{Ender.OPERATOR}:{_user()}"
-        return entry_view(entries.lift(session, chosen(session, tenant), identifier, by, draft.note, service.now()))
+        return entry_view(people.lift(session, chosen(session, tenant), identifier, by, draft.note, service.now()))
 
     entry = running.commit(end)
     if as_json:

@@ -10,7 +10,7 @@ from mailer.cli import printing, running
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.cli.values import pairs
 from mailer.drafts import TopicDraft, parse
-from mailer.models import LeaveRule, Topic
+from mailer.models import LeaveRule, Topic, TopicDefault, Visibility
 from mailer.service import Service
 from suppression.rules import Stream
 
@@ -22,6 +22,12 @@ def create(
     key: Annotated[str, typer.Argument(help="A short name: lower-case letters, digits, hyphens.")],
     stream: Annotated[Stream, typer.Option(help="The stream whose mail it is.")],
     opt_out: Annotated[LeaveRule, typer.Option(help="Whether people may leave it.")] = LeaveRule.ALLOWED,
+    default: Annotated[
+        TopicDefault, typer.Option(help="opt_in: people get it until they leave; opt_out: only once they said yes.")
+    ] = TopicDefault.OPT_IN,
+    visibility: Annotated[
+        Visibility, typer.Option(help="private: shown to nobody but who gets it.")
+    ] = Visibility.PUBLIC,
     name: Annotated[list[str] | None, typer.Option(help="Its name in a language: `en=Newsletter`.")] = None,
     description: Annotated[list[str] | None, typer.Option(help="What it brings: `en=Once a month`.")] = None,
     tenant: Chosen = None,
@@ -34,6 +40,8 @@ def create(
             "key": key,
             "stream": stream,
             "opt_out": opt_out,
+            "default": default,
+            "visibility": visibility,
             "names": pairs(name, "--name"),
             "descriptions": pairs(description, "--description"),
         },
@@ -60,7 +68,7 @@ def listed(tenant: Chosen = None, as_json: Json = False) -> None:
     if as_json:
         printing.as_json({"data": found})
         return
-    columns = ("key", "stream", "opt_out")
+    columns = ("key", "stream", "opt_out", "default", "visibility")
     rows = ([topic[column] for column in columns] + [topic["name"]] for topic in found)
     printing.table((*columns, "name"), rows)
 
@@ -70,6 +78,8 @@ def _plain(topic: Topic) -> dict[str, object]:
         "key": topic.key,
         "stream": topic.stream,
         "opt_out": topic.opt_out,
+        "default": topic.default,
+        "visibility": topic.visibility,
         "name": topic.name_in("en"),
         "names": topic.names,
         "descriptions": topic.descriptions,

@@ -1,8 +1,10 @@
 """The tables, a file a family of nouns."""
 
 from mailer.models.campaigns import Campaign, CampaignStatus
+from mailer.models.lists import Alarm, AlarmKind, OptOutMark, SuppressionImport
 from mailer.models.mail import Attachment, Content, Email, Lease
-from mailer.models.record import Consent, Counter, DayCount, Event, Halt, Role, SeenHit, StoredAnswer, Tally
+from mailer.models.people import Consent, Invitation, OptIn, Person
+from mailer.models.record import Counter, DayCount, Event, Halt, Role, SeenHit, StoredAnswer, Tally
 from mailer.models.tenancy import (
     ApiKey,
     ConsentRule,
@@ -15,9 +17,13 @@ from mailer.models.tenancy import (
     Scope,
     Tenant,
     Topic,
+    TopicDefault,
+    Visibility,
 )
 
 __all__ = [
+    "Alarm",
+    "AlarmKind",
     "ApiKey",
     "Attachment",
     "Campaign",
@@ -33,15 +39,22 @@ __all__ = [
     "Event",
     "Halt",
     "Identity",
+    "Invitation",
     "Lease",
     "LeaveRule",
     "Opens",
+    "OptIn",
+    "OptOutMark",
     "OptOutScope",
+    "Person",
     "Role",
     "Scope",
     "SeenHit",
     "StoredAnswer",
+    "SuppressionImport",
     "Tally",
     "Tenant",
     "Topic",
+    "TopicDefault",
+    "Visibility",
 ]

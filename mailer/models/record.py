@@ -1,4 +1,4 @@
-"""What happened: events, counters, consents, and answers kept for repeated requests."""
+"""What happened: events, counters, and answers kept for repeated requests."""
 
 from datetime import date, datetime
 
@@ -9,12 +9,16 @@ from mailer.models.columns import Json
 
 
 class Event(SQLModel, table=True):
-    """A thing that happened to an email. `email.queued` and `email.sent` are told by the email's own times."""
+    """A thing that happened to an email, a suppression, a consent or a campaign (spec section 11).
+
+    `email.queued` and `email.sent` are told by the email's own times.
+    """
 
     __table_args__ = (Index("event_email", "email_id"),)
 
     id: str = Field(primary_key=True, max_length=40)
     tenant_id: int
+    #: The email that it happened to; what else it is about stands in `data`.
     email_id: str | None = Field(default=None, max_length=40)
     #: Such as `email.deferred`, `email.opened`, `email.unsubscribed`.
     kind: str = Field(max_length=40)
@@ -50,21 +54,6 @@ class Tally(SQLModel, table=True):
     value: str = Field(max_length=160)
     metric: str = Field(max_length=40)
     amount: int
-
-
-class Consent(SQLModel, table=True):
-    """A recorded yes or no; the newest of a person and purpose holds."""
-
-    __table_args__ = (Index("consent_person", "tenant_id", "fingerprint", "purpose"),)
-
-    id: str = Field(primary_key=True, max_length=40)
-    tenant_id: int = Field(foreign_key="tenant.id")
-    fingerprint: bytes = Field(sa_type=LargeBinary(16))
-    #: `tracking`, or `topic:<key>`.
-    purpose: str = Field(max_length=60)
-    granted: bool
-    source: str
-    at: datetime
 
 
 class SeenHit(SQLModel, table=True):

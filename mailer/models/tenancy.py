@@ -39,6 +39,24 @@ class LeaveRule(StrEnum):
     NEVER = "never"
 
 
+class TopicDefault(StrEnum):
+    """Who gets a topic's mail."""
+
+    #: Everybody, until they leave.
+    OPT_IN = "opt_in"
+    #: Only who said yes: a recorded consent whose purpose is the topic.
+    OPT_OUT = "opt_out"
+
+
+class Visibility(StrEnum):
+    """Whom a topic is shown to."""
+
+    #: Everybody, on the preference page.
+    PUBLIC = "public"
+    #: Only who gets it.
+    PRIVATE = "private"
+
+
 class Scope(StrEnum):
     """What an API key may do."""
 
@@ -65,6 +83,10 @@ class Tenant(SQLModel, table=True):
     promotional_opens: Opens = Field(default=Opens.AGGREGATE, sa_type=choice(Opens))
     consent: ConsentRule = Field(default=ConsentRule.REQUIRED, sa_type=choice(ConsentRule))
     locale: str = Field(default="en", max_length=10)
+    #: Whether who complained gets no transactional mail either (spec section 4).
+    complaints_block: bool = False
+    #: Whether the network address of an act is kept as evidence.
+    keep_ip: bool = True
     created_at: datetime
 
 
@@ -91,6 +113,8 @@ class Topic(SQLModel, table=True):
     key: str = Field(max_length=40)
     stream: Stream = Field(sa_type=choice(Stream))
     opt_out: LeaveRule = Field(default=LeaveRule.ALLOWED, sa_type=choice(LeaveRule))
+    default: TopicDefault = Field(default=TopicDefault.OPT_IN, sa_type=choice(TopicDefault))
+    visibility: Visibility = Field(default=Visibility.PUBLIC, sa_type=choice(Visibility))
     names: dict[str, str] = Field(default_factory=dict, sa_type=Json)
     descriptions: dict[str, str] = Field(default_factory=dict, sa_type=Json)
 

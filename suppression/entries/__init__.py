@@ -13,7 +13,7 @@ from suppression.entries.keeping import (
     list_entries,
 )
 from suppression.entries.key_check import WrongKey, check_keys
-from suppression.entries.table import Entry, KeyProof, new_id
+from suppression.entries.table import Entry, KeyProof, Kin, KinKind, new_id
 
 __all__ = [
     "Consulted",
@@ -21,6 +21,8 @@ __all__ = [
     "EntryError",
     "Explanation",
     "KeyProof",
+    "Kin",
+    "KinKind",
     "LiftError",
     "NewEntry",
     "Question",

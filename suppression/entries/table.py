@@ -1,4 +1,4 @@
-"""The tables: entries that forbid mail, and the proofs of the keys that made their fingerprints."""
+"""The tables: entries that forbid mail, keys that made their fingerprints, and which fingerprints are one person's."""
 
 import secrets
 from collections.abc import Sequence
@@ -72,6 +72,34 @@ class KeyProof(SQLModel, table=True):
     key_id: str = Field(primary_key=True, max_length=8)
     proof: str = Field(max_length=64)
     created_at: datetime
+    #: From then on no fingerprint is made with it; None while it is in use.
+    retired_at: datetime | None = None
+    #: How far what it made was given fingerprints by the newest key, None before that has begun.
+    walked_to: str | None = Field(default=None, max_length=40)
+
+
+class KinKind(StrEnum):
+    """Why two fingerprints are one person's."""
+
+    #: One address by two keys.
+    KEY = "key"
+    #: A former and the present address.
+    ADDRESS = "address"
+
+
+class Kin(SQLModel, table=True):
+    """Two fingerprints of one person; stored in both directions, so that either finds the other."""
+
+    __tablename__ = "suppression_kin"
+
+    tenant_id: int = Field(primary_key=True)
+    fingerprint: bytes = Field(primary_key=True, sa_type=LargeBinary(16))
+    other: bytes = Field(primary_key=True, sa_type=LargeBinary(16))
+    #: The keys that made the one and the other.
+    key_id: str = Field(max_length=8)
+    other_key_id: str = Field(max_length=8)
+    kind: KinKind = Field(sa_type=Enum(KinKind, native_enum=False, length=20, values_callable=_values))
+    at: datetime
 
 
 def insertion(

@@ -137,6 +137,23 @@ def upgrade() -> None:
     sa.Column('beat_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
     sa.PrimaryKeyConstraint('id')
     )
+    op.create_table('opt_out_mark',
+    sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('campaign_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=True),
+    sa.Column('email_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=True),
+    sa.Column('suppression_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('domain', sqlmodel.sql.sqltypes.AutoString(length=255), nullable=False),
+    sa.Column('network', sqlmodel.sql.sqltypes.AutoString(length=50), nullable=False),
+    sa.Column('after', sa.Integer(), nullable=False),
+    sa.Column('at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('opt_out_mark', schema=None) as batch_op:
+        batch_op.create_index('opt_out_mark_at', ['at'], unique=False)
+        batch_op.create_index('opt_out_mark_domain', ['tenant_id', 'campaign_id', 'domain'], unique=False)
+        batch_op.create_index('opt_out_mark_network', ['tenant_id', 'campaign_id', 'network'], unique=False)
+
     op.create_table('role',
     sa.Column('name', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
     sa.Column('holder', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
@@ -170,7 +187,19 @@ def upgrade() -> None:
     sa.Column('key_id', sqlmodel.sql.sqltypes.AutoString(length=8), nullable=False),
     sa.Column('proof', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
     sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('retired_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
+    sa.Column('walked_to', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=True),
     sa.PrimaryKeyConstraint('key_id')
+    )
+    op.create_table('suppression_kin',
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('fingerprint', sa.LargeBinary(length=16), nullable=False),
+    sa.Column('other', sa.LargeBinary(length=16), nullable=False),
+    sa.Column('key_id', sqlmodel.sql.sqltypes.AutoString(length=8), nullable=False),
+    sa.Column('other_key_id', sqlmodel.sql.sqltypes.AutoString(length=8), nullable=False),
+    sa.Column('kind', sa.Enum('key', 'address', name='kinkind', native_enum=False, length=20), nullable=False),
+    sa.Column('at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant_id', 'fingerprint', 'other')
     )
     op.create_table('tally',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
@@ -194,9 +223,26 @@ def upgrade() -> None:
     sa.Column('promotional_opens', sa.Enum('off', 'aggregate', 'individual', name='opens', native_enum=False, length=20), nullable=False),
     sa.Column('consent', sa.Enum('required', 'not_refused', name='consentrule', native_enum=False, length=20), nullable=False),
     sa.Column('locale', sqlmodel.sql.sqltypes.AutoString(length=10), nullable=False),
+    sa.Column('complaints_block', sa.Boolean(), nullable=False),
+    sa.Column('keep_ip', sa.Boolean(), nullable=False),
     sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('key')
+    )
+    op.create_table('alarm',
+    sa.Column('id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('campaign_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('kind', sa.Enum('domain', 'network', name='alarmkind', native_enum=False, length=20), nullable=False),
+    sa.Column('value', sqlmodel.sql.sqltypes.AutoString(length=255), nullable=False),
+    sa.Column('count', sa.Integer(), nullable=False),
+    sa.Column('first_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('last_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('undone_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
+    sa.Column('note', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('tenant_id', 'campaign_id', 'kind', 'value')
     )
     op.create_table('api_key',
     sa.Column('id', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
@@ -227,10 +273,16 @@ def upgrade() -> None:
     sa.Column('id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
     sa.Column('tenant_id', sa.Integer(), nullable=False),
     sa.Column('fingerprint', sa.LargeBinary(length=16), nullable=False),
+    sa.Column('key_id', sqlmodel.sql.sqltypes.AutoString(length=8), nullable=False),
     sa.Column('purpose', sqlmodel.sql.sqltypes.AutoString(length=60), nullable=False),
     sa.Column('granted', sa.Boolean(), nullable=False),
     sa.Column('source', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('wording', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=True),
+    sa.Column('ip', sqlmodel.sql.sqltypes.AutoString(length=45), nullable=True),
+    sa.Column('email_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=True),
+    sa.Column('evidence', sa.JSON(none_as_null=True), nullable=True),
     sa.Column('at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('expires_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
     sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
     sa.PrimaryKeyConstraint('id')
     )
@@ -280,6 +332,49 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('tenant_id', 'address', 'stream')
     )
+    op.create_table('invitation',
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('fingerprint', sa.LargeBinary(length=16), nullable=False),
+    sa.Column('occasion', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
+    sa.Column('email_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
+    sa.PrimaryKeyConstraint('tenant_id', 'fingerprint', 'occasion')
+    )
+    op.create_table('opt_in',
+    sa.Column('id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('fingerprint', sa.LargeBinary(length=16), nullable=False),
+    sa.Column('key_id', sqlmodel.sql.sqltypes.AutoString(length=8), nullable=False),
+    sa.Column('address', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('name', sqlmodel.sql.sqltypes.AutoString(length=200), nullable=False),
+    sa.Column('locale', sqlmodel.sql.sqltypes.AutoString(length=10), nullable=False),
+    sa.Column('topics', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('source', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('wording', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('ip', sqlmodel.sql.sqltypes.AutoString(length=45), nullable=True),
+    sa.Column('network', sa.LargeBinary(length=16), nullable=False),
+    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('expires_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('confirmed_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
+    sa.Column('email_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=True),
+    sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('opt_in', schema=None) as batch_op:
+        batch_op.create_index('opt_in_network', ['network', 'created_at'], unique=False)
+        batch_op.create_index('opt_in_person', ['tenant_id', 'fingerprint', 'created_at'], unique=False)
+
+    op.create_table('person',
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('fingerprint', sa.LargeBinary(length=16), nullable=False),
+    sa.Column('key_id', sqlmodel.sql.sqltypes.AutoString(length=8), nullable=False),
+    sa.Column('address', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+    sa.Column('locale', sqlmodel.sql.sqltypes.AutoString(length=10), nullable=True),
+    sa.Column('changed_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
+    sa.PrimaryKeyConstraint('tenant_id', 'fingerprint')
+    )
     op.create_table('seen_hit',
     sa.Column('tenant_id', sa.Integer(), nullable=False),
     sa.Column('mark', sa.LargeBinary(length=16), nullable=False),
@@ -306,12 +401,27 @@ def upgrade() -> None:
     with op.batch_alter_table('stored_answer', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_stored_answer_created_at'), ['created_at'], unique=False)
 
+    op.create_table('suppression_import',
+    sa.Column('id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('digest', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
+    sa.Column('form', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('position', sa.BigInteger(), nullable=False),
+    sa.Column('counts', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('ended_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
+    sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('tenant_id', 'digest', 'form')
+    )
     op.create_table('topic',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('tenant_id', sa.Integer(), nullable=False),
     sa.Column('key', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
     sa.Column('stream', sa.Enum('transactional', 'promotional', name='stream', native_enum=False, length=20), nullable=False),
     sa.Column('opt_out', sa.Enum('allowed', 'never', name='leaverule', native_enum=False, length=20), nullable=False),
+    sa.Column('default', sa.Enum('opt_in', 'opt_out', name='topicdefault', native_enum=False, length=20), nullable=False),
+    sa.Column('visibility', sa.Enum('public', 'private', name='visibility', native_enum=False, length=20), nullable=False),
     sa.Column('names', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('descriptions', sa.JSON(none_as_null=True), nullable=False),
     sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
@@ -324,6 +434,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
     op.drop_table('topic')
+    op.drop_table('suppression_import')
     with op.batch_alter_table('stored_answer', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_stored_answer_created_at'))
 
@@ -332,6 +443,13 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_seen_hit_day'))
 
     op.drop_table('seen_hit')
+    op.drop_table('person')
+    with op.batch_alter_table('opt_in', schema=None) as batch_op:
+        batch_op.drop_index('opt_in_person')
+        batch_op.drop_index('opt_in_network')
+
+    op.drop_table('opt_in')
+    op.drop_table('invitation')
     op.drop_table('identity')
     with op.batch_alter_table('dkim_key', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_dkim_key_tenant_id'))
@@ -347,8 +465,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_api_key_tenant_id'))
 
     op.drop_table('api_key')
+    op.drop_table('alarm')
     op.drop_table('tenant')
     op.drop_table('tally')
+    op.drop_table('suppression_kin')
     op.drop_table('suppression_key')
     with op.batch_alter_table('suppression', schema=None) as batch_op:
         batch_op.drop_index('suppression_mailbox')
@@ -357,6 +477,12 @@ def downgrade() -> None:
 
     op.drop_table('suppression')
     op.drop_table('role')
+    with op.batch_alter_table('opt_out_mark', schema=None) as batch_op:
+        batch_op.drop_index('opt_out_mark_network')
+        batch_op.drop_index('opt_out_mark_domain')
+        batch_op.drop_index('opt_out_mark_at')
+
+    op.drop_table('opt_out_mark')
     op.drop_table('lease')
     op.drop_table('halt')
     with op.batch_alter_table('event', schema=None) as batch_op:

@@ -1,13 +1,11 @@
 """Campaigns: one mail to many people, who are added as a stream."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import cast
 
 from sqlmodel import Session
-from starlette.requests import Request
 from starlette.responses import Response
 
 from mailer import campaigns, catalogue, reports
@@ -15,22 +13,18 @@ from mailer.campaigns import Added, Format, Upload
 from mailer.campaigns.drafts import CampaignChange, CampaignDraft, Pausing, Recipients, Timing, Trial
 from mailer.campaigns.planning import captured
 from mailer.drafts import parse
-from mailer.errors import Invalid, MailerError, Problem
+from mailer.errors import Invalid, Problem
 from mailer.models import Campaign, CampaignStatus
 from mailer.submission import Accepted, Refused
 from mailer.web import problems
-from mailer.web.api.calls import MOST_DRAINED, URGENT, USUAL, Answer, Call, body_of
+from mailer.web.api.calls import URGENT, USUAL, Answer, Call, body_of
 from mailer.web.api.once import Work, asked_by, once
 from mailer.web.api.queries import CampaignQuery, RecipientQuery
 from mailer.web.api.showing import captures_of, page_view
 from mailer.web.api.suppressing import entry_view
-from mailer.web.drain import drain
-from mailer.web.problems import Malformed
+from mailer.web.api.uploads import arriving, media_type
 from suppression.rules import Stream
 
-#: How long the next piece of an upload may take, and for how long the rest of a refused one is taken from the wire.
-_PATIENCE = 60.0
-_DRAINING = 10.0
 _FORMATS: Mapping[str, Format] = {
     "application/x-ndjson": Format.NDJSON,
     "application/ndjson": Format.NDJSON,
@@ -218,41 +212,15 @@ async def add(call: Call) -> Answer:
 
 
 async def _upload(call: Call, upload: Upload) -> Added:
-    kind = call.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = media_type(call.request)
     if kind == "application/json":
         call.raw = await body_of(call.request)
         return await upload.people(call.draft(Recipients).recipients)
-    body = _Body(call.request)
-    try:
+    async with arriving(call.request) as pieces:
         if (form := _FORMATS.get(kind)) is None:
             sentence = f"must be application/json, or for a stream {' or '.join(_FORMATS)}"
             raise Invalid(Problem("Content-Type", sentence))
-        return await upload.lines(body.pieces(), form)
-    except MailerError:
-        if not body.taken:
-            await drain(body.stream, keep=0, limit=MOST_DRAINED, patience=_DRAINING)
-        raise
-
-
-class _Body:
-    """A body as it arrives; read only as fast as it is worked on, so that it never piles up."""
-
-    def __init__(self, request: Request) -> None:
-        self.stream = request.stream()
-        #: Nothing of it is left on the wire.
-        self.taken = False
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        while True:
-            try:
-                async with asyncio.timeout(_PATIENCE):
-                    piece = await anext(self.stream, None)
-            except TimeoutError:
-                raise Malformed("the body stopped arriving: what came is kept, send all of it again") from None
-            if piece is None:
-                self.taken = True
-                return
-            yield piece
+        return await upload.lines(pieces, form)
 
 
 async def recipients(call: Call) -> Answer:

@@ -112,6 +112,8 @@ def _topic(topic: Topic) -> dict[str, object]:
         "key": topic.key,
         "stream": topic.stream,
         "opt_out": topic.opt_out,
+        "default": topic.default,
+        "visibility": topic.visibility,
         "may_leave": may_leave(topic),
         "names": topic.names,
         "descriptions": topic.descriptions,

@@ -100,7 +100,7 @@ async def lift(call: Call) -> Answer:
 
     def verb(session: Session) -> dict[str, object]:
         by = f"{Ender.OPERATOR}:{call.key.name}"
-        return entry_view(entries.lift(session, call.tenant_id, call.path("id"), by, draft.note, call.now))
+        return entry_view(people.lift(session, call.tenant_id, call.path("id"), by, draft.note, call.now))
 
     return Answer(await call.run(verb))
 

@@ -13,6 +13,8 @@ from mailer.database import Database, unreachable
 from mailer.feedback.opens import Hits
 from mailer.feedback.optouts import How, Kind
 from mailer.links import Links
+from mailer.settings import Settings
+from mailer.web.clients import client_of
 from mailer.web.drain import drain
 
 _KEPT = 8 * 1024
@@ -26,6 +28,10 @@ T = TypeVar("T")
 
 class Service(Protocol):
     """What the pages need of the running service."""
+
+    @property
+    def settings(self) -> Settings:
+        """Return what the operator decided."""
 
     @property
     def database(self) -> Database:
@@ -81,9 +87,9 @@ async def read_form(request: Request) -> Form:
         return Form({})
 
 
-def how(request: Request, kind: Kind) -> How:
+def how(request: Request, kind: Kind, settings: Settings) -> How:
     """Return by which way and from where a request came."""
-    return How(kind, request.client.host if request.client else None)
+    return How(kind, client_of(request, settings) or None)
 
 
 async def committed(database: Database, verb: Callable[[Session], T]) -> T:

@@ -51,7 +51,7 @@ class Choices:
         form = await read_form(request)
         if opt_out is None:
             return self._pages.damaged(request)
-        now, way = self._service.now(), how(request, Kind.PREFERENCES)
+        now, way = self._service.now(), how(request, Kind.PREFERENCES, self._service.settings)
         saved = await committed(self._service.database, lambda session: _save(session, opt_out, form, way, now))
         return self._page(request, saved) if saved else self._pages.damaged(request)
 

@@ -74,7 +74,7 @@ class Leaving:
         one_click = form.one("List-Unsubscribe") or form.one("act") not in _ACTS
         kind = Kind.ONE_CLICK if one_click else Kind.LINK
         act = _leave if one_click else _ACTS[form.one("act")]
-        asked = _Asked(opt_out, form, how(request, kind), self._service.now())
+        asked = _Asked(opt_out, form, how(request, kind, self._service.settings), self._service.now())
         try:
             answer = await committed(self._service.database, lambda session: act(session, asked))
         except NotFound:

@@ -1,4 +1,8 @@
-"""What recipients' pages say, in the language of the mail or of the browser."""
+"""What recipients' pages say, in the language of the mail or of the browser.
+
+A file of words a family of pages. Every language has the same keys with the same {names}; no key stands in two files. A
+sentence about the person has a twin ending in _you, for when the address is no longer known.
+"""
 
 import re
 import tomllib
@@ -11,8 +15,19 @@ from mailer import resources
 
 DEFAULT = "en"
 _Words: TypeAlias = Mapping[str, str]
-WORDS: Mapping[str, _Words] = tomllib.loads((resources.templates() / "page" / "words.toml").read_text("utf-8"))
+FOLDER = resources.templates() / "page" / "words"
 _QUALITY = re.compile(r"\s*q=([01](?:\.[0-9]{0,3})?)\s*")
+
+
+def _read() -> Mapping[str, _Words]:
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted(FOLDER.glob("*.toml")):
+        for language, words in tomllib.loads(path.read_text("utf-8")).items():
+            found.setdefault(language, {}).update(words)
+    return found
+
+
+WORDS = _read()
 
 
 class Voice(NamedTuple):

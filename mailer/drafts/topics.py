@@ -1,0 +1,31 @@
+"""Topics: what people can leave."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from mailer.drafts.checking import wrong
+from mailer.drafts.fields import Body, Names, TopicKey
+from mailer.models import LeaveRule, TopicDefault, Visibility
+from suppression.rules import Stream
+
+
+class TopicDraft(Body):
+    """A new topic that people can leave, or may not."""
+
+    key: TopicKey
+    stream: Stream
+    opt_out: LeaveRule = LeaveRule.ALLOWED
+    default: TopicDefault = Field(
+        default=TopicDefault.OPT_IN,
+        description="opt_in: people get it until they leave; opt_out: only once they said yes.",
+    )
+    visibility: Visibility = Field(default=Visibility.PUBLIC, description="private: shown to nobody but who gets it.")
+    names: Names = Field(default_factory=dict)
+    descriptions: Names = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _leavable(self) -> Self:
+        if self.stream is Stream.PROMOTIONAL and self.opt_out is LeaveRule.NEVER:
+            raise wrong("a promotional topic can always be left", "opt_out")
+        return self

@@ -1,0 +1,21 @@
+"""Somebody leaves, chooses anew, or takes it back: entries, what waits, events and counters in one transaction."""
+
+from mailer.feedback.optouts.acts import How, Kind, Outcome, email_of, leaves_topic_only
+from mailer.feedback.optouts.choosing import Chosen, choose
+from mailer.feedback.optouts.leaving import left_only, opted_out
+from mailer.feedback.optouts.undoing import UNDO_FOR, undo, undoable
+
+__all__ = [
+    "UNDO_FOR",
+    "Chosen",
+    "How",
+    "Kind",
+    "Outcome",
+    "choose",
+    "email_of",
+    "leaves_topic_only",
+    "left_only",
+    "opted_out",
+    "undo",
+    "undoable",
+]

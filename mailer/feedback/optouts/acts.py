@@ -1,0 +1,135 @@
+"""One act of a person: by which way, about what, from which mail."""
+
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from sqlmodel import Session, col, select
+
+from mailer import ids, people
+from mailer.errors import NotFound
+from mailer.models import Email, OptOutScope, Tenant
+from suppression.entries import Entry
+from suppression.rules import Reason, Scope, Stream
+from suppression.token import OptOut
+
+
+class Kind(StrEnum):
+    """By which way a person acted."""
+
+    LINK = "link"
+    ONE_CLICK = "one_click"
+    MAILTO = "mailto"
+    PREFERENCES = "preferences"
+    #: The product's own profile page.
+    API = "api"
+    #: Somebody wrote to support, who did it for them.
+    SUPPORT = "support"
+    #: A mail provider told us that they complained.
+    COMPLAINT = "complaint"
+
+
+class How(NamedTuple):
+    """How an act reached us; the network address is evidence, and goes with the person."""
+
+    kind: Kind
+    ip: str | None = None
+
+
+class Outcome(NamedTuple):
+    """What stands after an act."""
+
+    entry_ids: tuple[str, ...]
+    #: False where everything stood already.
+    created: bool
+    scope: Scope
+
+
+class Act(NamedTuple):
+    """One act: what the link says, how it reached us, whose mail it was."""
+
+    opt_out: OptOut
+    how: How
+    tenant: Tenant
+    #: The mail whose link it was, while its row exists.
+    email: Email | None
+
+    @property
+    def evidence(self) -> dict[str, object]:
+        """Return what shows that it happened."""
+        found: dict[str, object] = {"channel": self.how.kind.value}
+        if self.how.kind is not Kind.PREFERENCES:
+            found["token"] = digest(self.opt_out)
+        if self.opt_out.email is not None:
+            found["email_id"] = ids.from_bytes("em", self.opt_out.email)
+        if self.opt_out.topic is not None:
+            found["topic"] = self.opt_out.topic
+        if self.email is not None and self.email.campaign_id:
+            found["campaign_id"] = self.email.campaign_id
+        if self.how.ip:
+            found["ip"] = self.how.ip
+        return found
+
+    def leaving(self, scope: Scope) -> people.Leaving:
+        """Return the request to leave this."""
+        return people.Leaving(
+            tenant_id=self.opt_out.tenant_id,
+            fingerprint=self.opt_out.fingerprint,
+            scope=scope,
+            address=self.email.address if self.email else None,
+            evidence=self.evidence,
+        )
+
+
+def begin(session: Session, opt_out: OptOut, how: How) -> Act:
+    """Return the act that a link stands for; raises `NotFound` for an unknown tenant."""
+    tenant = session.get(Tenant, opt_out.tenant_id)
+    if tenant is None:
+        raise NotFound("there is no such sender")
+    return Act(opt_out, how, tenant, email_of(session, opt_out))
+
+
+def email_of(session: Session, opt_out: OptOut) -> Email | None:
+    """Return the mail that the link stood in, None where it is gone or was another person's."""
+    if opt_out.email is None:
+        return None
+    email = session.get(Email, ids.from_bytes("em", opt_out.email))
+    matches = email and (email.tenant_id, email.fingerprint) == (opt_out.tenant_id, opt_out.fingerprint)
+    return email if matches else None
+
+
+def leaves_topic_only(opt_out: OptOut, tenant: Tenant) -> bool:
+    """Return whether this link leaves a topic and not the promotional stream."""
+    return opt_out.stream is Stream.TRANSACTIONAL or (
+        tenant.opt_out_scope is OptOutScope.TOPIC and opt_out.topic is not None
+    )
+
+
+def unsubscribed(session: Session, opt_out: OptOut, now: datetime) -> list[Entry]:
+    """Return what the person decided to leave and what stands, the oldest first."""
+    statement = (
+        select(Entry)
+        .where(
+            col(Entry.tenant_id) == opt_out.tenant_id,
+            col(Entry.fingerprint) == opt_out.fingerprint,
+            col(Entry.reason).in_((Reason.UNSUBSCRIBE, Reason.COMPLAINT)),
+            col(Entry.lifted_at).is_(None),
+        )
+        .order_by(col(Entry.id))
+        .execution_options(populate_existing=True)
+    )
+    return [entry for entry in session.exec(statement) if entry.live(now)]
+
+
+def of_this_email(session: Session, act: Act, now: datetime) -> list[Entry]:
+    """Return what stands because of this mail: however often its links are used, it lost one person."""
+    key = "token" if act.opt_out.email is None else "email_id"
+    wanted = act.evidence.get(key)
+    found = unsubscribed(session, act.opt_out, now) if wanted else []
+    return [entry for entry in found if (entry.evidence or {}).get(key) == wanted]
+
+
+def digest(opt_out: OptOut) -> str:
+    """Return what tells one link from another in the evidence; the token itself would be a key to the person."""
+    return hashlib.blake2b(opt_out.pack(), digest_size=12, person=b"opt-out token").hexdigest()

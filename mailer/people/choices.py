@@ -1,0 +1,125 @@
+"""What a person gets, topic by topic, and how they come back to one."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlmodel import Session, col, select
+
+from mailer.models import LeaveRule, Topic
+from mailer.people.consents import tracking_choice
+from mailer.people.stopping import Leaving, leave, lift
+from suppression import rules
+from suppression.entries import Entry
+from suppression.rules import Ender, Reason, Stream
+
+#: What a person has decided, and may take back by a fresh opt-in. A pause (snooze) is no decision to leave.
+_OWN = frozenset({Reason.UNSUBSCRIBE, Reason.COMPLAINT})
+
+
+class Choice(NamedTuple):
+    """One topic, as the person stands to it."""
+
+    topic: Topic
+    #: The person has left it.
+    left: bool
+    #: Whether it is one that people may leave.
+    may_leave: bool
+    #: What decides that its mail does not go, None where it goes.
+    why: Reason | None
+
+
+class Preferences(NamedTuple):
+    """What a person gets from a tenant, and whether opens may be measured."""
+
+    topics: tuple[Choice, ...]
+    all_promotional_left: bool
+    #: The recorded yes or no, None where the person never said.
+    tracking: bool | None
+
+
+class Rejoined(NamedTuple):
+    """What a return ended, and what stands in its place for the topics that stay left."""
+
+    lifted: tuple[Entry, ...]
+    added: tuple[Entry, ...]
+
+
+def preferences(session: Session, tenant_id: int, fingerprint: bytes, now: datetime) -> Preferences:
+    """Return what the person gets, topic by topic."""
+    live = _live(session, tenant_id, fingerprint, now)
+    own = [entry for entry in live if entry.reason in _OWN]
+    choices = [_choice(topic, live, own) for topic in topics(session, tenant_id)]
+    return Preferences(
+        topics=tuple(choices),
+        all_promotional_left=any(_whole(each) for each in own),
+        tracking=tracking_choice(session, tenant_id, fingerprint),
+    )
+
+
+def topics(session: Session, tenant_id: int) -> Sequence[Topic]:
+    """Return the topics of a tenant in the order in which they were made."""
+    return session.exec(select(Topic).where(col(Topic.tenant_id) == tenant_id).order_by(col(Topic.id))).all()
+
+
+def may_leave(topic: Topic) -> bool:
+    """Return whether people may leave a topic; promotional mail can always be left."""
+    return topic.stream is Stream.PROMOTIONAL or topic.opt_out is LeaveRule.ALLOWED
+
+
+def rejoin(session: Session, leaving: Leaving, back: Collection[str], now: datetime) -> Rejoined:
+    """Come back to these topics only: what was left as a whole stays left topic by topic.
+
+    `leaving` names the person and the evidence; its scope says nothing here.
+    """
+    known = topics(session, leaving.tenant_id)
+    returning = [topic for topic in known if topic.key in back]
+    live = _live(session, leaving.tenant_id, leaving.fingerprint, now)
+    # Facts about the mailbox and an operator's entries are not the person's to end, so they are not touched.
+    ended = [
+        entry
+        for entry in live
+        if rules.may_end(entry.reason, Ender.PERSON)
+        and entry.reason in _OWN
+        and any(_blocks(entry, t) for t in returning)
+    ]
+    stay = [topic for topic in known if topic not in returning and may_leave(topic) and _any_blocks(ended, topic)]
+    scopes = [rules.topic_scope(topic.key) for topic in stay]
+    if any(_whole(entry) for entry in ended) and not any(topic.stream is Stream.PROMOTIONAL for topic in returning):
+        # Only a notification comes back, so promotional mail stays left as a whole, topics of the future included.
+        scopes = [rules.topic_scope(topic.key) for topic in stay if topic.stream is not Stream.PROMOTIONAL]
+        scopes.append(rules.STREAM_PROMOTIONAL)
+    # The others are left one by one before the whole is lifted, so that there is no moment between.
+    kept = [leave(session, replace(leaving, scope=scope), now) for scope in scopes]
+    lifted = [lift(session, leaving.tenant_id, entry.id, Ender.PERSON, None, now) for entry in ended]
+    return Rejoined(tuple(lifted), tuple(each.entry for each in kept if each.created))
+
+
+def _whole(entry: Entry) -> bool:
+    return rules.blocks(entry.reason, entry.scope, Stream.PROMOTIONAL, None)
+
+
+def _live(session: Session, tenant_id: int, fingerprint: bytes, now: datetime) -> list[Entry]:
+    """Return what is in force for a mailbox, strictest first."""
+    statement = (
+        select(Entry)
+        .where(col(Entry.tenant_id) == tenant_id, col(Entry.fingerprint) == fingerprint, col(Entry.lifted_at).is_(None))
+        .execution_options(populate_existing=True)
+    )
+    live = [entry for entry in session.exec(statement) if entry.live(now)]
+    return sorted(live, key=lambda entry: (rules.strictness(entry.reason), entry.id))
+
+
+def _choice(topic: Topic, live: Iterable[Entry], own: Iterable[Entry]) -> Choice:
+    why = next((entry.reason for entry in live if _blocks(entry, topic)), None)
+    return Choice(topic, _any_blocks(own, topic), may_leave(topic), why)
+
+
+def _blocks(entry: Entry, topic: Topic) -> bool:
+    asked = rules.Topic(topic.key, topic.stream, may_leave(topic))
+    return rules.blocks(entry.reason, entry.scope, topic.stream, asked)
+
+
+def _any_blocks(found: Iterable[Entry], topic: Topic) -> bool:
+    return any(_blocks(entry, topic) for entry in found)

@@ -1,0 +1,147 @@
+"""Entries begin and end: what waits is stopped at once, and everything is told."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, and_, false, or_, update
+from sqlmodel import Session, col, select
+
+from mailer import counters
+from mailer.models import Email
+from mailer.people import telling
+from mailer.people.telling import EventKind, News, tell
+from mailer.status import WAITING, Status, before
+from suppression import entries, rules
+from suppression.entries import Entry, KeyProof, NewEntry
+from suppression.rules import Origin, Reach, Reason, Scope, Stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """Who leaves what, and what shows it."""
+
+    tenant_id: int
+    fingerprint: bytes
+    scope: Scope
+    #: The address as it was written, where it is still known.
+    address: str | None = None
+    evidence: Mapping[str, object] | None = None
+
+
+class Left(NamedTuple):
+    """The entry that now stands, and whether this act made it."""
+
+    entry: Entry
+    created: bool
+
+
+def leave(session: Session, leaving: Leaving, now: datetime) -> Left:
+    """Leave a topic, the promotional stream or both, and stop the mail that waits for it.
+
+    Leaving twice is leaving once: the first entry and its time stay. What carries an intent to send is not touched.
+    """
+    return suppress(
+        session,
+        NewEntry(
+            tenant_id=leaving.tenant_id,
+            fingerprint=leaving.fingerprint,
+            key_id=key_of(session, leaving.tenant_id, leaving.fingerprint),
+            reason=Reason.UNSUBSCRIBE,
+            scope=leaving.scope,
+            origin=Origin.RECIPIENT,
+            address=leaving.address,
+            evidence=leaving.evidence,
+        ),
+        now,
+    )
+
+
+def suppress(session: Session, new: NewEntry, now: datetime) -> Left:
+    """Add an entry, whatever its reason, and stop the person's waiting mail that it forbids.
+
+    The entry that stands already is kept. What carries an intent to send is not touched.
+    """
+    entry, created = entries.add(session, new, now)
+    if created:
+        tell(session, [telling.created(entry)], now)
+    if entry.live(now):
+        _stop_waiting(session, entry, now)
+    return Left(entry, created)
+
+
+def lift(session: Session, tenant_id: int, entry_id: str, by: str, note: str | None, now: datetime) -> Entry:
+    """End an entry where `by` may end it (`entries.lift`), and tell it once."""
+    standing = select(Entry.id).where(
+        col(Entry.tenant_id) == tenant_id, col(Entry.id) == entry_id, col(Entry.lifted_at).is_(None)
+    )
+    stood = session.exec(standing.with_for_update()).first() is not None
+    entry = entries.lift(session, tenant_id, entry_id, by, note, now)
+    if stood:
+        tell(session, [telling.lifted(entry)], now)
+    return entry
+
+
+def key_of(session: Session, tenant_id: int, fingerprint: bytes) -> str:
+    """Return which key made a fingerprint: a token says none, so the newest key in use is named."""
+    earlier = session.exec(
+        select(Entry.key_id).where(col(Entry.tenant_id) == tenant_id, col(Entry.fingerprint) == fingerprint).limit(1)
+    ).first()
+    newest = select(KeyProof.key_id).order_by(col(KeyProof.created_at).desc(), col(KeyProof.key_id)).limit(1)
+    return earlier or session.exec(newest).first() or "unknown"
+
+
+def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
+    """Turn the person's waiting mail that the entry forbids into suppressed mail, count it and tell it.
+
+    What is claimed or accepted beside it meets the entry with its intent: whoever calls runs it as a `conclusive`
+    transaction (`Database.run`), and is answered once no older decision can be written any more (docs/architecture.md).
+    """
+    claimed = and_(col(Email.status) == Status.SENDING, col(Email.intent_at).is_(None))
+    waiting = or_(col(Email.status).in_(WAITING), claimed)
+    statement = (
+        update(Email)
+        .where(
+            col(Email.tenant_id) == entry.tenant_id,
+            col(Email.fingerprint) == entry.fingerprint,
+            col(Email.status).in_(before(Status.SUPPRESSED)),
+            waiting,
+            _forbidden(entry),
+        )
+        .values(
+            status=Status.SUPPRESSED,
+            suppression_id=entry.id,
+            suppression_reason=entry.reason.value,
+            settled_at=now,
+        )
+        .returning(Email)
+        .execution_options(synchronize_session=False)
+    )
+    tally, news = counters.Tally(), []
+    for (email,) in session.execute(statement):
+        dims = counters.dimensions(
+            tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
+        )
+        tally.add(entry.tenant_id, email.created_at.date(), email.stream, f"suppressed:{entry.reason}", dims)
+        data = {"reason": entry.reason.value, "suppression_id": entry.id}
+        news.append(News(entry.tenant_id, EventKind.SUPPRESSED, data, email.id))
+    tally.write(session)
+    tell(session, news, now)
+
+
+def _forbidden(entry: Entry) -> ColumnElement[bool]:
+    """Return the mail that an entry forbids: what `rules.blocks` says, over columns of `email`."""
+    rule = rules.rule_of(entry.reason)
+    clauses: list[ColumnElement[bool]] = []
+    for stream in Stream:
+        if rule.reach(stream) is Reach.NOTHING:
+            continue
+        clause = col(Email.stream) == stream
+        if rule.reach(stream) is Reach.LEAVABLE:
+            clause = and_(clause, col(Email.leavable), col(Email.topic).is_not(None))
+        if rule.scoped and not rules.covers(entry.scope, stream, None):
+            # A stream's scope names no topic, so it leaves nothing of the other stream.
+            clause = and_(clause, col(Email.topic) == entry.scope.removeprefix(rules.TOPIC_PREFIX))
+        clauses.append(clause)
+    return or_(false(), *clauses)

@@ -1,0 +1,23 @@
+"""What may stand in the query of a GET."""
+
+from mailer.web.api.queries.campaigns import CampaignQuery, RecipientQuery
+from mailer.web.api.queries.emails import EmailQuery
+from mailer.web.api.queries.metrics import MetricsQuery
+from mailer.web.api.queries.paging import Cursor, EmailCursor, Nothing, Paged, Query, Tag
+from mailer.web.api.queries.suppressions import CheckQuery, LiftQuery, SuppressionQuery
+
+__all__ = [
+    "CampaignQuery",
+    "CheckQuery",
+    "Cursor",
+    "EmailCursor",
+    "EmailQuery",
+    "LiftQuery",
+    "MetricsQuery",
+    "Nothing",
+    "Paged",
+    "Query",
+    "RecipientQuery",
+    "SuppressionQuery",
+    "Tag",
+]

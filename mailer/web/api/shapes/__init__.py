@@ -1,0 +1,68 @@
+"""What the API answers, for its document: tests hold every real answer against these types."""
+
+from mailer.web.api.shapes.campaigns import (
+    AddedRecipientsView,
+    CampaignPage,
+    CampaignReportView,
+    CampaignView,
+    DeletedView,
+    ProgressView,
+    RefusalView,
+)
+from mailer.web.api.shapes.emails import (
+    BatchView,
+    ChangedView,
+    DecidingView,
+    EmailPage,
+    EmailSummary,
+    EmailView,
+    EventView,
+    PlacedView,
+    RenderedView,
+    SeveralView,
+)
+from mailer.web.api.shapes.metrics import MetricsView, NumberView
+from mailer.web.api.shapes.problems import ProblemDocument, ProblemEntry, Shape
+from mailer.web.api.shapes.streams import RelayView, StreamPage, StreamView
+from mailer.web.api.shapes.suppressions import AddedView, CheckView, RuleView, SuppressionPage, SuppressionView
+from mailer.web.api.shapes.templates import PartsView, TemplatePage, TemplateSummary, TemplateView
+from mailer.web.api.shapes.topics import TopicPage, TopicView
+
+__all__ = [
+    "AddedRecipientsView",
+    "AddedView",
+    "BatchView",
+    "CampaignPage",
+    "CampaignReportView",
+    "CampaignView",
+    "ChangedView",
+    "CheckView",
+    "DecidingView",
+    "DeletedView",
+    "EmailPage",
+    "EmailSummary",
+    "EmailView",
+    "EventView",
+    "MetricsView",
+    "NumberView",
+    "PartsView",
+    "PlacedView",
+    "ProblemDocument",
+    "ProblemEntry",
+    "ProgressView",
+    "RefusalView",
+    "RelayView",
+    "RenderedView",
+    "RuleView",
+    "SeveralView",
+    "Shape",
+    "StreamPage",
+    "StreamView",
+    "SuppressionPage",
+    "SuppressionView",
+    "TemplatePage",
+    "TemplateSummary",
+    "TemplateView",
+    "TopicPage",
+    "TopicView",
+]
