@@ -1,7 +1,6 @@
 """The processes: all in one, or web, worker and clock each alone; and the migration before them."""
 
 import asyncio
-import gc
 import os
 import sys
 from pathlib import Path
@@ -12,8 +11,8 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from mailer import garbage, secrets, signals, tenancy
 from mailer import migrate as migrations
-from mailer import secrets, signals, tenancy
 from mailer.cli import running
 from mailer.cli.printing import note
 from mailer.errors import ConfigurationError
@@ -154,9 +153,7 @@ def _run(
             try:
                 await service.prepare()
                 await service.start(streams=streams, ticking=ticking, receiving=receiving)
-                # What stands by now stays: a full collection would walk all of it, 100 ms at a time, amid the mail.
-                gc.collect()
-                gc.freeze()
+                garbage.settle()
                 note(f"the {name} runs (process {os.getpid()})")
                 await stopping.wait()
             finally:

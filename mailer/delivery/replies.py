@@ -148,4 +148,5 @@ def unfit(envelope: Envelope, offers: Offers) -> Unfit | None:
 
 def told(answer: Answer) -> str:
     """Return the answer as it may be stored: without the addresses that servers like to echo."""
-    return _ADDRESS.sub("<address>", f"{answer.code} {answer.text}")[:500]
+    said = f"{answer.code} {answer.text}"
+    return (_ADDRESS.sub("<address>", said) if "@" in said else said)[:500]

@@ -125,19 +125,19 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take replies apart; the last line of one has a space (or nothing) after its code."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for raw in lines:
-            line = raw.rstrip(b"\r").decode("utf-8", "replace")
-            if line[3:4] == "-":
-                self._lines.append(line[4:])
+        *lines, self._rest = (self._rest + data if self._rest else data).split(b"\n")
+        for line in lines:
+            text = line[4:2004].rstrip(b"\r").decode("utf-8", "replace")
+            if line[3:4] == b"-":
+                self._lines.append(text)
                 continue
-            text = line[4:]
             if self._lines:
-                text, self._lines = "\n".join((*self._lines, text)), []
-            if not (line[:3].isascii() and line[:3].isdigit()):
+                text, self._lines = "\n".join((*self._lines, text))[:2000], []
+            # Of bytes only 0 to 9 are digits.
+            if not line[:3].isdigit():
                 self._end("the relay answered with something that is not SMTP")
                 return
-            self._answered(Answer(int(line[:3]), text[:2000]))
+            self._answered(Answer(int(line[:3]), text))
         if len(self._rest) > 65536:
             self._end("the relay sent a line without end")
 

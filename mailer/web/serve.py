@@ -1,7 +1,6 @@
 """Serves HTTP: binds the address first, builds the parts, says when it answers, and ends in order."""
 
 import asyncio
-import gc
 import logging
 import socket
 import sys
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 import uvloop
 
-from mailer import signals
+from mailer import garbage, signals
 from mailer.errors import ConfigurationError
 from mailer.service import Service
 from mailer.settings import Settings
@@ -110,9 +109,7 @@ async def _serve(
             # Whoever sends from here receives here too: one process for everything.
             receiving = bool(streams and settings.return_path_domain)
             await service.start(streams=streams, ticking=ticking, receiving=receiving)
-            # What stands by now stays: a full collection would walk all of it, 100 ms at a time, amid the mail.
-            gc.collect()
-            gc.freeze()
+            garbage.settle()
             serving = asyncio.create_task(server.serve(sockets=[bound]))
             await _announce(server, serving, url)
             if started is not None and not serving.done():

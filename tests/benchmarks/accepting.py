@@ -38,7 +38,7 @@ from mailer.web.serve import listen
 from tests.servers import apart, free_port
 from tests.test_api_world import ALL_SCOPES, variables
 
-CONCURRENCY = 32
+CONCURRENCY = 128
 BATCH = 1000
 _ROOT = Path(__file__).parent.parent.parent
 

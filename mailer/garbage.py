@@ -1,0 +1,14 @@
+"""Collecting garbage amid the mail: what stands after the start stays, and the rest is looked at seldom."""
+
+import gc
+
+#: New objects that hold others, less those that are gone, before the young are looked at. Python's 700 are reached
+#: every few mails, and mail leaves next to no circles behind: looking costs 6 % of a worker and finds nothing.
+_YOUNG = 50_000
+
+
+def settle() -> None:
+    """Set what was made so far apart: a full collection would walk all of it, 100 ms at a time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG, 10, 10)
