@@ -16,8 +16,10 @@ FLOORS = (
     ("suppression.keys", "suppression.rules"),
     ("suppression.address", "suppression.token"),
     ("suppression.entries",),
-    ("mailer.errors", "mailer.garbage", "mailer.ids", "mailer.providers", "mailer.resources", "mailer.signals")
-    + ("mailer.storable",),
+    (
+        *("mailer.errors", "mailer.garbage", "mailer.ids", "mailer.providers"),
+        *("mailer.resources", "mailer.signals", "mailer.storable"),
+    ),
     ("mailer.relays",),
     ("mailer.settings", "mailer.status", "mailer.sealing"),
     ("mailer.links", "mailer.secrets", "mailer.models", "mailer.compose"),

@@ -54,7 +54,7 @@ class Depot(Protocol):
     def put_back(self, line: Line, job: Job) -> None:
         """Take a mail back that was not tried."""
 
-    def compose(self, line: Line, job: Job) -> Ready:
+    async def compose(self, line: Line, job: Job) -> Ready:
         """Return the mail of a row; raises `MailerError` where it cannot be made."""
 
     def commit(self, step: Step) -> Awaitable[None]:
@@ -121,7 +121,7 @@ class Carrier:
             if self.wire.lost:
                 self._depot.put_back(self.line, job)
                 return None
-            ready = self._composed(job)
+            ready = await self._composed(job)
             if isinstance(ready, Outcome):
                 await self._depot.done(self.line, job, None)
                 await self._depot.commit(Step(outcome=ready))
@@ -134,9 +134,9 @@ class Carrier:
             return _Load(job, ready, self.wire.offer(ready.envelope))
         return None
 
-    def _composed(self, job: Job) -> Ready | Outcome:
+    async def _composed(self, job: Job) -> Ready | Outcome:
         try:
-            ready = self._depot.compose(self.line, job)
+            ready = await self._depot.compose(self.line, job)
         except MailerError as error:
             return outcomes.failed(job, str(error), "content")
         except Exception as error:
@@ -184,7 +184,7 @@ class Carrier:
     async def _following(self) -> tuple[Job, Ready] | None:
         """Return the mail to offer behind this one, if one is at hand."""
         while not self.wire.nearly_worn and (job := self._depot.at_hand(self.line)) is not None:
-            ready = self._composed(job)
+            ready = await self._composed(job)
             if not isinstance(ready, Outcome):
                 return job, ready
             await self._depot.done(self.line, job, None)

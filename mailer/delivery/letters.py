@@ -1,9 +1,11 @@
 """From claimed rows to finished mail: fetches what a whole batch needs, and keeps what does not change."""
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from time import monotonic
 from typing import NamedTuple, cast
@@ -15,6 +17,7 @@ from mailer.compose.dkim import Signer
 from mailer.compose.letter import (
     NO_EXTRAS,
     Extras,
+    Letter,
     OptOut,
     Order,
     PostalAddress,
@@ -89,6 +92,37 @@ class _Shelf:
     choices: dict[str, bool] = field(default_factory=dict)
 
 
+class _Written(NamedTuple):
+    """A composed mail, and who signs it."""
+
+    sender: str
+    recipient: str
+    letter: Letter
+    signers: Sequence[Signer]
+    pixel: bool
+
+    def ready(self) -> Ready:
+        """Return it as it goes out."""
+        return Ready(
+            sender=self.sender,
+            recipient=self.recipient,
+            data=self.letter.to_bytes(),
+            smtputf8=self.letter.needs_smtputf8 or not self.recipient.isascii(),
+            tracked=self.pixel and self.letter.html_size > 0,
+        )
+
+
+def _signed(
+    written: Sequence[_Written | Exception], at: datetime, rewritten: frozenset[str]
+) -> list[_Written | Exception]:
+    return [
+        each._replace(letter=each.letter.signed(each.signers, at, rewritten=rewritten))
+        if isinstance(each, _Written)
+        else each
+        for each in written
+    ]
+
+
 class Letterbox:
     """Composes mail for the pipelines of one process."""
 
@@ -96,6 +130,7 @@ class Letterbox:
         """Begin with empty shelves."""
         self._database, self._links, self._keyring = database, links, keyring
         self._shelf = _Shelf()
+        self._signing = ThreadPoolExecutor(1, thread_name_prefix="signing")
 
     async def prepare(self, jobs: Sequence[Job]) -> None:
         """Fetch contents, tenants, files and choices that a batch needs and that are not at hand."""
@@ -149,30 +184,37 @@ class Letterbox:
             if files := _files(job):
                 shelf.files[job.id] = _read_files(session, job.tenant_id, files)
 
-    def compose(self, job: Job, *, rewritten: frozenset[str] | None = frozenset()) -> Ready:
-        """Return the mail of one claimed row, signed with the tenant's keys but for what the relay rewrites.
+    async def compose(
+        self, jobs: Sequence[Job], *, rewritten: frozenset[str] | None = frozenset()
+    ) -> Sequence[Ready | Exception]:
+        """Return the mail of each claimed row, signed with the tenant's keys but for what the relay rewrites.
 
-        None: the relay signs, and we do not.
-
-        Raises `MailerError` where it cannot be made.
+        None: the relay signs, and we do not. An exception stands for a mail that cannot be made, `MailerError` where
+        the mail is at fault.
         """
+        written = [self._attempted(job) for job in jobs]
+        if rewritten is not None and any(isinstance(each, _Written) and each.signers for each in written):
+            # By the present moment: verifiers refuse a signature from their future, and a mail's date may be old. In a
+            # thread: RSA is a third of a millisecond during which the interpreter is free for others.
+            now, loop = self._database.now(), asyncio.get_running_loop()
+            written = await loop.run_in_executor(self._signing, _signed, written, now, rewritten)
+        return [each.ready() if isinstance(each, _Written) else each for each in written]
+
+    def _attempted(self, job: Job) -> "_Written | Exception":
+        try:
+            return self._written(job)
+        except Exception as error:  # noqa: BLE001 - one mail that cannot be made must not stop the others
+            return error
+
+    def _written(self, job: Job) -> "_Written":
         if job.address is None:
             raise MailerError("the address was erased")
         kind = self._kind(job)
         order = self._order(job, kind, self._opened(job, kind))
-        written = kind.mailing.compose(order)
-        if rewritten is not None and kind.signers:
-            # By the present moment: verifiers refuse a signature from their future, and the mail's date may be old.
-            written = written.signed(kind.signers, self._database.now(), rewritten=rewritten)
+        letter = kind.mailing.compose(order)
         self._shelf.files.pop(job.id, None)
         self._shelf.choices.pop(job.id, None)
-        return Ready(
-            sender=job.from_address,
-            recipient=job.address,
-            data=written.to_bytes(),
-            smtputf8=written.needs_smtputf8 or not job.address.isascii(),
-            tracked=order.pixel_url is not None and written.html_size > 0,
-        )
+        return _Written(job.from_address, job.address, letter, kind.signers, order.pixel_url is not None)
 
     async def view(self, email_id: str) -> str | None:
         """Return an email's HTML as a page, without pixel; None where it is unknown or erased."""

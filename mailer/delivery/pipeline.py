@@ -177,6 +177,7 @@ class Pipeline:
             # The commits go last: whoever ends has a last outcome to commit.
             await ended({*helpers, *state.refills, *state.carriers})
             await state.commits.end()
+            await state.desk.end()
             self._state = None
             await self._leases.end(lease, last=self._stopping)
 
@@ -296,12 +297,12 @@ class Pipeline:
         if self._state is not None:
             _push(self._state, job)
 
-    def compose(self, line: Line, job: Job) -> Ready:
+    async def compose(self, line: Line, job: Job) -> Ready:
         """Return the mail of a row; raises `MailerError` where it cannot be made."""
         rewritten = line.relay.rewritten if line.relay.dkim else None
-        if (state := self._state) is None:
-            return self._letters.compose(job, rewritten=rewritten)
-        return state.desk.take(job, rewritten, state.queue)
+        state = self._state
+        assert state is not None, "a run ends after its carriers"
+        return await state.desk.take(job, rewritten, state.queue)
 
     async def commit(self, step: Step) -> None:
         """Have one step committed together with those of the other connections."""

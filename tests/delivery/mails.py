@@ -179,12 +179,17 @@ class Letters:
     async def prepare(self, jobs: Sequence[Job]) -> None:
         """Nothing is needed."""
 
-    def compose(self, job: Job, *, rewritten: frozenset[str] | None = None) -> Ready:
-        """Return a mail with the row's id and first date."""
+    async def compose(
+        self, jobs: Sequence[Job], *, rewritten: frozenset[str] | None = None
+    ) -> Sequence[Ready | Exception]:
+        """Return mails with their rows' ids and first dates."""
+        return [self._composed(job) for job in jobs]
+
+    def _composed(self, job: Job) -> Ready | Exception:
         if (error := self.broken.get(job.address or "")) is not None:
-            raise error
+            return error
         if job.address is None:
-            raise MailerError("the address was erased")
+            return MailerError("the address was erased")
         head = f"Message-ID: <{job.id}@x.example>\r\nDate: {job.dated_at:%c}\r\n\r\n".encode()
         return Ready(job.from_address, job.address, head + self.body, self.smtputf8, False)
 

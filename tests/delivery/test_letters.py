@@ -9,8 +9,10 @@ from mailer import people
 from mailer.compose.templates import Content as Parts
 from mailer.database import Database
 from mailer.delivery import letters
+from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
 from mailer.delivery.letters import Letterbox
+from mailer.errors import MailerError
 from mailer.keyring import Keyring
 from mailer.links import Links
 from mailer.models import ConsentRule, Content, Opens, Tenant
@@ -41,6 +43,12 @@ def write(session: Session, rule: ConsentRule = ConsentRule.REQUIRED) -> None:
     session.execute(update(Tenant).values(postal_address="1 High Street", consent=rule))
 
 
+async def composed(letterbox: Letterbox, jobs: Sequence[Job]) -> Sequence[Ready]:
+    made = await letterbox.compose(jobs)
+    assert all(isinstance(mail, Ready) for mail in made), made
+    return [mail for mail in made if isinstance(mail, Ready)]
+
+
 def claimed(session: Session) -> Sequence[Job]:
     return mails.claim(session, P)[1]
 
@@ -63,7 +71,7 @@ async def test_every_mail_of_a_batch_obeys_the_persons_choice(
     jobs = await sqlite.run(verb)
     await letterbox.prepare(jobs)
     measured = granted or (granted is None and rule is ConsentRule.NOT_REFUSED)
-    assert [letterbox.compose(job).tracked for job in jobs] == [measured] * 3
+    assert [mail.tracked for mail in await composed(letterbox, jobs)] == [measured] * 3
 
 
 async def test_mail_that_waits_keeps_its_content_while_others_come(
@@ -84,8 +92,8 @@ async def test_mail_that_waits_keeps_its_content_while_others_come(
     jobs = await sqlite.run(verb)
     for start in range(0, 12, 3):
         await letterbox.prepare(jobs[start : start + 3])
-        for job in jobs[max(0, start - 3) : start + 3]:
-            assert b"Hello" in letterbox.compose(job).data
+        for mail in await composed(letterbox, jobs[max(0, start - 3) : start + 3]):
+            assert b"Hello" in mail.data
     assert len(letterbox._shelf.contents) <= 6
     assert len(letterbox._shelf.compiled) <= 6
 
@@ -97,8 +105,23 @@ async def test_a_mail_is_the_same_at_every_attempt(sqlite: Database, letterbox: 
         return claimed(session)
 
     [job] = await sqlite.run(verb)
-    composed = []
+    made = []
     for _ in range(2):
         await letterbox.prepare([job])
-        composed.append(letterbox.compose(job).data)
-    assert composed[0] == composed[1]
+        made += [mail.data for mail in await composed(letterbox, [job])]
+    assert made[0] == made[1]
+
+
+async def test_a_mail_that_cannot_be_made_spoils_no_other(sqlite: Database, letterbox: Letterbox) -> None:
+    def verb(session: Session) -> Sequence[Job]:
+        write(session)
+        mails.add(session, 3, P)
+        return claimed(session)
+
+    jobs = await sqlite.run(verb)
+    await letterbox.prepare(jobs)
+    erased = [job._replace(address=None) if place == 1 else job for place, job in enumerate(jobs)]
+    first, second, third = await letterbox.compose(erased)
+    assert isinstance(second, MailerError)
+    assert isinstance(first, Ready)
+    assert isinstance(third, Ready)
