@@ -121,7 +121,7 @@ async def test_whatever_promotional_mail_does_transactional_mail_reaches_its_rel
 async def test_two_workers_race_for_a_campaign_and_a_queue_and_nobody_gets_a_mail_twice(
     tmp_path: Path, postgres: Postgres, redis: Redis, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    each = 10_000
+    each = 50_000
     async with sinking(tmp_path) as (sink, path):
         relay = f"smtp://127.0.0.1:{sink}?starttls=off&connections=32&per_connection=1000"
         async with crew(tmp_path, postgres, redis, promotional_relay=relay) as ours:
