@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select
 from sqlmodel import Session, SQLModel, col
 
-from mailer import campaigns, counters, database, halts
+from mailer import alarms, campaigns, counters, database, halts
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.models import SeenHit, StoredAnswer
@@ -47,6 +47,7 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     old = select(answers.c.id).where(col(StoredAnswer.created_at) < now - _ANSWERS).limit(1000)
     session.execute(answers.delete().where(answers.c.id.in_(old.scalar_subquery())))
     session.execute(marks.delete().where(marks.c.day < (now - _MARKS).date()))
+    alarms.forget(session, now)
     return changed
 
 
@@ -62,9 +63,16 @@ async def run(database: Database, holder: str, give_up: timedelta) -> None:
             await database.run(lambda session: tick(session, holder, database.now(), give_up))
             while await database.run(lambda session: fold(session, holder, database.now()), urgency=2):
                 pass
+            await _look_for_scanners(database)
         except Exception as error:  # noqa: BLE001 - the clock outlives everything but its own process
             logger.warning("a tick of the clock failed: %s", type(error).__name__)
         await asyncio.sleep(TICK.total_seconds())
+
+
+async def _look_for_scanners(database: Database) -> None:
+    """Count opt-outs that came soon after their mail; the long look reads beside all writers."""
+    if found := await database.read(lambda session: alarms.suspected(session, database.now())):
+        await database.run(lambda session: alarms.keep(session, found, database.now()), urgency=2)
 
 
 async def sweep(database: Database, context: Intake) -> None:

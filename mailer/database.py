@@ -27,6 +27,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
+from mailer.barrier import Barrier
+
 T = TypeVar("T")
 Verb = Callable[[Session], T]
 
@@ -186,6 +188,7 @@ class Database:
         self._async: AsyncEngine | None = None
         self._writer: _Writer | None = None
         self._hour: _Hour | None = None
+        self._barrier = Barrier(self._after_intents)
         if self.on_postgresql:
             self._async = create_async_engine(
                 asyncpg_url(url),
@@ -217,8 +220,8 @@ class Database:
         """Run a verb in a transaction of its own and commit it; lower urgency numbers go first on SQLite.
 
         A `conclusive` one returns when no intent that was decided without knowing of it can be written any more: an
-        opt-out is answered only then. On PostgreSQL it has the right to write intents alone for a moment; on SQLite
-        one writer orders everything.
+        opt-out is answered only then. On PostgreSQL it has the right to write intents alone for a moment, together
+        with whoever waits beside it; on SQLite one writer orders everything.
         """
         if self._async is not None:
             async with (
@@ -229,7 +232,7 @@ class Database:
                     self._hour = _Hour((await session.execute(_TIME)).scalar_one(), time.monotonic())
                 result = await session.run_sync(verb)  # type: ignore[arg-type]
             if conclusive:
-                await self._after_intents()
+                await self._barrier.passed()
             return result
         return cast("T", await asyncio.wrap_future(self._writing().submit(verb, urgency=urgency)))
 

@@ -17,7 +17,7 @@ FLOORS = (
     ("suppression.address", "suppression.token"),
     ("suppression.entries",),
     (
-        *("mailer.errors", "mailer.garbage", "mailer.ids", "mailer.providers"),
+        *("mailer.barrier", "mailer.errors", "mailer.garbage", "mailer.ids", "mailer.providers"),
         *("mailer.resources", "mailer.signals", "mailer.storable"),
     ),
     ("mailer.relays",),
@@ -27,7 +27,7 @@ FLOORS = (
     ("mailer.counters", "mailer.migrate", "mailer.drafts", "mailer.inbox"),
     ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts"),
     ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.uncertain", "mailer.keyring"),
-    ("mailer.submission", "mailer.delivery"),
+    ("mailer.submission", "mailer.delivery", "mailer.alarms"),
     ("mailer.campaigns",),
     ("mailer.tasks", "mailer.clock", "mailer.streams"),
     ("mailer.service",),
@@ -39,7 +39,6 @@ FLOORS = (
 PLANNED = {
     "suppression.lines": 0,
     "suppression.exchange": 3,
-    "mailer.alarms": 9,
     "mailer.rekeying": 10,
     "mailer.subscribing": 12,
     "mailer.erasure": 12,

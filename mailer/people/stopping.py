@@ -28,6 +28,8 @@ class Leaving:
     #: The address as it was written, where it is still known.
     address: str | None = None
     evidence: Mapping[str, object] | None = None
+    #: What whoever did it for them wrote down.
+    note: str | None = None
 
 
 class Left(NamedTuple):
@@ -53,6 +55,7 @@ def leave(session: Session, leaving: Leaving, now: datetime) -> Left:
             origin=Origin.RECIPIENT,
             address=leaving.address,
             evidence=leaving.evidence,
+            note=leaving.note,
         ),
         now,
     )

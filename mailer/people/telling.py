@@ -21,6 +21,8 @@ class EventKind(StrEnum):
 
     UNSUBSCRIBED = "email.unsubscribed"
     RESUBSCRIBED = "email.resubscribed"
+    #: A mail provider told us that somebody calls it spam.
+    COMPLAINED = "email.complained"
     #: Mail that waited was stopped by an entry.
     SUPPRESSED = "email.suppressed"
     SUPPRESSION_CREATED = "suppression.created"

@@ -1,6 +1,7 @@
 """The list of what forbids mail: ask it, add to it, lift from it, forget a person in it."""
 
 from suppression.entries.decision import Consulted, Explanation, Question, check, check_many, explain, forbids, in_force
+from suppression.entries.flagged import AFTER, confirm, lift_flagged
 from suppression.entries.keeping import (
     EntryError,
     LiftError,
@@ -16,6 +17,7 @@ from suppression.entries.key_check import WrongKey, check_keys
 from suppression.entries.table import Entry, KeyProof, Kin, KinKind, new_id
 
 __all__ = [
+    "AFTER",
     "Consulted",
     "Entry",
     "EntryError",
@@ -33,11 +35,13 @@ __all__ = [
     "check",
     "check_keys",
     "check_many",
+    "confirm",
     "explain",
     "forbids",
     "forget",
     "in_force",
     "lift",
+    "lift_flagged",
     "list_entries",
     "new_id",
 ]

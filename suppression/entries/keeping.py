@@ -29,7 +29,10 @@ _ENDERS: Mapping[str, Ender] = {
 }
 #: Evidence that survives erasure, where its value holds no address.
 _KEPT_EVIDENCE = frozenset(
-    {"email_id", "campaign_id", "topic", "token", "event_id", "provider", "category", "status", "code", "channel"}
+    {
+        *("email_id", "campaign_id", "topic", "token", "event_id", "provider", "category", "status", "code", "channel"),
+        *("inferred", "after", "again_at"),
+    }
 )
 _ADDRESS_IN_TEXT = re.compile(r"[^\s<>\"(),;:]+@[^\s<>\"(),;:]+")
 

@@ -123,9 +123,10 @@ class World:
         opens: Opens = Opens.OFF,
         intent_at: datetime | None = None,
         tenant_id: int = 1,
+        campaign: str | None = None,
     ) -> str:
         """Insert an email and return its id."""
-        self.campaigns += stream is Stream.PROMOTIONAL
+        self.campaigns += stream is Stream.PROMOTIONAL and campaign is None
         email = Email(
             id=ids.new("em", self.time),
             tenant_id=tenant_id,
@@ -137,7 +138,7 @@ class World:
             content_id=tenant_id,
             template="letter",
             locale=locale,
-            campaign_id=f"ca_{self.campaigns}" if stream is Stream.PROMOTIONAL else None,
+            campaign_id=campaign or f"ca_{self.campaigns}" if stream is Stream.PROMOTIONAL else None,
             topic=topic,
             leavable=topic == "new-lead" or stream is Stream.PROMOTIONAL,
             address=to,
@@ -147,6 +148,7 @@ class World:
             opens=opens,
             lease="le_1" if status is Status.SENDING else None,
             intent_at=intent_at,
+            sent_at=self.time if status is Status.SENT else None,
         )
         email_id = email.id
         await self.database.run(lambda session: session.add(email))

@@ -2,16 +2,20 @@
 
 from mailer.feedback.optouts.acts import How, Kind, Outcome, email_of, leaves_topic_only
 from mailer.feedback.optouts.choosing import Chosen, choose
+from mailer.feedback.optouts.complaining import complained
 from mailer.feedback.optouts.leaving import left_only, opted_out
+from mailer.feedback.optouts.marking import SOON
 from mailer.feedback.optouts.undoing import UNDO_FOR, undo, undoable
 
 __all__ = [
+    "SOON",
     "UNDO_FOR",
     "Chosen",
     "How",
     "Kind",
     "Outcome",
     "choose",
+    "complained",
     "email_of",
     "leaves_topic_only",
     "left_only",

@@ -1,7 +1,8 @@
 """One act of a person: by which way, about what, from which mail."""
 
 import hashlib
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -30,11 +31,29 @@ class Kind(StrEnum):
     COMPLAINT = "complaint"
 
 
+#: Ways that carry the token of a link.
+_LINKED = frozenset({Kind.LINK, Kind.ONE_CLICK, Kind.MAILTO})
+#: Ways that name no mail -> how old the person's newest one may be to count as what they answer. A mailto's token has
+#: no room for it (64 octets), though it stood in a mail of ours; who asks elsewhere may have none in mind.
+_INFERRED: Mapping[Kind, timedelta | None] = {
+    Kind.MAILTO: None,
+    Kind.COMPLAINT: None,
+    Kind.API: timedelta(days=30),
+    Kind.SUPPORT: timedelta(days=30),
+}
+
+
 class How(NamedTuple):
     """How an act reached us; the network address is evidence, and goes with the person."""
 
     kind: Kind
     ip: str | None = None
+    #: The person's address as they wrote it, where we were told.
+    address: str | None = None
+    #: What more shows it, such as the Message-ID of their mail.
+    evidence: Mapping[str, object] | None = None
+    #: What whoever did it for them wrote down.
+    note: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -54,39 +73,59 @@ class Act(NamedTuple):
     tenant: Tenant
     #: The mail whose link it was, while its row exists.
     email: Email | None
+    #: True where nothing names the mail: it is the newest that the person was sent.
+    inferred: bool = False
 
     @property
     def evidence(self) -> dict[str, object]:
         """Return what shows that it happened."""
-        found: dict[str, object] = {"channel": self.how.kind.value}
-        if self.how.kind is not Kind.PREFERENCES:
+        found: dict[str, object] = {**(self.how.evidence or {}), "channel": self.how.kind.value}
+        if self.how.kind in _LINKED:
             found["token"] = digest(self.opt_out)
-        if self.opt_out.email is not None:
-            found["email_id"] = ids.from_bytes("em", self.opt_out.email)
+        if self.email_id is not None:
+            found["email_id"] = self.email_id
+        if self.inferred:
+            found["inferred"] = True
         if self.opt_out.topic is not None:
             found["topic"] = self.opt_out.topic
         if self.email is not None and self.email.campaign_id:
             found["campaign_id"] = self.email.campaign_id
-        if self.how.ip:
+        if self.how.ip and self.tenant.keep_ip:
             found["ip"] = self.how.ip
         return found
 
-    def leaving(self, scope: Scope) -> people.Leaving:
-        """Return the request to leave this."""
+    @property
+    def email_id(self) -> str | None:
+        """Return the id of the mail that they answered, also where its row is gone."""
+        if self.opt_out.email is not None:
+            return ids.from_bytes("em", self.opt_out.email)
+        return self.email.id if self.email is not None else None
+
+    @property
+    def address(self) -> str | None:
+        """Return the address as it was written, where it is still known."""
+        return self.how.address or (self.email.address if self.email is not None else None)
+
+    def leaving(self, scope: Scope, besides: Mapping[str, object] | None = None) -> people.Leaving:
+        """Return the request to leave this; its evidence holds what is told besides."""
         return people.Leaving(
             tenant_id=self.opt_out.tenant_id,
             fingerprint=self.opt_out.fingerprint,
             scope=scope,
-            address=self.email.address if self.email else None,
-            evidence=self.evidence,
+            address=self.address,
+            evidence={**self.evidence, **(besides or {})},
+            note=self.how.note,
         )
 
 
-def begin(session: Session, opt_out: OptOut, how: How) -> Act:
+def begin(session: Session, opt_out: OptOut, how: How, now: datetime) -> Act:
     """Return the act that a link stands for; raises `NotFound` for an unknown tenant."""
     tenant = session.get(Tenant, opt_out.tenant_id)
     if tenant is None:
         raise NotFound("there is no such sender")
+    if opt_out.email is None and how.kind in _INFERRED:
+        email = _newest(session, opt_out, _INFERRED[how.kind], now)
+        return Act(opt_out, how, tenant, email, inferred=email is not None)
     return Act(opt_out, how, tenant, email_of(session, opt_out))
 
 
@@ -97,6 +136,22 @@ def email_of(session: Session, opt_out: OptOut) -> Email | None:
     email = session.get(Email, ids.from_bytes("em", opt_out.email))
     matches = email and (email.tenant_id, email.fingerprint) == (opt_out.tenant_id, opt_out.fingerprint)
     return email if matches else None
+
+
+def _newest(session: Session, opt_out: OptOut, within: timedelta | None, now: datetime) -> Email | None:
+    """Return the newest mail that the person was sent of this stream, and of this topic where one is named."""
+    where = [
+        col(Email.tenant_id) == opt_out.tenant_id,
+        col(Email.fingerprint) == opt_out.fingerprint,
+        col(Email.stream) == opt_out.stream,
+        col(Email.sent_at).is_not(None),
+    ]
+    if opt_out.topic is not None:
+        where.append(col(Email.topic) == opt_out.topic)
+    if within is not None:
+        where.append(col(Email.sent_at) > now - within)
+    newest = select(Email).where(*where).order_by(col(Email.sent_at).desc(), col(Email.id).desc()).limit(1)
+    return session.exec(newest).first()
 
 
 def leaves_topic_only(opt_out: OptOut, tenant: Tenant) -> bool:
@@ -124,7 +179,7 @@ def unsubscribed(session: Session, opt_out: OptOut, now: datetime) -> list[Entry
 
 def of_this_email(session: Session, act: Act, now: datetime) -> list[Entry]:
     """Return what stands because of this mail: however often its links are used, it lost one person."""
-    key = "token" if act.opt_out.email is None else "email_id"
+    key = "token" if act.email_id is None else "email_id"
     wanted = act.evidence.get(key)
     found = unsubscribed(session, act.opt_out, now) if wanted else []
     return [entry for entry in found if (entry.evidence or {}).get(key) == wanted]

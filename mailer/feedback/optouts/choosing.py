@@ -27,7 +27,7 @@ def choose(session: Session, opt_out: OptOut, chosen: Chosen, how: How, now: dat
 
     Who wants none of the promotional topics has left the promotional stream, and with it what is founded later.
     """
-    act = begin(session, opt_out, how)
+    act = begin(session, opt_out, how, now)
     before = people.preferences(session, opt_out.tenant_id, opt_out.fingerprint, now)
     shown = [each for each in before.topics if each.topic.key in chosen.shown and each.may_leave]
     back = {each.topic.key for each in shown if each.left and each.topic.key in chosen.wanted}

@@ -7,6 +7,7 @@ from sqlmodel import Session
 
 from mailer import people
 from mailer.feedback.optouts.acts import Act, How, Outcome, begin, leaves_topic_only, of_this_email, unsubscribed
+from mailer.feedback.optouts.marking import mark, marked
 from mailer.feedback.optouts.telling import count, tell_each
 from mailer.feedback.optouts.undoing import give_back, undoable_entries
 from mailer.people import EventKind
@@ -25,11 +26,13 @@ def opted_out(session: Session, opt_out: OptOut, how: How, now: datetime, *, sco
     A promotional link leaves the whole promotional stream (the topic where the tenant chose so), a transactional one
     its topic. Needs neither the email nor the address to exist any more. Raises `NotFound` for an unknown tenant.
     """
-    act = begin(session, opt_out, how)
+    act = begin(session, opt_out, how, now)
     counted = bool(of_this_email(session, act, now))
     scopes = _scopes(session, act) if scope is None else (scope,)
-    left = [people.leave(session, act.leaving(each), now) for each in scopes]
+    evidence = marked(act, now)
+    left = [people.leave(session, act.leaving(each, evidence), now) for each in scopes]
     created = [each.entry for each in left if each.created]
+    mark(session, act, left, now)
     tell_each(session, act, EventKind.UNSUBSCRIBED, created, now)
     if created and not counted:
         count(session, act, "unsubscribed", now)
@@ -41,7 +44,7 @@ def left_only(session: Session, opt_out: OptOut, topics: Collection[str], how: H
 
     An older opt-out from everything stands: it is the person's word, and a forwarded link must not take it back.
     """
-    act = begin(session, opt_out, how)
+    act = begin(session, opt_out, how, now)
     mine = undoable_entries(session, opt_out, now)
     own = {entry.id for entry in mine}
     wide = [entry for entry in unsubscribed(session, opt_out, now) if _everything(entry) and entry.id not in own]

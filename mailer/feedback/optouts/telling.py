@@ -14,7 +14,9 @@ from suppression.entries import Entry
 def tell_each(session: Session, act: Act, kind: EventKind, found: Iterable[Entry], now: datetime) -> None:
     """Write one event an entry."""
     email = act.email
-    about = {"campaign_id": email.campaign_id} if email is not None and email.campaign_id else {}
+    about: dict[str, object] = {"campaign_id": email.campaign_id} if email is not None and email.campaign_id else {}
+    if act.inferred:
+        about["inferred"] = True
     news = [
         News(
             entry.tenant_id,

@@ -22,7 +22,7 @@ def undo(session: Session, opt_out: OptOut, now: datetime) -> Outcome | None:
 
     Mail that was suppressed meanwhile stays suppressed.
     """
-    act = begin(session, opt_out, How(Kind.LINK))
+    act = begin(session, opt_out, How(Kind.LINK), now)
     lifted = give_back(session, undoable_entries(session, opt_out, now), now)
     if not lifted:
         return None
