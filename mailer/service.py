@@ -27,7 +27,7 @@ from mailer.delivery.wire import Wire
 from mailer.errors import ConfigurationError
 from mailer.feedback import inbound
 from mailer.feedback.opens import Hits, Sighting, record
-from mailer.feedback.optouts import How, Kind, opted_out
+from mailer.feedback.optouts import How, opted_out
 from mailer.inbox import Listener, Store
 from mailer.keyring import Keyring
 from mailer.links import Links
@@ -132,16 +132,18 @@ class Service:
             await self._start_receiving()
 
     async def _start_receiving(self) -> None:
-        async def record(opt_out: OptOut) -> None:
+        async def leave(opt_out: OptOut, how: How) -> None:
             await self.database.run(
-                lambda session: opted_out(session, opt_out, How(Kind.MAILTO), self.now()), urgency=0, conclusive=True
+                lambda session: opted_out(session, opt_out, how, self.now()), urgency=0, conclusive=True
             )
 
         settings = self.settings
-        domain, address = settings.return_path_domain, settings.inbound_address
-        self._inbound = inbound.listener(self.links.ring, domain, record, address)
+        readers = [inbound.opt_outs(self.links.ring, leave)]
+        self._inbound = inbound.listener(
+            readers, settings.return_path_domain, settings.inbound_address, lmtp=settings.inbound_lmtp
+        )
         await self._inbound.start()
-        logger.info("opt-outs by mail are received on %s:%d", *address)
+        logger.info("opt-outs by mail are received on %s:%d", *settings.inbound_address)
 
     async def _start_workers(self, streams: frozenset[Stream]) -> None:
         assert self._bells is not None

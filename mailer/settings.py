@@ -73,7 +73,7 @@ class Settings:
     dkim_key_file: str = ""
     #: Domain of return paths and mailto opt-outs; empty: MAIL FROM is the From address.
     return_path_domain: str = ""
-    #: Address and port on which `mailer inbound` listens, as `0.0.0.0:25`.
+    #: Where `mailer inbound` listens: `0.0.0.0:25` for SMTP, `lmtp://127.0.0.1:2424` behind a mail server of yours.
     inbound_listen: str = "127.0.0.1:2525"
     #: Networks of proxies whose X-Forwarded-For is believed, separated by commas.
     trusted_proxies: str = ""
@@ -142,10 +142,17 @@ class Settings:
     @property
     def inbound_address(self) -> tuple[str, int]:
         """Return the host and port on which opt-outs by mail are received."""
-        host, _, port = self.inbound_listen.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise ConfigurationError("MAILER_INBOUND_LISTEN must be an address and a port, such as 0.0.0.0:25")
-        return host, int(port)
+        found = re.fullmatch(r"(?:(?:smtp|lmtp)://)?\[?([^\[\]/]+)\]?:(\d{1,5})", self.inbound_listen)
+        if not found or int(found[2]) > 65535:
+            raise ConfigurationError(
+                "MAILER_INBOUND_LISTEN must be an address and a port, such as 0.0.0.0:25 or lmtp://127.0.0.1:2424"
+            )
+        return found[1], int(found[2])
+
+    @property
+    def inbound_lmtp(self) -> bool:
+        """Return whether opt-outs by mail come by LMTP, from a mail server of the operator's."""
+        return self.inbound_listen.startswith("lmtp://")
 
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -12,6 +12,7 @@ from mailer.cli import (
     campaigns,
     dkim,
     emails,
+    inbound,
     keys,
     logs,
     processes,
@@ -60,6 +61,7 @@ def begin(
 
 for group in (trying, processes, sending, rendering, reporting, benching):
     group.add(app)
+app.add_typer(inbound.app, name="inbound")
 app.add_typer(emails.app, name="emails")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(uncertain.app, name="uncertain")

@@ -34,7 +34,6 @@ def add(app: typer.Typer) -> None:
     app.command(name="web")(web_alone)
     app.command()(worker)
     app.command()(clock)
-    app.command()(inbound)
     app.command()(migrate)
 
 
@@ -59,22 +58,12 @@ def worker(stream: Annotated[Stream, typer.Argument(help="The stream whose mail 
     """Send the mail of one stream, beside `web` and `clock`."""
     settings = _scaled("worker")
     _need_relays(settings)
-    _run(settings, streams=frozenset({stream}), name=f"worker of the {stream} stream")
+    run(settings, streams=frozenset({stream}), name=f"worker of the {stream} stream")
 
 
 def clock() -> None:
     """Do what is due without anybody asking, beside `web` and `worker`; of several one ticks."""
-    _run(_scaled("clock"), ticking=True, name="clock")
-
-
-def inbound() -> None:
-    """Receive opt-outs by mail, at the address in MAILER_INBOUND_LISTEN."""
-    settings = running.settings()
-    if not settings.return_path_domain:
-        raise ConfigurationError(
-            "set MAILER_RETURN_PATH_DOMAIN to the domain whose mail is sent here: nothing is received without it"
-        )
-    _run(settings, receiving=True, name="receiver of opt-outs by mail")
+    run(_scaled("clock"), ticking=True, name="clock")
 
 
 def migrate() -> None:
@@ -138,7 +127,7 @@ def _need_relays(settings: Settings) -> None:
         )
 
 
-def _run(
+def run(
     settings: Settings,
     *,
     name: str,
@@ -146,6 +135,8 @@ def _run(
     ticking: bool = False,
     receiving: bool = False,
 ) -> None:
+    """Do one part of the work until a signal ends it."""
+
     async def until_stopped() -> None:
         stopping = asyncio.Event()
         service = Service.build(settings)
