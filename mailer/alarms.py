@@ -4,15 +4,18 @@ The clock counts what opt-outs marked (`optouts.marking`); an opt-out itself nev
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, func
 from sqlmodel import Session, SQLModel, col, select
 
-from mailer import counters, database, ids
+from mailer import counters, ids
+from mailer import database as dialects
+from mailer.database import Database
 from mailer.errors import Invalid, NotFound, Problem
 from mailer.feedback.optouts import SOON
 from mailer.models import Alarm, AlarmKind, Campaign, Email, OptOutMark
@@ -65,6 +68,13 @@ class Step(NamedTuple):
     position: int | None
 
 
+class Undone(NamedTuple):
+    """What became of the opt-outs of an alarm."""
+
+    lifted: int
+    left_out: int
+
+
 class Undoing(NamedTuple):
     """Which alarm is undone, by whom, and why."""
 
@@ -91,7 +101,7 @@ def keep(session: Session, found: Sequence[Suspicion], now: datetime) -> None:
     """Raise an alarm for each, or bring it up to date: what was undone stands again where more have come."""
     for each in found:
         values = asdict(each)
-        fresh = database.insert(session, _alarm).values(id=ids.new("al", now), **values)
+        fresh = dialects.insert(session, _alarm).values(id=ids.new("al", now), **values)
         news = {"count": each.count, "last_at": each.last_at, "undone_at": None}
         session.execute(
             fresh.on_conflict_do_update(
@@ -154,6 +164,17 @@ def undo(session: Session, tenant_id: int, what: Undoing, now: datetime, *, afte
     session.add(alarm)
     session.flush()
     return Step(len(lifted), len(wanted) - len(lifted), None)
+
+
+async def undo_all(database: Database, tenant_id: int, what: Undoing, clock: Callable[[], datetime]) -> Undone:
+    """Undo an alarm whatever its size, a few hundred people a transaction; one that broke off is simply repeated."""
+    lifted = left_out = 0
+    position: int | None = 0
+    while position is not None:
+        verb = partial(undo, tenant_id=tenant_id, what=what, now=clock(), after=position)
+        step = await database.run(verb)
+        lifted, left_out, position = lifted + step.lifted, left_out + step.left_out, step.position
+    return Undone(lifted, left_out)
 
 
 def _known(session: Session, tenant_id: int, campaign_id: str) -> Mapping[tuple[AlarmKind, str], int]:

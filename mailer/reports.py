@@ -204,4 +204,6 @@ def _figures(
         Figure("unsubscribed", sums["unsubscribed"], "emails whose recipient left by them"),
         Figure("resubscribed", sums["resubscribed"], "of these, taken back"),
         Figure("unsubscribe_rate", _rate(sums["unsubscribed"], sums["sent"]), "unsubscribed / sent"),
+        Figure("complained", sums["complained"], "emails whose recipient called them spam"),
+        Figure("complaint_rate", _rate(sums["complained"], sums["sent"]), "complained / sent"),
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Protocol, runtime_checkable
 import typer
 
 from mailer.cli import (
+    alarms,
     benching,
     campaigns,
     dkim,
@@ -15,6 +16,7 @@ from mailer.cli import (
     inbound,
     keys,
     logs,
+    people_out,
     processes,
     rendering,
     reporting,
@@ -66,6 +68,8 @@ app.add_typer(emails.app, name="emails")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(uncertain.app, name="uncertain")
 app.add_typer(streams.app, name="stream")
+alarms.add(suppressions.app)
+people_out.add(suppressions.app)
 app.add_typer(suppressions.app, name="suppression")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")

@@ -311,7 +311,20 @@ def report(
             printing.table(("figure", "number", "formula"), rows, title=f"{identifier}, {status}")
             if told.suppressed_by:
                 printing.table(("suppressed by", "emails"), told.suppressed_by.items())
+            _warn(as_data)
         if not watch or status not in _GOING:
             return
         sys.stdout.flush()
         time.sleep(_WATCHED)
+
+
+def _warn(report: _Shown) -> None:
+    """Say where a scanner may have opted people out, and how that is undone."""
+    for alarm in cast("list[dict[str, object]]", report["alarms"]):
+        undone = (
+            f"undone {alarm['undone_at']:%Y-%m-%d %H:%M}" if alarm["undone_at"] else "mailer suppression undo-alarm"
+        )
+        printing.line(
+            f"alarm {alarm['id']}: {alarm['opt_outs']} opt-outs of the {alarm['kind']} {alarm['value']} "
+            f"soon after delivery, perhaps a scanner's ({undone})"
+        )

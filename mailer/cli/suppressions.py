@@ -113,7 +113,7 @@ def lift(
     draft = parse(LiftDraft, {"note": note})
 
     def end(service: Service, session: Session) -> dict[str, object]:
-        by = f"{Ender.OPERATOR}:{_user()}"
+        by = f"{Ender.OPERATOR}:{user()}"
         return entry_view(people.lift(session, chosen(session, tenant), identifier, by, draft.note, service.now()))
 
     entry = running.commit(end)
@@ -199,7 +199,8 @@ def _fingerprints(service: Service, tenant_id: int, address: str) -> tuple[bytes
     return service.intake.fingerprints.all_of(tenant_id, addresses.parse(address).canonical)
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who runs this command, as the system knows them."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

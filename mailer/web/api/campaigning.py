@@ -8,7 +8,7 @@ from typing import cast
 from sqlmodel import Session
 from starlette.responses import Response
 
-from mailer import campaigns, catalogue, reports
+from mailer import alarms, campaigns, catalogue, reports
 from mailer.campaigns import Added, Format, Upload
 from mailer.campaigns.drafts import CampaignChange, CampaignDraft, Pausing, Recipients, Timing, Trial
 from mailer.campaigns.planning import captured
@@ -17,6 +17,7 @@ from mailer.errors import Invalid, Problem
 from mailer.models import Campaign, CampaignStatus
 from mailer.submission import Accepted, Refused
 from mailer.web import problems
+from mailer.web.api.alarming import alarm_view
 from mailer.web.api.calls import URGENT, USUAL, Answer, Call, body_of
 from mailer.web.api.once import Work, asked_by, once
 from mailer.web.api.queries import CampaignQuery, RecipientQuery
@@ -98,7 +99,14 @@ def campaign_report_view(session: Session, campaign: Campaign, now: datetime) ->
     told = reports.campaign_report(session, campaign, now)
     numbers = {figure.name: {"value": figure.value, "formula": figure.formula} for figure in told.figures}
     status = campaign.status
-    return {"id": campaign.id, "status": status, "numbers": numbers, "suppressed_by": dict(told.suppressed_by)}
+    found = alarms.listing(session, campaign.tenant_id, campaign_id=campaign.id)
+    return {
+        "id": campaign.id,
+        "status": status,
+        "numbers": numbers,
+        "suppressed_by": dict(told.suppressed_by),
+        "alarms": [alarm_view(alarm) for alarm in found],
+    }
 
 
 async def create(call: Call) -> Answer | Response:

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from mailer.models import CampaignStatus, Opens
+from mailer.web.api.shapes.alarms import AlarmView
 from mailer.web.api.shapes.metrics import NumberView
 from mailer.web.api.shapes.problems import Shape
 from suppression.rules import Stream
@@ -90,3 +91,4 @@ class CampaignReportView(Shape):
     status: CampaignStatus
     numbers: dict[str, NumberView]
     suppressed_by: dict[str, int]
+    alarms: list[AlarmView] = Field(description="Opt-outs that a scanner may have made; they hold until undone.")

@@ -1,0 +1,75 @@
+"""`mailer suppression optout`: somebody wrote to support that they want no more of it."""
+
+from typing import Annotated
+
+import typer
+from sqlmodel import Session
+
+from mailer import people
+from mailer.cli import printing, running
+from mailer.cli.suppressions import user
+from mailer.cli.tenants import Chosen, Json, chosen
+from mailer.drafts import Address, Body, Note, TopicKey, parse
+from mailer.errors import Invalid, Problem
+from mailer.feedback.optouts import How, Kind, opted_out
+from mailer.service import Service
+from suppression import address as addresses
+from suppression import rules
+from suppression.rules import Ender, Scope, Stream
+from suppression.token import OptOut
+
+
+class _Asked(Body):
+    email: Address
+    topic: TopicKey | None = None
+    note: Note
+
+
+def add(app: typer.Typer) -> None:
+    """Add the command of this group."""
+    app.command()(optout)
+
+
+def optout(
+    address: Annotated[str, typer.Argument(help="Whose.")],
+    note: Annotated[str, typer.Option(help="What shows it, such as the ticket; kept as evidence.")],
+    topic: Annotated[str | None, typer.Option(help="Only this topic; else all promotional mail.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All promotional mail and every notification that may be left.")
+    ] = False,
+    tenant: Chosen = None,
+    as_json: Json = False,
+) -> None:
+    """Opt a person out who asked support for it: it counts as their own act, and only they can end it."""
+    if topic is not None and everything:
+        raise Invalid(Problem("topic", "is part of --all: leave one of them out"))
+    asked = parse(_Asked, {"email": address, "topic": topic, "note": note})
+
+    def put(service: Service, session: Session) -> dict[str, object]:
+        owner, who = chosen(session, tenant), addresses.parse(asked.email)
+        stream = _stream(session, owner, asked.topic)
+        fingerprint = service.intake.fingerprints.of(owner, who.canonical)
+        by = {"by": f"{Ender.OPERATOR}:{user()}"}
+        how = How(Kind.SUPPORT, address=who.original, evidence=by, note=asked.note)
+        scope = rules.topic_scope(asked.topic) if asked.topic else rules.ALL if everything else None
+        opt_out = OptOut(owner, fingerprint, stream, asked.topic)
+        outcome = opted_out(session, opt_out, how, service.now(), scope=scope or rules.STREAM_PROMOTIONAL)
+        return {"id": outcome.entry_ids[0], "scope": Scope(outcome.scope), "created": outcome.created}
+
+    done = running.commit(put)
+    if as_json:
+        printing.as_json(done)
+    else:
+        printing.line(f"{done['id']} {done['scope']}: {'opted out' if done['created'] else 'had left already'}")
+
+
+def _stream(session: Session, tenant_id: int, key: str | None) -> Stream:
+    """Return the stream of the topic; raises `Invalid` where people cannot leave it."""
+    if key is None:
+        return Stream.PROMOTIONAL
+    topic = next((each for each in people.topics(session, tenant_id) if each.key == key), None)
+    if topic is None:
+        raise Invalid(Problem("topic", f"there is no topic {key}"))
+    if not people.may_leave(topic):
+        raise Invalid(Problem("topic", f"{key} is mail that people cannot leave, such as invoices and security"))
+    return topic.stream
