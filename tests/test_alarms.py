@@ -12,6 +12,7 @@ from mailer.errors import Invalid, NotFound
 from mailer.feedback import optouts
 from mailer.feedback.optouts import How, Kind
 from mailer.models import Alarm, AlarmKind, Email, OptOutMark
+from suppression import rules
 from suppression.entries import Entry, LiftError, lift
 from tests.recipients.world import RESUBSCRIBED, World, open_world
 
@@ -142,9 +143,10 @@ async def test_whoever_said_so_themselves_stays_away(world: World) -> None:
     complaint = How(Kind.COMPLAINT)
     complainer = world.opt_out(ids[4], to="p4@corp.example")
     await world.database.run(lambda session: optouts.complained(session, complainer, complaint, world.time))
+    events = rules.topic_scope("events")
     narrowed = world.opt_out(ids[5], to="p5@corp.example")
     await world.database.run(
-        lambda session: optouts.opted_out(session, narrowed, How(Kind.PREFERENCES), world.time, scope="topic:events")
+        lambda session: optouts.opted_out(session, narrowed, How(Kind.PREFERENCES), world.time, scope=events)
     )
     back = world.opt_out(ids[6], to="p6@corp.example")
     await world.database.run(lambda session: optouts.undo(session, back, world.time))
