@@ -1,9 +1,11 @@
 """Scanner alarm: opt-outs in a burst hold, are shown, and may be undone in bulk; nobody's own word is touched."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlmodel import select, update
+from sqlalchemy import text
+from sqlmodel import Session, select, update
 
 from mailer import alarms
 from mailer.alarms import FEWEST, Undoing, Undone
@@ -169,6 +171,29 @@ async def test_an_operator_still_ends_no_other_opt_out(world: World) -> None:
     with pytest.raises(NotFound):
         await undo(world, alarm, tenant_id=2)
     assert not await world.may_get("p0@corp.example")
+
+
+async def test_who_says_so_while_it_is_undone_stays_away(postgresql: Database) -> None:
+    async with open_world(postgresql) as world:
+        ids = await sent(world, 12)
+        world.later(seconds=43)
+        await burst(world, ids)
+        alarm = await of_domain(world)
+        world.later(minutes=9)
+
+        def slowly(session: Session) -> None:
+            assert alarms.undo(session, 1, WHY._replace(alarm_id=alarm.id), world.time).lifted == 12
+            session.execute(text("SELECT pg_sleep(1)"))
+
+        async def meanwhile() -> None:
+            await asyncio.sleep(0.3)
+            await leave(world, ids[0], How(Kind.ONE_CLICK, "192.0.2.1"))
+
+        await asyncio.gather(world.database.run(slowly), meanwhile())
+        assert not await world.may_get("p0@corp.example")
+        assert await world.may_get("p1@corp.example")
+        assert await undo(world, alarm) == Undone(0, 12)
+        assert not await world.may_get("p0@corp.example")
 
 
 async def test_what_goes_on_after_an_undo_is_an_alarm_again(world: World) -> None:

@@ -19,12 +19,19 @@ AGAIN = "again_at"
 _OWN = (Reason.UNSUBSCRIBE, Reason.COMPLAINT)
 
 
-def confirm(session: Session, entry: Entry, now: datetime) -> None:
-    """Take note that the person said again what this entry says, so that nobody but they can take it back."""
-    if entry.evidence is not None and AGAIN not in entry.evidence:
-        entry.evidence = {**entry.evidence, AGAIN: now.isoformat()}
-        session.add(entry)
-        session.flush()
+def confirm(session: Session, entry: Entry, now: datetime) -> bool:
+    """Take note that the person said again what this entry says, so that nobody but they can take it back.
+
+    Return False where an operator took it back this very moment: then the person's word makes an entry of its own.
+    """
+    standing = session.scalars(
+        select(Entry).where(col(Entry.id) == entry.id).with_for_update().execution_options(populate_existing=True)
+    ).one()
+    if standing.lifted_at is not None:
+        return False
+    standing.evidence = {AGAIN: now.isoformat(), **(standing.evidence or {})}
+    session.flush()
+    return True
 
 
 def lift_flagged(

@@ -29,10 +29,8 @@ def opted_out(session: Session, opt_out: OptOut, how: How, now: datetime, *, sco
     act = begin(session, opt_out, how, now)
     counted = bool(of_this_email(session, act, now))
     scopes = _scopes(session, act) if scope is None else (scope,)
-    evidence = marked(act, now)
-    left = [people.leave(session, act.leaving(each, evidence), now) for each in scopes]
+    left = [_leave(session, act, each, now) for each in scopes]
     created = [each.entry for each in left if each.created]
-    mark(session, act, left, now)
     tell_each(session, act, EventKind.UNSUBSCRIBED, created, now)
     if created and not counted:
         count(session, act, "unsubscribed", now)
@@ -63,6 +61,14 @@ def left_only(session: Session, opt_out: OptOut, topics: Collection[str], how: H
         count(session, act, "resubscribed", now)
     scope = wanted[0] if wanted else rules.STREAM_PROMOTIONAL
     return Outcome(tuple(each.entry.id for each in left), bool(created), scope)
+
+
+def _leave(session: Session, act: Act, scope: Scope, now: datetime) -> people.Left:
+    left = people.leave(session, act.leaving(scope, marked(act, now)), now)
+    if not mark(session, act, left, now):
+        # An operator took it back as a scanner's, while the person said so themselves.
+        left = people.leave(session, act.leaving(scope), now)
+    return left
 
 
 def _scopes(session: Session, act: Act) -> tuple[Scope, ...]:

@@ -1,6 +1,5 @@
 """Opt-outs soon after their mail was sent: a scanner may have made them, so they are marked, and hold all the same."""
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 
@@ -28,27 +27,31 @@ def seconds_after(act: Act, now: datetime) -> int | None:
     return max(0, int(after.total_seconds())) if after <= SOON else None
 
 
-def mark(session: Session, act: Act, left: Iterable[Left], now: datetime) -> None:
-    """Mark what came suspiciously soon; take note of who says again, later or from elsewhere, that they want it."""
-    after, network = seconds_after(act, now), _network(act)
-    for each in left:
-        evidence = each.entry.evidence or {}
-        if each.created and after is not None and act.email is not None and act.email.address is not None:
-            session.add(
-                OptOutMark(
-                    tenant_id=act.opt_out.tenant_id,
-                    campaign_id=act.email.campaign_id,
-                    email_id=act.email.id,
-                    suppression_id=each.entry.id,
-                    domain=act.email.address.rpartition("@")[2].lower()[:255],
-                    network=network,
-                    after=after,
-                    at=now,
-                )
+def mark(session: Session, act: Act, left: Left, now: datetime) -> bool:
+    """Mark what came suspiciously soon; take note of who says again, later or from elsewhere, that they want it.
+
+    Return False where what they said again was taken back this very moment.
+    """
+    after, network, email = seconds_after(act, now), _network(act), act.email
+    evidence = left.entry.evidence or {}
+    if not left.created:
+        again = AFTER in evidence and not _same_burst(evidence, after, network)
+        return confirm(session, left.entry, now) if again else True
+    if after is not None and email is not None and email.address is not None:
+        session.add(
+            OptOutMark(
+                tenant_id=act.opt_out.tenant_id,
+                campaign_id=email.campaign_id,
+                email_id=email.id,
+                suppression_id=left.entry.id,
+                domain=email.address.rpartition("@")[2].lower()[:255],
+                network=network,
+                after=after,
+                at=now,
             )
-        elif not each.created and AFTER in evidence and not _same_burst(evidence, after, network):
-            confirm(session, each.entry, now)
-    session.flush()
+        )
+        session.flush()
+    return True
 
 
 def marked(act: Act, now: datetime) -> dict[str, object]:
@@ -58,7 +61,7 @@ def marked(act: Act, now: datetime) -> dict[str, object]:
 
 
 def _same_burst(evidence: dict[str, object], after: int | None, network: str) -> bool:
-    """A machine asks for a link more than once; what comes later or from elsewhere counts as the person's word."""
+    """Return whether a machine may have asked again; what comes later or from elsewhere is the person's word."""
     return after is not None and evidence.get("network", "") == network
 
 
