@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import pytest
 from sqlalchemy import text
 from sqlmodel import Session, select, update
 
-from mailer import alarms
+from mailer import alarms, people
 from mailer.alarms import FEWEST, Undoing, Undone
 from mailer.database import Database
 from mailer.errors import Invalid, NotFound
@@ -194,6 +195,30 @@ async def test_who_says_so_while_it_is_undone_stays_away(postgresql: Database) -
         assert await world.may_get("p1@corp.example")
         assert await undo(world, alarm) == Undone(0, 12)
         assert not await world.may_get("p0@corp.example")
+
+
+async def test_what_is_taken_back_before_it_is_confirmed_is_left_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await sent(world, 12)
+    world.later(seconds=43)
+    await burst(world, ids)
+    alarm = await of_domain(world)
+    world.later(minutes=9)
+    leave_now = people.leave
+
+    def undone_behind_it(session: Session, leaving: people.Leaving, now: datetime) -> people.Left:
+        # As on PostgreSQL an undo may commit between two statements of an opt-out.
+        left = leave_now(session, leaving, now)
+        monkeypatch.undo()
+        session.expunge(left.entry)
+        alarms.undo(session, 1, WHY._replace(alarm_id=alarm.id), now)
+        return left
+
+    monkeypatch.setattr(people, "leave", undone_behind_it)
+    await leave(world, ids[0], How(Kind.ONE_CLICK, "192.0.2.1"))
+    assert not await world.may_get("p0@corp.example")
+    assert await world.may_get("p1@corp.example")
 
 
 async def test_what_goes_on_after_an_undo_is_an_alarm_again(world: World) -> None:
