@@ -1,5 +1,6 @@
 """The list of what forbids mail: ask it, add to it, lift from it, forget a person in it."""
 
+from suppression.entries.bulk import add_new, page, standing
 from suppression.entries.decision import Consulted, Explanation, Question, check, check_many, explain, forbids, in_force
 from suppression.entries.keeping import (
     EntryError,
@@ -30,6 +31,7 @@ __all__ = [
     "WrongKey",
     "add",
     "add_many",
+    "add_new",
     "check",
     "check_keys",
     "check_many",
@@ -40,4 +42,6 @@ __all__ = [
     "lift",
     "list_entries",
     "new_id",
+    "page",
+    "standing",
 ]

@@ -1,0 +1,20 @@
+"""Other systems' lists in, ours out."""
+
+from suppression.exchange.found import Form, Found, LineError, Options, Restriction
+from suppression.exchange.reader import FORMS, Item, Nothing, Reader
+from suppression.exchange.writing import Syntax, head, written
+
+__all__ = [
+    "FORMS",
+    "Form",
+    "Found",
+    "Item",
+    "LineError",
+    "Nothing",
+    "Options",
+    "Reader",
+    "Restriction",
+    "Syntax",
+    "head",
+    "written",
+]
