@@ -13,6 +13,7 @@ from mailer.cli import (
     dkim,
     emails,
     keys,
+    lists,
     logs,
     processes,
     rendering,
@@ -64,6 +65,7 @@ app.add_typer(emails.app, name="emails")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(uncertain.app, name="uncertain")
 app.add_typer(streams.app, name="stream")
+lists.add(suppressions.app)
 app.add_typer(suppressions.app, name="suppression")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")

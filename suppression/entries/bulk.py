@@ -57,7 +57,7 @@ def standing(session: Session, tenant_id: int, prints: Collection[bytes], now: d
     """Return what is in force for some hundred mailboxes: fingerprint, reason, scope."""
     statement = select(_entry.c.fingerprint, _entry.c.reason, _entry.c.scope).where(
         _entry.c.tenant_id == tenant_id,
-        _entry.c.fingerprint.in_(prints),
+        _entry.c.fingerprint.in_(list(prints)),
         _entry.c.lifted_at.is_(None),
         _entry.c.expires_at.is_(None) | (_entry.c.expires_at > now),
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
@@ -198,7 +199,7 @@ def _insert_rows(session: Session, news: Sequence[NewEntry], now: datetime) -> i
     return insert_new(session, Entry, rows, LIVE_COLUMNS, NOT_LIFTED)
 
 
-def row_of(new: NewEntry, now: datetime) -> dict[str, object]:
+def row_of(new: NewEntry, now: datetime) -> dict[str, Any]:
     """Return the columns of a new entry; its id is of now, whenever it began, so that lists page in the order added."""
     return {
         "id": new_id(now),

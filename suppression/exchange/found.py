@@ -3,12 +3,33 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 from suppression import rules
 from suppression.address import Address
 from suppression.exchange.rows import Row
 from suppression.rules import STREAM_PROMOTIONAL, Reason, Scope
+
+
+class FormName(StrEnum):
+    """The lists that are understood."""
+
+    LIST = "list"
+    SES = "ses"
+    SENDGRID_UNSUBSCRIBES = "sendgrid-unsubscribes"
+    SENDGRID_GROUPS = "sendgrid-groups"
+    SENDGRID_BOUNCES = "sendgrid-bounces"
+    SENDGRID_BLOCKS = "sendgrid-blocks"
+    SENDGRID_SPAM_REPORTS = "sendgrid-spam-reports"
+    SENDGRID_INVALID = "sendgrid-invalid"
+    POSTMARK = "postmark"
+    MAILGUN_UNSUBSCRIBES = "mailgun-unsubscribes"
+    MAILGUN_BOUNCES = "mailgun-bounces"
+    MAILGUN_COMPLAINTS = "mailgun-complaints"
+    MAILCHIMP = "mailchimp"
+    LISTMONK = "listmonk"
+    MAUTIC = "mautic"
 
 
 class LineError(ValueError):
@@ -75,7 +96,7 @@ class Options:
 class Form:
     """How one system writes one list down."""
 
-    name: str
+    name: FormName
     #: Where one gets it, for a person.
     source: str
     #: The columns that may hold the address, as `rows.column` returns names.

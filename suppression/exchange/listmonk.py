@@ -6,7 +6,7 @@ subscription_status.
 
 from collections.abc import Iterable, Sequence
 
-from suppression.exchange.found import Form, Options, Restriction
+from suppression.exchange.found import Form, FormName, Options, Restriction
 from suppression.exchange.rows import Row, printable
 from suppression.rules import ALL, STREAM_PROMOTIONAL, Reason
 
@@ -39,7 +39,7 @@ def _left(lists: object) -> Iterable[tuple[str, str, object]]:
 
 FORMS = (
     Form(
-        name="listmonk",
+        name=FormName.LISTMONK,
         source="listmonk: Subscribers > Export, or GET /api/subscribers | jq -c '.data.results[]'",
         address=("email",),
         read=_read,

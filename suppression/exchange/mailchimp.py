@@ -7,7 +7,7 @@ account's language.
 
 from collections.abc import Sequence
 
-from suppression.exchange.found import Form, Options, Restriction
+from suppression.exchange.found import Form, FormName, Options, Restriction
 from suppression.exchange.rows import Row
 from suppression.rules import ALL, STREAM_PROMOTIONAL, Reason
 
@@ -34,7 +34,7 @@ def _read(row: Row, options: Options) -> Sequence[Restriction]:
 
 FORMS = (
     Form(
-        name="mailchimp",
+        name=FormName.MAILCHIMP,
         source="Mailchimp: Audience > Export, the unsubscribed and the cleaned file",
         address=("emailaddress", "email"),
         read=_read,

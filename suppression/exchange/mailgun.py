@@ -7,7 +7,7 @@ address, created_at. Dates are RFC 2822.
 import json
 from collections.abc import Sequence
 
-from suppression.exchange.found import Form, Options, Restriction
+from suppression.exchange.found import Form, FormName, Options, Restriction
 from suppression.exchange.rows import Row, printable
 from suppression.rules import ALL, STREAM_PROMOTIONAL, Reason
 
@@ -47,21 +47,21 @@ def _tags(value: object) -> list[str]:
 
 FORMS = (
     Form(
-        name="mailgun-unsubscribes",
+        name=FormName.MAILGUN_UNSUBSCRIBES,
         source="Mailgun: Suppressions > Unsubscribes, or GET /v3/{domain}/unsubscribes | jq -c '.items[]'",
         address=_ADDRESS,
         read=_unsubscribe,
         needed=(("tags", "tag"),),
     ),
     Form(
-        name="mailgun-bounces",
+        name=FormName.MAILGUN_BOUNCES,
         source="Mailgun: Suppressions > Bounces, or GET /v3/{domain}/bounces | jq -c '.items[]'",
         address=_ADDRESS,
         read=_bounce,
         needed=(("code", "error"),),
     ),
     Form(
-        name="mailgun-complaints",
+        name=FormName.MAILGUN_COMPLAINTS,
         source="Mailgun: Suppressions > Complaints, or GET /v3/{domain}/complaints | jq -c '.items[]'",
         address=_ADDRESS,
         read=_complaint,

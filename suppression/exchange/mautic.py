@@ -6,7 +6,7 @@ A plain export of contacts does not say it, so one makes a report with the email
 
 from collections.abc import Mapping, Sequence
 
-from suppression.exchange.found import Form, LineError, Options, Restriction
+from suppression.exchange.found import Form, FormName, LineError, Options, Restriction
 from suppression.exchange.rows import Row
 from suppression.rules import ALL, STREAM_PROMOTIONAL, Reason, Scope
 
@@ -51,7 +51,7 @@ def _known(row: Row) -> tuple[Reason, Scope] | None:
 
 FORMS = (
     Form(
-        name="mautic",
+        name=FormName.MAUTIC,
         source="Mautic: a report of contacts with the columns email, reason, channel, date_added, comments",
         address=("email", "contactemail"),
         read=_read,

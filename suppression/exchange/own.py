@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from suppression import rules
-from suppression.exchange.found import Form, LineError, Options, Restriction
+from suppression.exchange.found import Form, FormName, LineError, Options, Restriction
 from suppression.exchange.rows import Row, moment
 from suppression.rules import Origin, Reason, Scope
 
@@ -65,7 +65,7 @@ def _scope(text: str, reason: Reason, options: Options) -> Scope:
 
 FORMS = (
     Form(
-        name="list",
+        name=FormName.LIST,
         source="our own export, or any list with a column email; CSV or NDJSON",
         address=("email", "emailaddress", "address"),
         read=_read,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from suppression.exchange.found import Form, LineError, Options, Restriction
+from suppression.exchange.found import Form, FormName, LineError, Options, Restriction
 from suppression.exchange.rows import Row
 from suppression.rules import ALL, STREAM_PROMOTIONAL, Reason, Scope
 
@@ -28,7 +28,7 @@ def _read(row: Row, options: Options) -> Sequence[Restriction]:
 
 FORMS = (
     Form(
-        name="postmark",
+        name=FormName.POSTMARK,
         source="Postmark: GET /message-streams/{stream}/suppressions/dump | jq -c '.Suppressions[]', or its CSV",
         address=("emailaddress", "email"),
         read=_read,

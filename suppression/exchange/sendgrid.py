@@ -7,7 +7,7 @@ no group: name its topic). Dates are seconds since 1970.
 
 from collections.abc import Callable, Sequence
 
-from suppression.exchange.found import Form, Options, Restriction
+from suppression.exchange.found import Form, FormName, Options, Restriction
 from suppression.exchange.rows import Row
 from suppression.rules import ALL, STREAM_PROMOTIONAL, Reason, Scope
 
@@ -58,7 +58,7 @@ def _form(
     needed: tuple[tuple[str, ...], ...] = (),
 ) -> Form:
     return Form(
-        name=f"sendgrid-{name}",
+        name=FormName(f"sendgrid-{name}"),
         source=f"SendGrid: Suppressions > {place} > Export, or its API",
         address=_EMAIL,
         read=read,

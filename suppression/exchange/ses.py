@@ -6,7 +6,7 @@ have emailAddress and reason, as NDJSON or as CSV without a header.
 
 from collections.abc import Mapping, Sequence
 
-from suppression.exchange.found import Form, LineError, Options, Restriction
+from suppression.exchange.found import Form, FormName, LineError, Options, Restriction
 from suppression.exchange.rows import Row
 from suppression.rules import ALL, STREAM_PROMOTIONAL, Reason, Scope
 
@@ -26,7 +26,7 @@ def _read(row: Row, _options: Options) -> Sequence[Restriction]:
 
 FORMS = (
     Form(
-        name="ses",
+        name=FormName.SES,
         source="aws sesv2 list-suppressed-destinations | jq -c '.SuppressedDestinationSummaries[]', or a bulk file",
         address=("emailaddress", "email"),
         read=_read,

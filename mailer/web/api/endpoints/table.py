@@ -1,6 +1,6 @@
 """All endpoints, a file a group of paths."""
 
-from mailer.web.api.endpoints import campaigns, emails, metrics, streams, suppressions, templates, topics
+from mailer.web.api.endpoints import campaigns, emails, lists, metrics, streams, suppressions, templates, topics
 from mailer.web.api.endpoints.endpoint import Endpoint
 
 #: Of two paths that fit, the first is taken.
@@ -10,6 +10,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *templates.ENDPOINTS,
     *metrics.ENDPOINTS,
     *topics.ENDPOINTS,
+    *lists.ENDPOINTS,
     *suppressions.ENDPOINTS,
     *campaigns.ENDPOINTS,
 )
