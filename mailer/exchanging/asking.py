@@ -29,13 +29,12 @@ def options_of(reason: Reason | None, scope: str | None, topics: Iterable[str]) 
     return Options(reason=reason, scope=chosen, topics=named)
 
 
-def check_topics(session: Session, tenant_id: int, options: Options) -> None:
-    """Refuse topics that the tenant has not, or that nobody may leave."""
+def known_topics(session: Session, tenant_id: int, options: Options) -> frozenset[str]:
+    """Return the topics that can be left; refuses an option that names another one."""
     keys = set(options.topics.values())
     if options.scope is not None and options.scope.startswith(rules.TOPIC_PREFIX):
         keys.add(options.scope.removeprefix(rules.TOPIC_PREFIX))
-    mine = select(Topic).where(col(Topic.tenant_id) == tenant_id, col(Topic.key).in_(list(keys)))
-    known = {topic.key: topic for topic in session.exec(mine)}
+    known = {topic.key: topic for topic in session.exec(select(Topic).where(col(Topic.tenant_id) == tenant_id))}
     for key in sorted(keys):
         if key not in known:
             raise Invalid(Problem("topic", f"there is no topic {key}"))
@@ -43,3 +42,4 @@ def check_topics(session: Session, tenant_id: int, options: Options) -> None:
             raise Invalid(
                 Problem("topic", f"nobody may leave the topic {key}, so an entry for it would forbid nothing")
             )
+    return frozenset(key for key, topic in known.items() if people.may_leave(topic))

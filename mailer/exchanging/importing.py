@@ -40,11 +40,12 @@ class Import:
         order = self.order
         if order.form not in FORMS:
             raise Invalid(Problem("format", f"is none that is known here: {', '.join(FORMS)}"))
-        await order.database.read(lambda session: asking.check_topics(session, order.tenant_id, self.options))
+        topics = await order.database.read(lambda s: asking.known_topics(s, order.tenant_id, self.options))
         told, place = Imported(dry_run=order.dry_run), await self._begin()
         if place is not None:
             told.resume(place)
-        sink = Sink(order, told, refused, place)
+        sink = Sink(order, topics, told, refused)
+        sink.place = place
         try:
             read = await self._read(pieces, sink, place)
         except Unreadable as error:

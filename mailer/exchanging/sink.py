@@ -94,21 +94,35 @@ class Order:
 class Sink:
     """Entries on their way into the database, a chunk at a time."""
 
-    def __init__(self, order: Order, told: Imported, refused: Callable[[Refusal], object], place: Place | None) -> None:
-        self._order, self._told, self._refused, self._place = order, told, refused, place
+    def __init__(
+        self, order: Order, topics: frozenset[str], told: Imported, refused: Callable[[Refusal], object]
+    ) -> None:
+        """Begin; `topics` can be left, and each line that is of no use is told to `refused`."""
+        self._order, self._topics, self._told, self._refused = order, topics, told, refused
+        #: Where it is kept how far the list was read, if anywhere.
+        self.place: Place | None = None
+        #: What is not written yet.
         self.waiting: dict[_Key, NewEntry] = {}
         self._older: dict[_Key, tuple[bytes, ...]] = {}
 
     def take(self, item: Found | Nothing | Refusal) -> None:
+        """Count what a line said, and keep what it forbids until it is written."""
         if isinstance(item, Refusal):
-            self._told.refused += 1
-            self._refused(item)
+            self._refuse(item)
         elif isinstance(item, Nothing):
             self._told.nothing += 1
         else:
             self._found(item)
 
+    def _refuse(self, refusal: Refusal) -> None:
+        self._told.refused += 1
+        self._refused(refusal)
+
     def _found(self, found: Found) -> None:
+        topic = found.scope.removeprefix(rules.TOPIC_PREFIX)
+        if topic != found.scope and topic not in self._topics:
+            self._refuse(Refusal(found.line, f"there is no topic {topic} that can be left: make it, or name another"))
+            return
         order, now = self._order, self._order.now()
         began = min(found.at, now) if found.at is not None else None
         ends = found.expires_at
@@ -159,7 +173,7 @@ class Sink:
             some = people_with_mail[start : start + _STOPPED]
             self._count_made(some, await self._stopped(some))
         others = [new for key, new in rest.items() if key[0] not in busy]
-        if others or self._place is not None:
+        if others or self.place is not None:
             made = await order.database.run(
                 lambda session: self._add(session, others, position), urgency=BULK, conclusive=bool(others)
             )
@@ -176,11 +190,11 @@ class Sink:
         added = entries.add_new(session, news, now)
         people.tell(session, [telling.created(entry) for entry in added], now)
         made = {(entry.fingerprint, entry.reason, entry.scope) for entry in added}
-        if self._place is not None:
+        if self.place is not None:
             counts = self._told.counts
             counts["new"] += len(made)
             counts["standing"] += len(news) - len(made)
-            places.move(session, self._place, position, counts)
+            places.move(session, self.place, position, counts)
         return made
 
     def _standing(

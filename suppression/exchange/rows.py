@@ -10,7 +10,8 @@ _NUMBER = re.compile(r"\d{9,13}(?:\.\d+)?")
 _LONGEST_TEXT = 500
 #: Seconds since 1970 have ten digits today, milliseconds thirteen.
 _MILLISECONDS = 100_000_000_000
-#: Before that nobody unsubscribed: the date is a stand-in, such as Mailgun's year 1.
+_NEVER = " 0001 "
+#: Before that nobody unsubscribed: the date is a stand-in.
 _EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 _TRUTHS = frozenset({"1", "true", "yes", "on"})
 
@@ -83,4 +84,7 @@ def _read(text: str) -> datetime:
         return datetime.fromtimestamp(seconds / 1000 if seconds >= _MILLISECONDS else seconds, UTC)
     if text[:4].isdigit():
         return datetime.fromisoformat(text.removesuffix(" UTC"))
+    if _NEVER in text:
+        # The year of a time that was never set; RFC 5322's reader takes it for 2001.
+        raise ValueError(text)
     return parsedate_to_datetime(text)
