@@ -17,7 +17,7 @@ FLOORS = (
     ("suppression.address", "suppression.token"),
     ("suppression.entries",),
     (
-        *("mailer.barrier", "mailer.errors", "mailer.garbage", "mailer.ids", "mailer.providers"),
+        *("mailer.barrier", "mailer.errors", "mailer.garbage", "mailer.ids", "mailer.pacing", "mailer.providers"),
         *("mailer.resources", "mailer.signals", "mailer.storable"),
     ),
     ("mailer.relays",),

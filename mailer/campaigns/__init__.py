@@ -2,10 +2,11 @@
 
 from mailer.campaigns.adding import CHUNK, Added, add_recipients, wanted
 from mailer.campaigns.planning import Page, create, delete, described, get, listing, recipients, update
-from mailer.campaigns.reading import Format, Recipient, Refusal
+from mailer.campaigns.reading import Format, Recipient
 from mailer.campaigns.steering import cancel, pause, resume, schedule, start, test
 from mailer.campaigns.streaming import Upload, add
 from mailer.campaigns.sweeping import sweep
+from suppression.lines import Refusal
 
 __all__ = [
     "CHUNK",

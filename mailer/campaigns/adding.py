@@ -28,7 +28,7 @@ from sqlmodel import Session, SQLModel
 
 from mailer import catalogue, counters, ids
 from mailer.campaigns.planning import captured, desk_of, get, taken
-from mailer.campaigns.reading import Recipient, Refusal, Wanted
+from mailer.campaigns.reading import Recipient, Wanted
 from mailer.compose.templates import Urgency
 from mailer.database import on_postgresql
 from mailer.errors import Conflict
@@ -39,6 +39,7 @@ from mailer.submission import Intake, Submitter
 from mailer.submission.deciding import NOTHING_YET, Desk, Person, person_of
 from suppression import entries
 from suppression.entries import Entry, Question
+from suppression.lines import Refusal
 from suppression.rules import Topic
 
 _Row: TypeAlias = dict[str, object]

@@ -1,8 +1,5 @@
 """Recipients as lines, NDJSON or CSV: bytes in, recipients and refused lines out. Pure, and flat in memory."""
 
-import csv
-import re
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,27 +13,15 @@ from mailer.compose.variables import Schema
 from mailer.errors import Invalid, Problem
 from suppression import address
 from suppression.address import Address, AddressError
+from suppression.lines import MOST_LINE, TOO_LONG, Records, Refusal, delimiter_of, fields_of
 
-#: Bytes of the longest line that is read.
-MOST_LINE = 64 * 1024
 _LONGEST_NAME = 200
 _FIELDS = frozenset({"email", "to", "name", "variables"})
 _MAILBOX = frozenset({"email", "name"})
 _ADDRESSES = ("email", "address")
-_DELIMITERS = (",", ";", "\t")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = b"\xef\xbb\xbf"
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-#: How many lines one record may span.
-_MOST_LINES = 100
-_UNCLOSED = f"opens a quote that nothing closes within {_MOST_LINES} lines and {MOST_LINE // 1024} KB"
-_WITHIN = r'[^"]*+(?:""[^"]*+)*+'
-#: Delimiter -> a line that begins and ends within quotes (RFC 4180); possessive, so that it is matched in one pass.
-_STILL_OPEN: Mapping[str, re.Pattern[str]] = {
-    mark: re.compile(rf'{_WITHIN}(?:"{mark}(?:(?:"{_WITHIN}"|[^"{mark}][^{mark}]*+)?{mark})*+"{_WITHIN})?')
-    for mark in _DELIMITERS
-}
-_TOO_LONG = f"the line is longer than {MOST_LINE // 1024} KB"
 
 
 class Format(StrEnum):
@@ -52,13 +37,6 @@ class Recipient(NamedTuple):
     address: Address
     name: str
     variables: Mapping[str, object]
-
-
-class Refusal(NamedTuple):
-    """A line that adds nobody: its number, counted from 1, and why."""
-
-    line: int
-    reason: str
 
 
 Item: TypeAlias = Recipient | Refusal
@@ -160,7 +138,7 @@ class Reader:
             line = _opened(line)
         if self._overlong or len(line) > MOST_LINE:
             self._overlong = False
-            yield Refusal(self._line, _TOO_LONG)
+            yield Refusal(self._line, TOO_LONG)
             return
         line = line.rstrip(b"\r")
         if self._table is not None:
@@ -181,67 +159,37 @@ def _opened(line: bytes) -> bytes:
     return line.removeprefix(_UTF8_MARK)
 
 
-class _Line:
-    """A line of a CSV file, which may have to be read again when a quote before it turns out to be stray."""
-
-    __slots__ = ("_open_after", "number", "text")
-
-    def __init__(self, number: int, text: str) -> None:
-        self.number, self.text = number, text
-        self._open_after: bool | None = None
-
-    def leaves_open(self, delimiter: str) -> bool:
-        """Say whether a quote that was open before this line is open, or another one, after it.
-
-        Found once a line: a record that never ends would else be parsed anew with each of its lines.
-        """
-        if self._open_after is None:
-            self._open_after = _STILL_OPEN[delimiter].fullmatch(self.text) is not None
-        return self._open_after
-
-
 class _Table:
     """A CSV file (RFC 4180): a header, then a recipient a record."""
 
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
-        self._delimiter = ","
+        self._records: Records[Recipient] | None = None
         self._width = 0
         self._email, self._name = 0, -1
         self._values: list[tuple[int, str, Callable[[str], object]]] = []
-        #: The lines of a record whose quotes are open, by their numbers.
-        self._open: list[_Line] = []
-        self._size = 0
 
     def take(self, number: int, line: bytes) -> Iterator[Item]:
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             reason = f"is not UTF-8 (byte 0x{line[error.start]:02x}): save the file as UTF-8"
-            if not self._width:
+            if self._records is None:
                 raise Invalid(Problem("recipients", f"the header {reason}")) from None
             yield Refusal(number, reason)
             return
-        if not self._width:
+        if self._records is None:
             self._head(text)
-        elif self._open or '"' in text:
-            yield from self._quoted(deque([_Line(number, text)]))
-        elif text.strip():
-            yield self._record(number, text.split(self._delimiter))
+        else:
+            yield from self._records.take(number, text)
 
     def close(self) -> Iterator[Item]:
-        while self._open:
-            first, *others = self._open
-            self._open, self._size = [], 0
-            yield Refusal(first.number, _UNCLOSED)
-            yield from self._quoted(deque(others))
+        if self._records is not None:
+            yield from self._records.close()
 
     def _head(self, text: str) -> None:
-        self._delimiter = max(_DELIMITERS, key=text.count)
-        try:
-            columns = [name.strip().lower() for name in next(csv.reader([text], delimiter=self._delimiter))]
-        except (csv.Error, StopIteration):
-            columns = []
+        delimiter = delimiter_of(text)
+        columns = [name.strip().lower() for name in fields_of(text, delimiter)]
         found = [name for name in columns if name in _ADDRESSES]
         if len(found) != 1:
             way = "name one of its columns email" if not found else "keep one of the columns email and address"
@@ -255,41 +203,12 @@ class _Table:
             raise Invalid(Problem("recipients", sentence))
         if missing := [name for name in self._wanted.required if name not in columns]:
             raise Invalid(Problem("recipients", f"the column {missing[0]} is missing, which the template needs"))
+        self._records = Records(delimiter, self._record)
         self._width, self._email = len(columns), columns.index(found[0])
         # A template may well declare a `name`: the column then is both.
         self._name = columns.index("name") if "name" in columns else -1
         values = [*own, "name"] if "name" in columns and "name" in declared else own
         self._values = [(columns.index(name), name, _READERS.get(declared[name].type, str)) for name in values]
-
-    def _quoted(self, waiting: "deque[_Line]") -> Iterator[Item]:
-        """Read records with quotes, which may span lines; of one that is broken only its first line is lost."""
-        while waiting:
-            line = waiting.popleft()
-            if not self._open and '"' not in line.text:
-                if line.text.strip():
-                    yield self._record(line.number, line.text.split(self._delimiter))
-                continue
-            self._open.append(line)
-            self._size += len(line.text)
-            first, item = self._open[0].number, None
-            if len(self._open) == 1 or not line.leaves_open(self._delimiter):
-                item = self._attempt()
-            if item is None and self._size <= MOST_LINE and len(self._open) < _MOST_LINES:
-                continue
-            if len(self._open) > 1 and not isinstance(item, Recipient):
-                waiting.extendleft(reversed(self._open[1:]))
-                item = item or Refusal(first, _UNCLOSED)
-            self._open, self._size = [], 0
-            yield item or Refusal(first, _TOO_LONG)
-
-    def _attempt(self) -> Item | None:
-        """Return what the open lines say together; None while their quotes are open."""
-        number, record = self._open[0].number, "\n".join(line.text for line in self._open)
-        try:
-            return self._record(number, next(csv.reader([record], delimiter=self._delimiter, strict=True)))
-        except csv.Error as error:
-            # The parser has no other way to say that it waits for the closing quote.
-            return None if "end of data" in str(error) else Refusal(number, f"is not CSV: {error}")
 
     def _record(self, number: int, fields: list[str]) -> Item:
         if len(fields) != self._width:

@@ -1,23 +1,18 @@
 """A stream of recipients of any length: chunk by chunk, each its own transaction, in flat memory."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 
+from mailer import pacing
 from mailer.campaigns.adding import CHUNK, CHUNK_ON_SQLITE, Added, add_recipients, wanted
 from mailer.campaigns.reading import Format, Item, Reader, Recipient
 from mailer.database import Database
 from mailer.submission import Intake, Submitter
 
-T = TypeVar("T")
-
 #: After everything else that wants to write to SQLite.
 _BULK = 2
-#: For how many seconds lines are read before others have the event loop.
-_LONGEST_TURN = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +32,7 @@ class Upload:
 
         async def items() -> AsyncIterator[Item]:
             nonlocal place
-            async for person in _each(people):
+            async for person in pacing.each(people):
                 place += 1
                 yield expected.read(place, person)
 
@@ -50,11 +45,11 @@ class Upload:
 
         async def items() -> AsyncIterator[Item]:
             since = time.monotonic()
-            async for chunk in _each(chunks):
+            async for chunk in pacing.each(chunks):
                 for item in reader.feed(chunk):
                     yield item
-                    since = await _turn(since)
-                since = await _turn(since)
+                    since = await pacing.turn(since)
+                since = await pacing.turn(since)
             for item in reader.close():
                 yield item
 
@@ -80,23 +75,6 @@ class Upload:
             lambda session: add_recipients(session, self.sender, self.campaign_id, some, self.intake, self.now()),
             urgency=_BULK,
         )
-
-
-async def _turn(since: float) -> float:
-    """Let others have the event loop where this turn began too long ago; return when the present turn began."""
-    if time.monotonic() - since > _LONGEST_TURN:
-        await asyncio.sleep(0)
-        return time.monotonic()
-    return since
-
-
-async def _each(things: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
-    if isinstance(things, AsyncIterable):
-        async for thing in things:
-            yield thing
-        return
-    for thing in things:
-        yield thing
 
 
 async def add(upload: Upload, people: Iterable[object] | AsyncIterable[object]) -> Added:

@@ -15,6 +15,7 @@ from mailer.cli import (
     emails,
     inbound,
     keys,
+    lists,
     logs,
     people_out,
     processes,
@@ -70,6 +71,7 @@ app.add_typer(uncertain.app, name="uncertain")
 app.add_typer(streams.app, name="stream")
 alarms.add(suppressions.app)
 people_out.add(suppressions.app)
+lists.add(suppressions.app)
 app.add_typer(suppressions.app, name="suppression")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")

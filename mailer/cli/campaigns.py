@@ -3,20 +3,18 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Annotated, NamedTuple, cast
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from sqlmodel import Session
 
 from mailer import campaigns, reports
 from mailer.campaigns import Added, Format, Upload
 from mailer.campaigns.drafts import CampaignDraft, Timing
-from mailer.cli import printing, running
+from mailer.cli import printing, progress, running
 from mailer.cli.reporting import shown as figure_shown
 from mailer.cli.sending import (
     Document,
@@ -47,7 +45,6 @@ _Id = Annotated[str, typer.Argument(metavar="ID", help="The id of the campaign, 
 _Shown = dict[str, object]
 _Verb = Callable[[Service, Session, Submitter], Campaign]
 
-_PIECE = 256 * 1024
 _SUFFIXES = {".csv": Format.CSV, ".tsv": Format.CSV, ".ndjson": Format.NDJSON, ".jsonl": Format.NDJSON}
 _WATCHED = 1.0
 _GOING = frozenset({CampaignStatus.SCHEDULED, CampaignStatus.RUNNING})
@@ -276,16 +273,8 @@ async def _upload(identifier: str, source: _Source, tenant: str | None) -> Added
             campaign_id=identifier,
             now=service.now,
         )
-        columns = (TextColumn("adding"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:
-            task = progress.add_task("adding", total=source.size)
-
-            def pieces() -> Iterator[bytes]:
-                while piece := source.file.read(_PIECE):
-                    yield piece
-                    progress.advance(task, len(piece))
-
-            return await upload.lines(pieces(), source.form)
+        with progress.reading(source.file, source.size, "adding") as pieces:
+            return await upload.lines(pieces, source.form)
 
 
 @app.command()

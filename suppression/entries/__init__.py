@@ -1,5 +1,6 @@
 """The list of what forbids mail: ask it, add to it, lift from it, forget a person in it."""
 
+from suppression.entries.bulk import add_new, page, standing
 from suppression.entries.decision import Consulted, Explanation, Question, check, check_many, explain, forbids, in_force
 from suppression.entries.flagged import AFTER, confirm, lift_flagged
 from suppression.entries.keeping import (
@@ -32,6 +33,7 @@ __all__ = [
     "WrongKey",
     "add",
     "add_many",
+    "add_new",
     "check",
     "check_keys",
     "check_many",
@@ -44,4 +46,6 @@ __all__ = [
     "lift_flagged",
     "list_entries",
     "new_id",
+    "page",
+    "standing",
 ]

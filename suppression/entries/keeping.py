@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
@@ -63,6 +64,8 @@ class NewEntry:
     expires_at: datetime | None = None
     note: str | None = None
     evidence: Mapping[str, object] | None = None
+    #: When it began, where that was before it is added here (another system's list); else it begins now.
+    created_at: datetime | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the policy does not know."""
@@ -195,24 +198,26 @@ def _same(new: NewEntry) -> tuple[ColumnElement[bool], ...]:
 
 
 def _insert_rows(session: Session, news: Sequence[NewEntry], now: datetime) -> int:
-    rows: list[dict[str, object]] = [
-        {
-            "id": new_id(now),
-            "tenant_id": new.tenant_id,
-            "fingerprint": new.fingerprint,
-            "key_id": new.key_id,
-            "address": new.address,
-            "reason": new.reason,
-            "scope": new.scope,
-            "origin": new.origin,
-            "created_at": now,
-            "expires_at": new.expires_at,
-            "note": new.note,
-            "evidence": None if new.evidence is None else dict(new.evidence),
-        }
-        for new in news
-    ]
+    rows = [row_of(new, now) for new in news]
     return insert_new(session, Entry, rows, LIVE_COLUMNS, NOT_LIFTED)
+
+
+def row_of(new: NewEntry, now: datetime) -> dict[str, Any]:
+    """Return the columns of a new entry; its id is of now, whenever it began, so that lists page in the order added."""
+    return {
+        "id": new_id(now),
+        "tenant_id": new.tenant_id,
+        "fingerprint": new.fingerprint,
+        "key_id": new.key_id,
+        "address": new.address,
+        "reason": new.reason,
+        "scope": new.scope,
+        "origin": new.origin,
+        "created_at": new.created_at or now,
+        "expires_at": new.expires_at,
+        "note": new.note,
+        "evidence": None if new.evidence is None else dict(new.evidence),
+    }
 
 
 def _close_expired(session: Session, new: NewEntry, now: datetime) -> None:

@@ -11,8 +11,7 @@ import pytest
 from sqlmodel import Session, col, select
 
 from mailer import campaigns
-from mailer.campaigns import Added, Format
-from mailer.campaigns.reading import Refusal
+from mailer.campaigns import Added, Format, Refusal
 from mailer.database import Database
 from mailer.errors import Conflict
 from mailer.models import CampaignStatus, Event, Opens

@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from mailer.campaigns.reading import MOST_LINE, Format, Item, Reader, Recipient, Refusal, Wanted
+from mailer.campaigns.reading import Format, Item, Reader, Recipient, Wanted
 from mailer.compose.variables import Schema
 from mailer.errors import Invalid
+from suppression.lines import MOST_LINE, Refusal
 
 SCHEMA = Schema.parse(
     {

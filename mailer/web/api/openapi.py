@@ -73,24 +73,22 @@ def _operation(endpoint: Endpoint, refs: _Refs) -> _Json:
     }
     if parameters := [*_path_parameters(endpoint), *_query_parameters(endpoint), *_header_parameters(endpoint)]:
         operation["parameters"] = parameters
-    if endpoint.body is not None:
-        schema = refs[endpoint.body, "validation"]
-        operation["requestBody"] = {
-            "required": endpoint.body_required,
-            "content": {
-                "application/json": {"schema": schema},
-                **{kind: {"schema": {"type": "string"}} for kind in endpoint.streamed},
-            },
-        }
+    if endpoint.body is not None or endpoint.streamed:
+        content: _Json = {kind: {"schema": {"type": "string"}} for kind in endpoint.streamed}
+        if endpoint.body is not None:
+            content = {"application/json": {"schema": refs[endpoint.body, "validation"]}, **content}
+        operation["requestBody"] = {"required": endpoint.body_required, "content": content}
     return operation
 
 
 def _responses(endpoint: Endpoint, refs: _Refs) -> _Json:
     schemas = [refs[model, "serialization"] for model in endpoint.answers]
-    schema: _Json = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-    good = {"description": endpoint.status.phrase, "content": {"application/json": {"schema": schema}}}
+    content: _Json = {kind: {"schema": {"type": "string"}} for kind in endpoint.files}
+    if schemas:
+        content["application/json"] = {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
+    good = {"description": endpoint.status.phrase, "content": content}
     errors = dict(_ALWAYS)
-    if endpoint.body is not None:
+    if endpoint.body is not None or endpoint.streamed:
         errors |= _WITH_BODY
     if "{" in endpoint.path:
         errors |= _WITH_ID

@@ -29,7 +29,7 @@ class Endpoint:
     #: A key with any of these may call it; `admin` may call everything.
     scopes: frozenset[Scope]
     handler: Handler
-    #: What it answers; several where the request decides.
+    #: What it answers, as JSON; several where the request decides.
     answers: tuple[type[BaseModel], ...]
     status: HTTPStatus = HTTPStatus.OK
     body: type[BaseModel] | None = None
@@ -41,6 +41,8 @@ class Endpoint:
     asks_key_again: bool = False
     #: The other types of body that it takes, of any length: the handler reads them from the wire.
     streamed: tuple[str, ...] = ()
+    #: The other types in which it answers, of any length.
+    files: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:

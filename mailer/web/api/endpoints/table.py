@@ -1,6 +1,16 @@
 """All endpoints, a file a group of paths."""
 
-from mailer.web.api.endpoints import alarms, campaigns, emails, metrics, streams, suppressions, templates, topics
+from mailer.web.api.endpoints import (
+    alarms,
+    campaigns,
+    emails,
+    lists,
+    metrics,
+    streams,
+    suppressions,
+    templates,
+    topics,
+)
 from mailer.web.api.endpoints.endpoint import Endpoint
 
 #: Of two paths that fit, the first is taken.
@@ -11,6 +21,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *metrics.ENDPOINTS,
     *topics.ENDPOINTS,
     *alarms.ENDPOINTS,
+    *lists.ENDPOINTS,
     *suppressions.ENDPOINTS,
     *campaigns.ENDPOINTS,
 )

@@ -2,6 +2,7 @@
 
 from mailer.web.api.queries.campaigns import CampaignQuery, RecipientQuery
 from mailer.web.api.queries.emails import EmailQuery
+from mailer.web.api.queries.lists import ExportQuery, ImportQuery
 from mailer.web.api.queries.metrics import MetricsQuery
 from mailer.web.api.queries.paging import Cursor, EmailCursor, Nothing, Paged, Query, Tag
 from mailer.web.api.queries.suppressions import CheckQuery, LiftQuery, SuppressionQuery
@@ -12,6 +13,8 @@ __all__ = [
     "Cursor",
     "EmailCursor",
     "EmailQuery",
+    "ExportQuery",
+    "ImportQuery",
     "LiftQuery",
     "MetricsQuery",
     "Nothing",

@@ -21,6 +21,7 @@ from mailer.web.api.shapes.emails import (
     RenderedView,
     SeveralView,
 )
+from mailer.web.api.shapes.lists import ImportedView
 from mailer.web.api.shapes.metrics import MetricsView, NumberView
 from mailer.web.api.shapes.problems import ProblemDocument, ProblemEntry, Shape
 from mailer.web.api.shapes.streams import RelayView, StreamPage, StreamView
@@ -43,6 +44,7 @@ __all__ = [
     "EmailSummary",
     "EmailView",
     "EventView",
+    "ImportedView",
     "MetricsView",
     "NumberView",
     "PartsView",
