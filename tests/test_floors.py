@@ -28,7 +28,7 @@ FLOORS = (
     ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts"),
     ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.uncertain", "mailer.keyring"),
     ("mailer.submission", "mailer.delivery", "mailer.alarms"),
-    ("mailer.campaigns",),
+    ("mailer.campaigns", "mailer.erasure"),
     ("mailer.tasks", "mailer.clock", "mailer.streams"),
     ("mailer.service",),
     ("mailer.web",),
@@ -41,7 +41,6 @@ PLANNED = {
     "suppression.exchange": 3,
     "mailer.rekeying": 10,
     "mailer.subscribing": 12,
-    "mailer.erasure": 12,
     "mailer.exchanging": 12,
     "mailer.doctor": 16,
 }

@@ -16,6 +16,7 @@ from mailer.cli import (
     inbound,
     keys,
     logs,
+    people,
     people_out,
     processes,
     rendering,
@@ -71,6 +72,7 @@ app.add_typer(streams.app, name="stream")
 alarms.add(suppressions.app)
 people_out.add(suppressions.app)
 app.add_typer(suppressions.app, name="suppression")
+app.add_typer(people.app, name="people")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
 dkim.add(keys.app)

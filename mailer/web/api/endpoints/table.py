@@ -1,6 +1,16 @@
 """All endpoints, a file a group of paths."""
 
-from mailer.web.api.endpoints import alarms, campaigns, emails, metrics, streams, suppressions, templates, topics
+from mailer.web.api.endpoints import (
+    alarms,
+    campaigns,
+    emails,
+    erasures,
+    metrics,
+    streams,
+    suppressions,
+    templates,
+    topics,
+)
 from mailer.web.api.endpoints.endpoint import Endpoint
 
 #: Of two paths that fit, the first is taken.
@@ -12,5 +22,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *topics.ENDPOINTS,
     *alarms.ENDPOINTS,
     *suppressions.ENDPOINTS,
+    *erasures.ENDPOINTS,
     *campaigns.ENDPOINTS,
 )
