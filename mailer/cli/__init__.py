@@ -12,6 +12,7 @@ from mailer.cli import (
     benching,
     campaigns,
     dkim,
+    doctor,
     emails,
     inbound,
     keys,
@@ -72,6 +73,7 @@ app.add_typer(streams.app, name="stream")
 alarms.add(suppressions.app)
 people_out.add(suppressions.app)
 app.add_typer(suppressions.app, name="suppression")
+app.add_typer(doctor.app, name="doctor")
 app.add_typer(people.app, name="people")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
