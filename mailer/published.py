@@ -52,6 +52,18 @@ def check(resolver: Resolver | None, signer: Signer) -> Verdict:
     return compare(texts[0], signer) if len(texts) == 1 else Verdict.DIFFERS
 
 
+def public_key(resolver: Resolver | None, name: str) -> str | None:
+    """Return the text of the record that verifiers would use; None where there is none, or nobody answers."""
+    if resolver is None:
+        return None
+    try:
+        answer = resolver.resolve(f"{name}.", "TXT", lifetime=_PATIENCE)
+    except (DNSException, OSError):
+        return None
+    texts = [b"".join(record.strings).decode("ascii", "replace") for record in answer]
+    return texts[0] if len(texts) == 1 else None
+
+
 def compare(text: str, signer: Signer) -> Verdict:
     """Return whether the text of a record is of this key."""
     tags = _tags(text)

@@ -1,9 +1,11 @@
 """A small real service behind the API's routes, for the tests of the API."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import httpx2
@@ -14,6 +16,7 @@ from starlette.applications import Starlette
 from mailer import tenancy
 from mailer.catalogue import shipped
 from mailer.database import Database
+from mailer.inbox import Store
 from mailer.links import Links
 from mailer.models import Email, Tenant
 from mailer.settings import Settings
@@ -36,6 +39,7 @@ class Small:
     database: Database
     settings: Settings
     intake: Intake
+    store: Store
     rung: list[Stream] = field(default_factory=list)
 
     def ring(self, stream: Stream) -> None:
@@ -151,13 +155,16 @@ async def world(
     database: Database, settings: Settings = SETTINGS, scopes: Iterable[str] = ALL_SCOPES
 ) -> AsyncIterator[Api]:
     """Serve the API over a migrated database, to a client with a key of tenant `default`."""
-    service = Small(database, settings, intake(settings))
     tenant = await prepared(database, settings)
     assert tenant.id is not None
     tenant_id = tenant.id
-    issued = await database.run(
-        lambda session: tenancy.create_key(session, tenant_id, "all", scopes=scopes, now=service.now())
-    )
-    app = Starlette(routes=api.routes(service))
-    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://mailer.test") as http:
-        yield Api(service, http, tenant_id, issued.plain)
+    with ExitStack() as ending:
+        store = Store(Path(ending.enter_context(TemporaryDirectory())) / "inbox.db")
+        ending.callback(store.close)
+        service = Small(database, settings, intake(settings), store)
+        issued = await database.run(
+            lambda session: tenancy.create_key(session, tenant_id, "all", scopes=scopes, now=service.now())
+        )
+        app = Starlette(routes=api.routes(service))
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://mailer.test") as http:
+            yield Api(service, http, tenant_id, issued.plain)

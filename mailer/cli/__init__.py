@@ -12,11 +12,13 @@ from mailer.cli import (
     benching,
     campaigns,
     dkim,
+    doctor,
     emails,
     inbound,
     keys,
     lists,
     logs,
+    people,
     people_out,
     processes,
     rendering,
@@ -73,6 +75,8 @@ alarms.add(suppressions.app)
 people_out.add(suppressions.app)
 lists.add(suppressions.app)
 app.add_typer(suppressions.app, name="suppression")
+app.add_typer(doctor.app, name="doctor")
+app.add_typer(people.app, name="people")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
 dkim.add(keys.app)

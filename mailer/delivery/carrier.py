@@ -135,6 +135,8 @@ class Carrier:
         return None
 
     async def _composed(self, job: Job) -> Ready | Outcome:
+        if job.address is None:
+            return outcomes.erased(job)
         try:
             ready = await self._depot.compose(self.line, job)
         except MailerError as error:

@@ -50,6 +50,11 @@ def refused(job: Job, answer: Answer, stage: Stage, retry: Retry, now: datetime)
     return Outcome(job, Status.DEFERRED, reply=told, category=verdict.category, due_at=due_at)
 
 
+def erased(job: Job) -> Outcome:
+    """Return that nobody gets it any more: its recipient was erased after it was tried."""
+    return Outcome(job, Status.CANCELLED, reply="the recipient was erased")
+
+
 def unsent(job: Job, retry: Retry, now: datetime, *, worked_before: bool) -> Outcome:
     """The connection went before the mail was handed over: certainly not sent, so it is tried again soon."""
     if worked_before:

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +38,8 @@ _SELECT = (
     " ORDER BY id DESC LIMIT :limit"
 )
 _NEWEST = 2**63 - 1
+_TO = "SELECT id FROM mail WHERE instr(folded, ?) > 0"
+_SOURCES = "SELECT id, raw FROM source"
 
 _Row: TypeAlias = tuple[int, str, str, str, str, str, str | None, str, int]
 
@@ -109,11 +111,32 @@ class Store:
         with self._lock:
             return int(self._connection.execute("SELECT count(*) FROM mail").fetchone()[0])
 
+    def forget(self, addresses: Collection[str]) -> int:
+        """Forget every mail to these addresses or that shows one of them, and return how many they were."""
+        found: set[int] = set()
+        with self._writing() as connection:
+            # What is deleted is overwritten, so that the file does not hold it either.
+            connection.execute("PRAGMA secure_delete = ON")
+            for address in addresses:
+                folded = address.casefold()
+                found.update(number for (number,) in connection.execute(_TO, (f"\n{folded}\n",)))
+                shown = (number for number, raw in connection.execute(_SOURCES) if folded.encode() in raw.lower())
+                found.update(shown)
+            for number in found:
+                connection.execute("DELETE FROM mail WHERE id = ?", (number,))
+                connection.execute("DELETE FROM source WHERE id = ?", (number,))
+        if found:
+            self._give_room_back()
+        return len(found)
+
     def clear(self) -> None:
         """Forget every mail, and give the room in the file back."""
         with self._writing() as connection:
             connection.execute("DELETE FROM mail")
             connection.execute("DELETE FROM source")
+        self._give_room_back()
+
+    def _give_room_back(self) -> None:
         # Another process may be reading: then the room is used again instead.
         with self._lock, suppress(sqlite3.OperationalError):
             self._connection.execute("VACUUM")

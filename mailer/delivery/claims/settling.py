@@ -126,6 +126,7 @@ def held(session: Session, wanted: list[str], worker: Worker) -> list[Job]:
 
 def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetime) -> None:
     job = outcome.job
+    # The row says the address, and not the job: its recipient may have been erased while it was on its way.
     people.suppress(
         session,
         NewEntry(
@@ -135,7 +136,7 @@ def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetim
             reason=Reason.HARD_BOUNCE,
             scope=ALL,
             origin=Origin.PROVIDER,
-            address=job.address,
+            address=session.execute(select(EMAIL.c.address).where(EMAIL.c.id == job.id)).scalar_one_or_none(),
             evidence={"email_id": job.id, "reply": outcome.reply, "category": outcome.category},
         ),
         now,

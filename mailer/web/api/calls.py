@@ -18,6 +18,7 @@ from starlette.responses import Response
 from mailer import drafts, storable, tenancy
 from mailer.database import Database
 from mailer.errors import Forbidden, Invalid, Problem, Unauthorized
+from mailer.inbox import Store
 from mailer.models import ApiKey, Scope
 from mailer.settings import Settings
 from mailer.submission import Intake, Submitter
@@ -47,6 +48,7 @@ class Service(Protocol):
     settings: Settings
     database: Database
     intake: Intake
+    store: Store
 
     def ring(self, stream: Stream) -> None:
         """Say that a stream has mail."""

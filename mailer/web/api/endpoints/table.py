@@ -4,6 +4,7 @@ from mailer.web.api.endpoints import (
     alarms,
     campaigns,
     emails,
+    erasures,
     lists,
     metrics,
     streams,
@@ -23,5 +24,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *alarms.ENDPOINTS,
     *lists.ENDPOINTS,
     *suppressions.ENDPOINTS,
+    *erasures.ENDPOINTS,
     *campaigns.ENDPOINTS,
 )
