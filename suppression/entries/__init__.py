@@ -1,6 +1,16 @@
 """The list of what forbids mail: ask it, add to it, lift from it, forget a person in it."""
 
-from suppression.entries.decision import Consulted, Explanation, Question, check, check_many, explain, forbids, in_force
+from suppression.entries.decision import (
+    Consulted,
+    Explanation,
+    Question,
+    check,
+    check_many,
+    explain,
+    forbids,
+    forbids_kin,
+    in_force,
+)
 from suppression.entries.flagged import AFTER, confirm, lift_flagged
 from suppression.entries.keeping import (
     EntryError,
@@ -14,6 +24,7 @@ from suppression.entries.keeping import (
     list_entries,
 )
 from suppression.entries.key_check import WrongKey, check_keys
+from suppression.entries.kin import family, relate
 from suppression.entries.table import Entry, KeyProof, Kin, KinKind, new_id
 
 __all__ = [
@@ -37,11 +48,14 @@ __all__ = [
     "check_many",
     "confirm",
     "explain",
+    "family",
     "forbids",
+    "forbids_kin",
     "forget",
     "in_force",
     "lift",
     "lift_flagged",
     "list_entries",
     "new_id",
+    "relate",
 ]

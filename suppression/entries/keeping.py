@@ -31,7 +31,7 @@ _ENDERS: Mapping[str, Ender] = {
 _KEPT_EVIDENCE = frozenset(
     {
         *("email_id", "campaign_id", "topic", "token", "event_id", "provider", "category", "status", "code", "channel"),
-        *("inferred", "after", "again_at"),
+        *("inferred", "after", "again_at", "complaint"),
     }
 )
 _ADDRESS_IN_TEXT = re.compile(r"[^\s<>\"(),;:]+@[^\s<>\"(),;:]+")

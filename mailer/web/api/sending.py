@@ -101,6 +101,8 @@ def _placed(placed: Placed) -> dict[str, object]:
     told: dict[str, object] = {"id": placed.id, "status": placed.status}
     if placed.suppression is not None:
         told["suppression"] = entry_view(placed.suppression)
+    elif placed.bar is not None:
+        told["reason"] = placed.bar.reason
     return told
 
 
