@@ -5,7 +5,17 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, CompoundSelect, SQLColumnExpression, and_, bindparam, false, func, literal, or_
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    SQLColumnExpression,
+    and_,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    or_,
+)
 from sqlalchemy import select as core_select
 from sqlmodel import Session, SQLModel, col, select
 
@@ -62,7 +72,7 @@ def barred(
 
 
 class _Said(NamedTuple):
-    at: datetime
+    #: Sorts by its time.
     id: str
     granted: bool
     expires_at: datetime | None
@@ -92,7 +102,7 @@ def _holds(question: Question, newest: dict[tuple[bytes, str], _Said], now: date
 @lru_cache(maxsize=2)
 def _said(*, arrays: bool) -> CompoundSelect[Any]:
     """Return what mailboxes said, under whichever key: a yes is of an address, so a new one is asked anew."""
-    columns = (_consent.c.purpose, _consent.c.at, _consent.c.id, _consent.c.granted, _consent.c.expires_at)
+    columns = (_consent.c.purpose, _consent.c.id, _consent.c.granted, _consent.c.expires_at)
     wanted = and_(
         _consent.c.tenant_id == bindparam("tenant"), _consent.c.purpose.in_(bindparam("purposes", expanding=True))
     )
@@ -120,26 +130,37 @@ def lacks_yes(
     now: SQLColumnExpression[datetime] | datetime,
 ) -> ColumnElement[bool]:
     """Return EXISTS (a topic that needs a yes, and this person's is missing), to stand in another statement's WHERE."""
-    others = core_select(_kin.c.other).where(
+    # Ids of answers sort by their time. Each subquery has its fingerprint from outside, so that it is found by index
+    # whatever PostgreSQL believes of the size of a table.
+    own = core_select(_newest(tenant_id, fingerprint, topic).label("id"))
+    theirs = core_select(_newest(tenant_id, _kin.c.other, topic).label("id")).where(
         _kin.c.tenant_id == tenant_id, _kin.c.fingerprint == fingerprint, _kin.c.kind == KinKind.KEY
     )
-    holds = and_(_consent.c.granted, or_(_consent.c.expires_at.is_(None), _consent.c.expires_at > now))
-    last = (
-        core_select(holds)
-        .where(
-            _consent.c.tenant_id == tenant_id,
-            _consent.c.purpose == literal(rules.TOPIC_PREFIX).concat(topic),
-            or_(_consent.c.fingerprint == fingerprint, _consent.c.fingerprint.in_(others.correlate_except(_kin))),
-        )
-        .order_by(_consent.c.at.desc(), _consent.c.id.desc())
-        .limit(1)
-        .correlate_except(_consent)
-        .scalar_subquery()
+    answers = own.union_all(theirs.correlate_except(_kin)).subquery()
+    said = _consent.alias()
+    yes = core_select(literal(1)).where(
+        said.c.id == core_select(func.max(answers.c.id)).scalar_subquery(),
+        said.c.granted,
+        or_(said.c.expires_at.is_(None), said.c.expires_at > now),
     )
     found = core_select(literal(1)).where(
         _topic.c.tenant_id == tenant_id,
         _topic.c.key == topic,
         _topic.c.default == TopicDefault.OPT_OUT,
-        ~func.coalesce(last, false()),
+        ~yes.correlate_except(said).offset(literal_column("0")).exists(),
     )
     return found.correlate_except(_topic).exists()
+
+
+def _newest(
+    tenant_id: SQLColumnExpression[int], fingerprint: SQLColumnExpression[bytes], topic: SQLColumnExpression[str | None]
+) -> ColumnElement[str]:
+    """Return the id of the newest answer of one fingerprint about a topic."""
+    answer = _consent.alias()
+    # The empty text keeps PostgreSQL from looking for the greatest id of the whole table.
+    newest = core_select(func.max(answer.c.id.concat(""))).where(
+        answer.c.tenant_id == tenant_id,
+        answer.c.fingerprint == fingerprint,
+        answer.c.purpose == literal(rules.TOPIC_PREFIX).concat(topic),
+    )
+    return newest.correlate_except(answer).scalar_subquery()

@@ -167,7 +167,7 @@ def list_entries(
     limit: int,
     now: datetime,
     after: str | None = None,
-    fingerprint: bytes | None = None,
+    fingerprints: Sequence[bytes] | None = None,
     reason: Reason | None = None,
     live: bool | None = None,
 ) -> list[Entry]:
@@ -175,8 +175,8 @@ def list_entries(
     statement = select(Entry).where(col(Entry.tenant_id) == tenant_id).order_by(col(Entry.id).desc()).limit(limit)
     if after is not None:
         statement = statement.where(col(Entry.id) < after)
-    if fingerprint is not None:
-        statement = statement.where(col(Entry.fingerprint) == fingerprint)
+    if fingerprints is not None:
+        statement = statement.where(col(Entry.fingerprint).in_(fingerprints))
     if reason is not None:
         statement = statement.where(col(Entry.reason) == reason)
     if live is not None:

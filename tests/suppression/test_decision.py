@@ -245,7 +245,7 @@ def replay(session: Session, history: Sequence[Act]) -> dict[tuple[Reason, str],
             standing[reason, scope] = max(before, end) if before and end else end
         elif (reason, scope) in standing:
             ender = next(iter(sorted(rules.rule_of(reason).enders - {Ender.TIME})))
-            listed = entries.list_entries(session, 1, limit=999, now=now, fingerprint=ANN, reason=reason, live=True)
+            listed = entries.list_entries(session, 1, limit=999, now=now, fingerprints=[ANN], reason=reason, live=True)
             found = next(one for one in listed if one.scope == scope)
             entries.lift(session, 1, found.id, ender, "because", now)
             del standing[reason, scope]

@@ -228,7 +228,7 @@ def test_lists_are_narrowed_by_mailbox_reason_and_force(session: Session) -> Non
     quiet, _ = entries.add(session, snooze(NOW + DAY), NOW)
     entries.add(session, new(fingerprint=BOB), NOW)
     later = NOW + 2 * DAY
-    assert entries.list_entries(session, 1, limit=9, now=later, fingerprint=ANN, live=True) == [bounce]
+    assert entries.list_entries(session, 1, limit=9, now=later, fingerprints=[ANN], live=True) == [bounce]
     assert entries.list_entries(session, 1, limit=9, now=later, live=False) == [quiet]
     assert entries.list_entries(session, 1, limit=9, now=NOW, reason=Reason.SNOOZE) == [quiet]
     assert len(entries.list_entries(session, 1, limit=9, now=NOW, live=True)) == 3

@@ -21,7 +21,7 @@ from mailer.web import problems
 from mailer.web.api.calls import BULK, NO_STORE, URGENT, USUAL, Answer, Call
 from mailer.web.api.gathering import Single, Told
 from mailer.web.api.once import Work, asked_by, once
-from mailer.web.api.suppressing import entry_view
+from mailer.web.explaining import entry_view
 from suppression.rules import Stream
 
 

@@ -24,7 +24,15 @@ from mailer.web.api.shapes.emails import (
 from mailer.web.api.shapes.metrics import MetricsView, NumberView
 from mailer.web.api.shapes.problems import ProblemDocument, ProblemEntry, Shape
 from mailer.web.api.shapes.streams import RelayView, StreamPage, StreamView
-from mailer.web.api.shapes.suppressions import AddedView, CheckView, RuleView, SuppressionPage, SuppressionView
+from mailer.web.api.shapes.suppressions import (
+    AddedView,
+    CheckedView,
+    ChecksView,
+    CheckView,
+    RuleView,
+    SuppressionPage,
+    SuppressionView,
+)
 from mailer.web.api.shapes.templates import PartsView, TemplatePage, TemplateSummary, TemplateView
 from mailer.web.api.shapes.topics import TopicPage, TopicView
 
@@ -37,6 +45,8 @@ __all__ = [
     "CampaignView",
     "ChangedView",
     "CheckView",
+    "CheckedView",
+    "ChecksView",
     "DecidingView",
     "DeletedView",
     "EmailPage",
