@@ -20,6 +20,7 @@ from mailer.cli import (
     processes,
     rendering,
     reporting,
+    rings,
     sending,
     streams,
     suppressions,
@@ -74,6 +75,7 @@ app.add_typer(suppressions.app, name="suppression")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
 dkim.add(keys.app)
+rings.add(keys.app)
 app.add_typer(keys.app, name="key")
 
 

@@ -23,7 +23,7 @@ from suppression.entries.keeping import (
     lift,
     list_entries,
 )
-from suppression.entries.key_check import WrongKey, check_keys
+from suppression.entries.key_check import WrongKey, check_keys, retired_keys
 from suppression.entries.kin import family, relate
 from suppression.entries.table import Entry, KeyProof, Kin, KinKind, new_id
 
@@ -58,4 +58,5 @@ __all__ = [
     "list_entries",
     "new_id",
     "relate",
+    "retired_keys",
 ]
