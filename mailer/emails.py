@@ -67,7 +67,7 @@ def view(
     `captures` are the streams whose relay is the inbox: where what still waits will go.
     """
     suppression = None
-    if email.suppression_id is not None:
+    if email.suppression_reason is not None:
         suppression = {"id": email.suppression_id, "reason": email.suppression_reason}
     sender = f"{email.from_name} <{email.from_address}>" if email.from_name else email.from_address
     return {

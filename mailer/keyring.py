@@ -109,6 +109,18 @@ class Keyring:
             self._opened[key.private_key] = Signer(key.domain, key.selector, _usable(loaded))
         return self._opened[key.private_key]
 
+    def reseal(self, session: Session) -> int:
+        """Seal every kept key with the first key of the ring; return how many were sealed with another one."""
+        changed = 0
+        for row in session.exec(select(DkimKey).order_by(col(DkimKey.id)).with_for_update()):
+            if Seals.key_of(row.private_key) != self._seals.primary_id:
+                place = _place(row.tenant_id, row.domain, row.selector)
+                row.private_key = self._seals.seal(self._seals.open(row.private_key, place), place)
+                session.add(row)
+                changed += 1
+        session.flush()
+        return changed
+
     def usable(self, session: Session, tenant_id: int) -> Usable:
         """Return the keys with which a tenant signs now; one that does not open is left out with a warning."""
         mine = select(DkimKey).where(DkimKey.tenant_id == tenant_id, col(DkimKey.retired_at).is_(None))

@@ -36,6 +36,11 @@ class Seals:
         head = _VERSION + bytes([len(key_id)]) + key_id
         return head + nonce + self._ciphers[self.primary_id].encrypt(nonce, plain, head + place.encode())
 
+    @staticmethod
+    def key_of(sealed: bytes) -> str:
+        """Return the id of the key that sealed this."""
+        return sealed[2 : 2 + sealed[1]].decode("ascii", "replace") if len(sealed) > 2 else ""
+
     def open(self, sealed: bytes, place: str) -> bytes:
         """Return what was sealed for this place, or raise SealBroken."""
         if len(sealed) < 2 + _NONCE or sealed[:1] != _VERSION:

@@ -3,13 +3,15 @@
 import os
 import secrets
 from contextlib import suppress
+from enum import StrEnum
+from itertools import count
 from pathlib import Path
 
 from mailer.errors import ConfigurationError
 from mailer.sealing import Seals
 from mailer.settings import Settings
 from suppression.address import Fingerprints
-from suppression.keys import KeyRingError
+from suppression.keys import KeyRingError, parse_ring
 from suppression.token import Ring
 
 
@@ -38,10 +40,7 @@ def _kept(settings: Settings, name: str) -> str:
     if path.exists():
         return path.read_text().strip()
     fresh = folder / f".{name}-{secrets.token_hex(8)}"
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"k1:{secrets.token_hex(32)}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    _write(fresh, f"k1:{secrets.token_hex(32)}\n")
     try:
         # A link appears whole or not at all: nobody reads half a key, neither now nor after a crash.
         with suppress(FileExistsError):
@@ -58,6 +57,78 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class RingName(StrEnum):
+    """The two rings: the file in the data folder that keeps each, where its setting is empty."""
+
+    SECRET_KEYS = "secret-keys"
+    SUPPRESSION_KEY = "suppression-key"
+
+    @property
+    def setting(self) -> str:
+        """Return the setting that holds the ring."""
+        return "MAILER_" + self.name
+
+
+def ring_text(settings: Settings, name: RingName) -> str:
+    """Return a ring as its setting holds it, or as it is kept in the data folder."""
+    return _set(settings, name) or _kept(settings, name)
+
+
+def is_kept(settings: Settings, name: RingName) -> bool:
+    """Return whether a ring lies in the data folder, where a command may rewrite it."""
+    return not _set(settings, name)
+
+
+def rewrite(settings: Settings, name: RingName, ring: str) -> Path:
+    """Put another ring in the place of a kept one, whole or not at all, and return where it lies."""
+    parse_ring(ring)
+    folder = data_folder(settings)
+    path = folder / name
+    fresh = folder / f".{name}-{secrets.token_hex(8)}"
+    try:
+        _write(fresh, ring + "\n")
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    _sync(folder)
+    return path
+
+
+def save(path: Path, ring: str) -> None:
+    """Write a backup of a ring that only its owner can read; raises `FileExistsError` where there is a file already."""
+    _write(path, ring + "\n")
+
+
+def with_new(ring: str, *, first: bool) -> str:
+    """Return a ring with one more key, made up now, in front or behind."""
+    known = parse_ring(ring)
+    number = next(number for number in count(1) if f"k{number}" not in known)
+    fresh = f"k{number}:{secrets.token_hex(32)}"
+    return f"{fresh},{ring}" if first else f"{ring},{fresh}"
+
+
+def without(ring: str, key_id: str) -> str:
+    """Return a ring without one of its keys."""
+    return ",".join(item for item in map(str.strip, ring.split(",")) if item.partition(":")[0] != key_id)
+
+
+def fronted(ring: str, key_id: str) -> str:
+    """Return a ring with this key as its first."""
+    items = [item.strip() for item in ring.split(",")]
+    return ",".join(sorted(items, key=lambda item: item.partition(":")[0] != key_id))
+
+
+def _set(settings: Settings, name: RingName) -> str:
+    return settings.secret_keys if name is RingName.SECRET_KEYS else settings.suppression_key
+
+
+def _write(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def token_ring(settings: Settings) -> Ring:

@@ -162,6 +162,8 @@ class Fingerprints:
         self.primary_id = next(iter(self._keys))
         self._primary = self._keys[self.primary_id]
         self._secrets = tuple(self._keys.values())
+        #: The ids of the keys in the order of `all_of`.
+        self.key_ids = tuple(self._keys)
 
     def of(self, tenant_id: int, canonical: str) -> bytes:
         """Return the 16 bytes that stand for this mailbox at this tenant, by the primary key."""
@@ -171,6 +173,10 @@ class Fingerprints:
         """Return the fingerprints by every key of the ring, the primary first, to read what older keys wrote."""
         message = tenant_id.to_bytes(8, "big") + canonical.encode()
         return tuple(hmac.digest(secret, message, "sha256")[:16] for secret in self._secrets)
+
+    def named(self, tenant_id: int, canonical: str) -> dict[bytes, str]:
+        """Return the fingerprints by every key of the ring, the primary first, each with the id of its key."""
+        return dict(zip(self.all_of(tenant_id, canonical), self.key_ids, strict=True))
 
     def proof(self) -> dict[str, str]:
         """Return for each key id what shows that the key is the same one, and tells nothing of it."""

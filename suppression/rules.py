@@ -146,6 +146,8 @@ RULES: tuple[Rule, ...] = (
     Rule(Reason.SOFT_BOUNCE, _NO, _YES, _PROMOTIONAL, _DELIVERY, "time, or a delivery"),
     Rule(Reason.SNOOZE, _NO, _YES, _PROMOTIONAL, _WHILE, "time, or the person"),
 )
+#: Facts about one mailbox: they do not follow a person to another address, as what people and operators decided does.
+OF_THE_MAILBOX = frozenset({Reason.HARD_BOUNCE, Reason.INVALID, Reason.SOFT_BOUNCE})
 _BY_REASON = {rule.reason: rule for rule in RULES}
 _STRICTNESS = {rule.reason: place for place, rule in enumerate(RULES)}
 

@@ -234,7 +234,7 @@ async def test_suppressions_are_added_listed_explained_and_lifted(api: Api) -> N
     told = shapes.CheckView.model_validate(data(await api.get(check)))
     assert not told.allowed
     assert told.entry is not None
-    assert [rule.rule.value for rule in told.trace if rule.blocks] == ["manual"]
+    assert [rule.rule for rule in told.trace if rule.blocks] == ["manual"]
     nameless = await api.call("DELETE", f"/v1/suppressions/{added['id']}")
     assert (nameless.status_code, paths(nameless)) == (422, ["note"])
     lifted = data(await api.call("DELETE", f"/v1/suppressions/{added['id']}", {"note": "called back"}))

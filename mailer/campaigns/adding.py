@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, TypeAlias, cast
@@ -33,12 +33,13 @@ from mailer.compose.templates import Urgency
 from mailer.database import on_postgresql
 from mailer.errors import Conflict
 from mailer.models import Campaign, CampaignStatus, Email
+from mailer.people import Barred, barred
 from mailer.providers import provider_of
 from mailer.status import Status
 from mailer.submission import Intake, Submitter
 from mailer.submission.deciding import NOTHING_YET, Desk, Person, person_of
 from suppression import entries
-from suppression.entries import Entry, Question
+from suppression.entries import KinKind, Question
 from suppression.lines import Refusal
 from suppression.rules import Topic
 
@@ -127,17 +128,30 @@ def add_recipients(
     desk = desk_of(session, sender, context, now)
     people = _unique(desk, campaign, recipients)
     topic = desk.house.topics.get(campaign.topic)
-    questions = [Question(person.prints[0], campaign.stream, topic, person.prints[1:]) for person, _ in people]
-    answers = entries.check_many(session, campaign.tenant_id, questions, now)
-    rows = [_row(person, own, entry, now) for (person, own), entry in zip(people, answers, strict=True)]
+    if len(keys := context.fingerprints.key_ids) > 1:
+        kin = [dict(zip(person.prints, keys, strict=True)) for person, _ in people]
+        entries.relate(session, campaign.tenant_id, kin, KinKind.KEY, now)
+    due = _due(campaign, now)
+    questions = [Question(person.prints[0], campaign.stream, topic, person.prints[1:], due) for person, _ in people]
+    answers = barred(session, campaign.tenant_id, questions, desk.house.asking, now)
+    rows = [_row(person, own, bar, now) for (person, own), bar in zip(people, answers, strict=True)]
     rows = _insert(session, _shared(campaign, topic, now), rows)
     _record(desk, campaign, rows)
-    suppressed = sum(row["suppression_id"] is not None for row in rows)
+    suppressed = sum(row["suppression_reason"] is not None for row in rows)
     added = Added(len(rows) - suppressed, len(recipients) - len(rows), suppressed)
     if added.new and campaign.status is CampaignStatus.COMPLETED:
         campaign.status, campaign.ended_at = CampaignStatus.RUNNING, None
         session.flush()
     return added
+
+
+def _due(campaign: Campaign, now: datetime) -> datetime:
+    """Return when the mail would go at the earliest; what ends before then bars nobody (the intent asks again)."""
+    if campaign.status is CampaignStatus.SCHEDULED and campaign.scheduled_at is not None:
+        return max(now, campaign.scheduled_at)
+    running = campaign.status in (CampaignStatus.RUNNING, CampaignStatus.COMPLETED)
+    # A draft or a paused campaign may go at any time, so nothing that passes by itself may end its mail now.
+    return now if running else datetime.max.replace(tzinfo=UTC)
 
 
 def _check_open(campaign: Campaign) -> None:
@@ -171,10 +185,10 @@ def _known(session: Session, tenant_id: object, campaign_id: object, asked: Sequ
     return found
 
 
-def _row(person: Person, own: Mapping[str, object], entry: Entry | None, now: datetime) -> _Row:
+def _row(person: Person, own: Mapping[str, object], bar: Barred | None, now: datetime) -> _Row:
     return {
         "id": ids.new("em", now),
-        "status": Status.SUPPRESSED if entry else Status.HELD,
+        "status": Status.SUPPRESSED if bar else Status.HELD,
         "captured": person.captured,
         "address": person.address.envelope,
         "name": person.name or None,
@@ -182,9 +196,9 @@ def _row(person: Person, own: Mapping[str, object], entry: Entry | None, now: da
         "provider": provider_of(person.address.domain),
         # As text, which both drivers take as it is.
         "variables": orjson.dumps(own).decode() if own else None,
-        "settled_at": now if entry else None,
-        "suppression_id": entry.id if entry else None,
-        "suppression_reason": entry.reason.value if entry else None,
+        "settled_at": now if bar else None,
+        "suppression_id": bar.entry_id if bar else None,
+        "suppression_reason": bar.reason if bar else None,
     }
 
 
@@ -235,7 +249,7 @@ def _many(shared: tuple[str, ...], *, arrays: bool) -> ReturningInsert[Any]:
     while the table was small.
     """
     source, own = _unnested() if arrays else _listed()
-    held = own["suppression_id"].is_(None)
+    held = own["suppression_reason"].is_(None)
     moment = bindparam("all_created_at", type_=_email.c.created_at.type)
     values: dict[str, ColumnElement[Any]] = {
         **{name: bindparam(f"all_{name}", type_=_email.c[name].type) for name in shared},
@@ -283,7 +297,7 @@ def _record(desk: Desk, campaign: Campaign, rows: Sequence[_Row]) -> None:
     if rows:
         desk.writing.tally.add(*mine, "requested", dims, len(rows))
     for row in rows:
-        if row["suppression_id"] is not None:
+        if row["suppression_reason"] is not None:
             desk.writing.tally.add(*mine, f"suppressed:{row['suppression_reason']}", dims)
             told = {"reason": row["suppression_reason"], "suppression_id": row["suppression_id"]}
             desk.tell(str(row["id"]), Status.SUPPRESSED, told)

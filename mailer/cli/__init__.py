@@ -23,6 +23,7 @@ from mailer.cli import (
     processes,
     rendering,
     reporting,
+    rings,
     sending,
     streams,
     suppressions,
@@ -80,6 +81,7 @@ app.add_typer(people.app, name="people")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
 dkim.add(keys.app)
+rings.add(keys.app)
 app.add_typer(keys.app, name="key")
 
 

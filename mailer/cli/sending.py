@@ -115,7 +115,7 @@ def _accept(service: Service, session: Session, owner: int, asked: _Given) -> by
             "id": email.id,
             "to": email.to,
             "status": email.status,
-            "reason": email.suppression.reason if email.suppression else None,
+            "reason": email.bar.reason if email.bar else None,
         }
         for email in accepted.emails
     ]

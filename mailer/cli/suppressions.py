@@ -1,23 +1,23 @@
 """`mailer suppression`: who gets no mail, and why."""
 
 import getpass
-from datetime import datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from mailer import people
 from mailer.cli import printing, running
+from mailer.cli.explaining import dry_run, tell
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.drafts import LiftDraft, SuppressionDraft, parse
 from mailer.errors import Invalid, Problem
-from mailer.models import Topic
 from mailer.service import Service
-from mailer.web.api.suppressing import entry_view
+from mailer.web.explaining import entry_view, explained, topic_of
 from suppression import address as addresses
 from suppression import entries, rules
-from suppression.entries import Explanation, NewEntry, Question
+from suppression.entries import KinKind, NewEntry
 from suppression.rules import Ender, Origin, Reason, Stream
 
 app = typer.Typer(help="The list of what forbids mail.", no_args_is_help=True)
@@ -45,7 +45,7 @@ def listed(
             limit=limit + 1,
             now=service.now(),
             after=after,
-            fingerprint=_fingerprints(service, owner, address)[0] if address is not None else None,
+            fingerprints=entries.family(session, owner, _fingerprints(service, owner, address)) if address else None,
             reason=reason,
             live=None if past else True,
         )
@@ -80,7 +80,9 @@ def add(
     def put(service: Service, session: Session) -> dict[str, object]:
         owner, read = chosen(session, tenant), addresses.parse(draft.email)
         if draft.scope.startswith(rules.TOPIC_PREFIX):
-            _topic(session, owner, None, draft.scope.removeprefix(rules.TOPIC_PREFIX))
+            topic_of(session, owner, draft.scope.removeprefix(rules.TOPIC_PREFIX), None, path="scope")
+        named = service.intake.fingerprints.named(owner, read.canonical)
+        entries.relate(session, owner, [named], KinKind.KEY, service.now())
         new = NewEntry(
             tenant_id=owner,
             fingerprint=service.intake.fingerprints.of(owner, read.canonical),
@@ -125,74 +127,32 @@ def lift(
 
 @app.command()
 def why(
-    address: _Address,
     stream: Annotated[Stream, typer.Option(help="The stream of the mail.")],
+    address: Annotated[str | None, typer.Argument(help="The address.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Ask for a list instead: one address a line; - is stdin.")
+    ] = None,
     topic: Annotated[str | None, typer.Option(help="The topic of the mail.")] = None,
     tenant: Chosen = None,
     as_json: Json = False,
 ) -> None:
-    """Say whether an address may get mail of a stream or topic, and which rule decides."""
+    """Say whether an address may get mail of a stream or topic, and which rule decides; a list before it is sent to."""
+    if (address is None) == (file is None):
+        raise Invalid(Problem("ADDRESS", "name one address, or a list with --file"))
+    if file is not None:
+        dry_run(file, stream, topic, tenant=tenant, as_json=as_json)
+        return
 
-    def ask(service: Service, session: Session) -> Explanation:
+    def ask(service: Service, session: Session) -> dict[str, Any]:
         owner = chosen(session, tenant)
-        first, *others = _fingerprints(service, owner, address)
-        question = Question(first, stream, _topic(session, owner, stream, topic), tuple(others))
-        return entries.explain(session, owner, question, service.now())
+        prints = _fingerprints(service, owner, address or "")
+        return explained(session, owner, prints, stream, topic_of(session, owner, topic, stream), service.now())
 
     told = running.read(ask)
     if as_json:
-        printing.as_json(
-            {
-                "allowed": told.allowed,
-                "entry": entry_view(told.entry) if told.entry else None,
-                "trace": [{"rule": each.rule, "matched": each.matched, "blocks": each.blocks} for each in told.trace],
-            }
-        )
-        return
-    _tell(told)
-
-
-def _tell(told: Explanation) -> None:
-    if told.entry is None:
-        printing.line("allowed: nothing forbids it")
+        printing.as_json(told)
     else:
-        entry = told.entry
-        ended = rules.rule_of(entry.reason).ended_by
-        printing.line(
-            f"not allowed: {entry.reason} ({entry.scope}) since {_day(entry.created_at)}, "
-            f"brought by {entry.origin}, ended by {ended}; {entry.id}"
-        )
-    rows = [
-        (
-            each.rule,
-            "yes" if each.matched else "no",
-            "yes" if each.blocks else "no",
-            each.entry.id if each.entry else "",
-        )
-        for each in told.trace
-    ]
-    printing.table(("rule", "matched", "blocks", "entry"), rows)
-    for entry in told.history:
-        printing.line(
-            f"past: {entry.reason} ({entry.scope}), {entry.id}, ended {_day(entry.lifted_at or entry.expires_at)}"
-        )
-
-
-def _day(moment: datetime | None) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "at an unknown time"
-
-
-def _topic(session: Session, tenant_id: int, stream: Stream | None, key: str | None) -> rules.Topic | None:
-    """Return the topic of a key; without a stream, whichever it belongs to."""
-    if key is None:
-        return None
-    statement = select(Topic).where(col(Topic.tenant_id) == tenant_id, col(Topic.key) == key)
-    found = session.exec(statement).one_or_none()
-    if found is None:
-        raise Invalid(Problem("topic", f"there is no topic {key}"))
-    if stream is not None and found.stream is not stream:
-        raise Invalid(Problem("topic", f"{key} belongs to the {found.stream} stream"))
-    return rules.Topic(found.key, found.stream, people.may_leave(found))
+        tell(told)
 
 
 def _fingerprints(service: Service, tenant_id: int, address: str) -> tuple[bytes, ...]:

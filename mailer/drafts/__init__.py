@@ -42,6 +42,7 @@ from mailer.drafts.fields import (
     Variables,
 )
 from mailer.drafts.suppressions import (
+    CheckDraft,
     LiftDraft,
     SuppressionDraft,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "Batch",
     "Body",
     "BodyText",
+    "CheckDraft",
     "Composition",
     "Draft",
     "Headers",

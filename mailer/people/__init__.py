@@ -1,12 +1,15 @@
 """What a person has chosen: which topics to get, and whether opens may be measured."""
 
+from mailer.people.barring import NOT_OPTED_IN, Barred, asking, barred, lacks_yes, opted_in, purpose_of
 from mailer.people.choices import Choice, Preferences, Rejoined, may_leave, preferences, rejoin, topics
 from mailer.people.consents import TRACKING, choose_tracking, tracking_choice, tracking_choices
-from mailer.people.stopping import Leaving, Left, leave, lift, suppress
+from mailer.people.stopping import Leaving, Left, key_of, leave, lift, suppress
 from mailer.people.telling import EventKind, News, tell
 
 __all__ = [
+    "NOT_OPTED_IN",
     "TRACKING",
+    "Barred",
     "Choice",
     "EventKind",
     "Leaving",
@@ -14,11 +17,17 @@ __all__ = [
     "News",
     "Preferences",
     "Rejoined",
+    "asking",
+    "barred",
     "choose_tracking",
+    "key_of",
+    "lacks_yes",
     "leave",
     "lift",
     "may_leave",
+    "opted_in",
     "preferences",
+    "purpose_of",
     "rejoin",
     "suppress",
     "tell",

@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, false, or_, update
+from sqlalchemy import ColumnElement, and_, exists, false, or_, true, update
 from sqlmodel import Session, col, select
 
 from mailer import counters
-from mailer.models import Email
+from mailer.models import Campaign, CampaignStatus, Email, Tenant
 from mailer.people import telling
 from mailer.people.telling import EventKind, News, tell
 from mailer.status import WAITING, Status, before
 from suppression import entries, rules
-from suppression.entries import Entry, KeyProof, NewEntry
+from suppression.entries import Entry, KeyProof, NewEntry, kin
 from suppression.rules import Origin, Reach, Reason, Scope, Stream
+
+#: What of a complaint's evidence says from which mail it came.
+_WHICH_MAIL = ("email_id", "campaign_id", "topic", "provider")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,29 @@ def suppress(session: Session, new: NewEntry, now: datetime) -> Left:
         tell(session, [telling.created(entry)], now)
     if entry.live(now):
         _stop_waiting(session, entry, now)
+    if entry.reason is Reason.COMPLAINT:
+        _obey_complaint(session, entry, now)
     return Left(entry, created)
+
+
+def _obey_complaint(session: Session, complaint: Entry, now: datetime) -> None:
+    """Stop transactional mail too, where the tenant wants no more mail to those who complained (spec section 4)."""
+    tenant = session.get(Tenant, complaint.tenant_id)
+    if tenant is None or not tenant.complaints_block:
+        return
+    evidence = {name: value for name, value in (complaint.evidence or {}).items() if name in _WHICH_MAIL}
+    new = NewEntry(
+        tenant_id=complaint.tenant_id,
+        fingerprint=complaint.fingerprint,
+        key_id=complaint.key_id,
+        reason=Reason.MANUAL,
+        scope=rules.STREAM_TRANSACTIONAL,
+        origin=complaint.origin,
+        address=complaint.address,
+        note="the tenant sends nothing to those who complained",
+        evidence={**evidence, "complaint": complaint.id},
+    )
+    suppress(session, new, now)
 
 
 def lift(session: Session, tenant_id: int, entry_id: str, by: str, note: str | None, now: datetime) -> Entry:
@@ -87,12 +112,21 @@ def lift(session: Session, tenant_id: int, entry_id: str, by: str, note: str | N
 
 
 def key_of(session: Session, tenant_id: int, fingerprint: bytes) -> str:
-    """Return which key made a fingerprint: a token says none, so the newest key in use is named."""
+    """Return which key made a fingerprint, which a token does not say.
+
+    Since there are several keys, every fingerprint by a newer one stands beside its kin (`entries.relate`). One that
+    has none is older than that: it is of the oldest key in use, until the walk of a rotation reads its address.
+    """
     earlier = session.exec(
         select(Entry.key_id).where(col(Entry.tenant_id) == tenant_id, col(Entry.fingerprint) == fingerprint).limit(1)
     ).first()
-    newest = select(KeyProof.key_id).order_by(col(KeyProof.created_at).desc(), col(KeyProof.key_id)).limit(1)
-    return earlier or session.exec(newest).first() or "unknown"
+    oldest = (
+        select(KeyProof.key_id)
+        .where(col(KeyProof.retired_at).is_(None))
+        .order_by(col(KeyProof.created_at), col(KeyProof.key_id))
+        .limit(1)
+    )
+    return earlier or kin.key_of(session, tenant_id, fingerprint) or session.exec(oldest).first() or "unknown"
 
 
 def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
@@ -101,16 +135,18 @@ def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
     What is claimed or accepted beside it meets the entry with its intent: whoever calls runs it as a `conclusive`
     transaction (`Database.run`), and is answered once no older decision can be written any more (docs/architecture.md).
     """
+    prints = entries.family(session, entry.tenant_id, [entry.fingerprint], mailbox=entry.reason in rules.OF_THE_MAILBOX)
     claimed = and_(col(Email.status) == Status.SENDING, col(Email.intent_at).is_(None))
     waiting = or_(col(Email.status).in_(WAITING), claimed)
     statement = (
         update(Email)
         .where(
             col(Email.tenant_id) == entry.tenant_id,
-            col(Email.fingerprint) == entry.fingerprint,
+            col(Email.fingerprint).in_(prints),
             col(Email.status).in_(before(Status.SUPPRESSED)),
             waiting,
             _forbidden(entry),
+            _due_before_its_end(entry),
         )
         .values(
             status=Status.SUPPRESSED,
@@ -131,6 +167,17 @@ def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
         news.append(News(entry.tenant_id, EventKind.SUPPRESSED, data, email.id))
     tally.write(session)
     tell(session, news, now)
+
+
+def _due_before_its_end(entry: Entry) -> ColumnElement[bool]:
+    """Return the mail that would go while the entry stands; only the last answer ends mail that is due later.
+
+    When the mail of a campaign that does not run would go, nobody knows yet.
+    """
+    if entry.expires_at is None:
+        return true()
+    runs = exists().where(col(Campaign.id) == col(Email.campaign_id), col(Campaign.status) == CampaignStatus.RUNNING)
+    return and_(col(Email.due_at) < entry.expires_at, or_(col(Email.status) != Status.HELD, runs))
 
 
 def _forbidden(entry: Entry) -> ColumnElement[bool]:

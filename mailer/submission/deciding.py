@@ -143,6 +143,8 @@ class Frame:
     topic: Topic | None
     #: The columns that all its emails share.
     shared: Mapping[str, object]
+    #: When the mail is due, where that is later than now.
+    due: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ class Plan:
     people: Sequence[Person]
     shared: Mapping[str, object]
     details: Mapping[str, object]
+    #: When the mail is due, where that is later than now.
+    due: datetime | None
 
 
 def plan(desk: Desk, draft: Draft, urgency: Urgency) -> Plan:
@@ -166,7 +170,7 @@ def plan(desk: Desk, draft: Draft, urgency: Urgency) -> Plan:
     people = _people(desk, draft)
     captured = all(person.captured for person in people)
     frame = framed(desk, draft, edition, urgency, variables=checked, captured=captured)
-    return Plan(desk.house.tenant_id, draft, frame.topic, people, frame.shared, details_of(desk, draft))
+    return Plan(desk.house.tenant_id, draft, frame.topic, people, frame.shared, details_of(desk, draft), frame.due)
 
 
 def framed(
@@ -213,7 +217,7 @@ def framed(
         "opens": min(desk.house.opens[draft.stream], asked, key=_OPENS.index),
         **NOTHING_YET,
     }
-    return Frame(edition, topic, shared)
+    return Frame(edition, topic, shared, scheduled)
 
 
 def _topic(house: House, draft: Draft, edition: Edition, problems: list[Problem]) -> Topic | None:

@@ -11,7 +11,8 @@ from mailer import models
 from mailer.drafts import Draft
 from mailer.errors import Forbidden, Invalid, NotFound
 from mailer.links import Links
-from mailer.models import ApiKey, LeaveRule, Opens, Scope
+from mailer.models import ApiKey, LeaveRule, Opens, Scope, TopicDefault
+from mailer.people import Barred
 from mailer.settings import Settings
 from mailer.status import Status
 from suppression import address
@@ -69,12 +70,17 @@ class Asking(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """One accepted email, and the entry that forbids it, if one does."""
+    """One accepted email, and what forbids it, if anything does."""
 
     id: str
     to: str
     status: Status
-    suppression: Entry | None = None
+    bar: Barred | None = None
+
+    @property
+    def suppression(self) -> Entry | None:
+        """Return the entry that forbids it."""
+        return self.bar.entry if self.bar else None
 
 
 class Accepted(NamedTuple):
@@ -111,6 +117,8 @@ class House:
     identities: Mapping[str, tuple[str, str]]
     defaults: Mapping[Stream, tuple[str, str]]
     topics: Mapping[str, Topic]
+    #: The topics that go only to those who said yes.
+    asking: frozenset[str]
 
 
 def house_of(session: Session, tenant_id: int) -> House:
@@ -133,4 +141,5 @@ def house_of(session: Session, tenant_id: int) -> House:
             row.key: Topic(row.key, row.stream, row.stream is Stream.PROMOTIONAL or row.opt_out is LeaveRule.ALLOWED)
             for row in topics
         },
+        asking=frozenset(row.key for row in topics if row.default is TopicDefault.OPT_OUT),
     )

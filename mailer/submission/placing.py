@@ -11,13 +11,14 @@ from mailer.compose.templates import Urgency
 from mailer.drafts import Draft
 from mailer.errors import Forbidden, Invalid, Problem
 from mailer.models import Email
+from mailer.people import Barred, barred
 from mailer.providers import provider_of
 from mailer.status import Status
 from mailer.submission import rows
 from mailer.submission.deciding import Desk, Plan, Writing, plan, shown
-from mailer.submission.parties import Accepted, Asking, Intake, Placed, Refused, Submitter, house_of
+from mailer.submission.parties import Accepted, Asking, House, Intake, Placed, Refused, Submitter, house_of
 from suppression import entries
-from suppression.entries import Entry, Question
+from suppression.entries import KinKind, Question
 
 _email = SQLModel.metadata.tables[str(Email.__tablename__)]
 _event = SQLModel.metadata.tables["event"]
@@ -56,7 +57,8 @@ def _accept(
     houses = {tenant_id: house_of(session, tenant_id) for tenant_id in {sender.tenant_id for sender in senders}}
     desks = {sender: Desk(session, sender, context, now, houses[sender.tenant_id], writing) for sender in senders}
     plans = [_planned(desks[each.sender], each.draft, urgency) for each in asked]
-    answers = _suppressions(session, plans, now)
+    _relate(session, plans, context, now)
+    answers = _bars(session, plans, houses, now)
     accepted = [
         _place(desks[each.sender], decided, [next(answers[each.sender.tenant_id]) for _ in decided.people])
         if isinstance(decided, Plan)
@@ -78,22 +80,40 @@ def _planned(desk: Desk, draft: Draft, urgency: Urgency) -> Plan | Refused:
         return error
 
 
-def _suppressions(
-    session: Session, plans: Sequence[Plan | Refused], now: datetime
-) -> Mapping[int, Iterator[Entry | None]]:
-    """Return the entries that forbid mail to each person of each plan, in order; each tenant is asked once."""
+def _relate(session: Session, plans: Sequence[Plan | Refused], context: Intake, now: datetime) -> None:
+    """While there are several keys, keep beside the mail which fingerprints are one person's: an old link stops it."""
+    if len(keys := context.fingerprints.key_ids) == 1:
+        return
+    people_of: dict[int, list[dict[bytes, str]]] = {}
+    for each in plans:
+        if isinstance(each, Plan):
+            named = people_of.setdefault(each.tenant_id, [])
+            named.extend(dict(zip(person.prints, keys, strict=True)) for person in each.people)
+    for tenant_id in sorted(people_of):
+        entries.relate(session, tenant_id, people_of[tenant_id], KinKind.KEY, now)
+
+
+def _bars(
+    session: Session, plans: Sequence[Plan | Refused], houses: Mapping[int, House], now: datetime
+) -> Mapping[int, Iterator[Barred | None]]:
+    """Return what forbids mail to each person of each plan, in order; each tenant is asked once.
+
+    What ends before a mail is due does not end the mail.
+    """
     questions: dict[int, list[Question]] = {}
     for each in plans:
         if isinstance(each, Plan):
             questions.setdefault(each.tenant_id, []).extend(
-                Question(person.prints[0], each.draft.stream, each.topic, person.prints[1:]) for person in each.people
+                Question(person.prints[0], each.draft.stream, each.topic, person.prints[1:], each.due)
+                for person in each.people
             )
     return {
-        tenant_id: iter(entries.check_many(session, tenant_id, asked, now)) for tenant_id, asked in questions.items()
+        tenant_id: iter(barred(session, tenant_id, asked, houses[tenant_id].asking, now))
+        for tenant_id, asked in questions.items()
     }
 
 
-def _place(desk: Desk, decided: Plan, answers: Sequence[Entry | None]) -> Accepted:
+def _place(desk: Desk, decided: Plan, answers: Sequence[Barred | None]) -> Accepted:
     """Make the rows of one plan; several recipients share what their mail programs show, and the Message-ID."""
     draft, placed = decided.draft, list[Placed]()
     identifiers = [ids.new("em", desk.now) for _ in decided.people]
@@ -103,8 +123,8 @@ def _place(desk: Desk, decided: Plan, answers: Sequence[Entry | None]) -> Accept
     waits = Status.SCHEDULED if decided.shared["scheduled_at"] else Status.QUEUED
     topic = decided.topic.key if decided.topic else None
     dims = counters.dimensions(tags=draft.tags, topic=topic, template=draft.template)
-    for identifier, person, entry in zip(identifiers, decided.people, answers, strict=True):
-        status = Status.SUPPRESSED if entry else waits
+    for identifier, person, bar in zip(identifiers, decided.people, answers, strict=True):
+        status = Status.SUPPRESSED if bar else waits
         desk.writing.rows.append(
             {
                 **decided.shared,
@@ -116,14 +136,14 @@ def _place(desk: Desk, decided: Plan, answers: Sequence[Entry | None]) -> Accept
                 "fingerprint": person.prints[0],
                 "provider": provider_of(person.address.domain),
                 "details": details or None,
-                "settled_at": desk.now if entry else None,
-                "suppression_id": entry.id if entry else None,
-                "suppression_reason": entry.reason.value if entry else None,
+                "settled_at": desk.now if bar else None,
+                "suppression_id": bar.entry_id if bar else None,
+                "suppression_reason": bar.reason if bar else None,
             }
         )
         desk.count(draft.stream, "requested", dims)
-        if entry:
-            desk.count(draft.stream, f"suppressed:{entry.reason}", dims)
-            desk.tell(identifier, Status.SUPPRESSED, {"reason": entry.reason.value, "suppression_id": entry.id})
-        placed.append(Placed(identifier, person.address.envelope, status, entry))
+        if bar:
+            desk.count(draft.stream, f"suppressed:{bar.reason}", dims)
+            desk.tell(identifier, Status.SUPPRESSED, {"reason": bar.reason, "suppression_id": bar.entry_id})
+        placed.append(Placed(identifier, person.address.envelope, status, bar))
     return Accepted(draft.stream, tuple(placed))

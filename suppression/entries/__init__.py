@@ -1,7 +1,17 @@
 """The list of what forbids mail: ask it, add to it, lift from it, forget a person in it."""
 
 from suppression.entries.bulk import add_new, page, standing
-from suppression.entries.decision import Consulted, Explanation, Question, check, check_many, explain, forbids, in_force
+from suppression.entries.decision import (
+    Consulted,
+    Explanation,
+    Question,
+    check,
+    check_many,
+    explain,
+    forbids,
+    forbids_kin,
+    in_force,
+)
 from suppression.entries.flagged import AFTER, confirm, lift_flagged
 from suppression.entries.keeping import (
     EntryError,
@@ -14,7 +24,8 @@ from suppression.entries.keeping import (
     lift,
     list_entries,
 )
-from suppression.entries.key_check import WrongKey, check_keys
+from suppression.entries.key_check import WrongKey, check_keys, retired_keys
+from suppression.entries.kin import family, relate
 from suppression.entries.table import Entry, KeyProof, Kin, KinKind, new_id
 
 __all__ = [
@@ -39,7 +50,9 @@ __all__ = [
     "check_many",
     "confirm",
     "explain",
+    "family",
     "forbids",
+    "forbids_kin",
     "forget",
     "in_force",
     "lift",
@@ -47,5 +60,7 @@ __all__ = [
     "list_entries",
     "new_id",
     "page",
+    "relate",
+    "retired_keys",
     "standing",
 ]

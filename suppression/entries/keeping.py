@@ -32,7 +32,7 @@ _ENDERS: Mapping[str, Ender] = {
 _KEPT_EVIDENCE = frozenset(
     {
         *("email_id", "campaign_id", "topic", "token", "event_id", "provider", "category", "status", "code", "channel"),
-        *("inferred", "after", "again_at"),
+        *("inferred", "after", "again_at", "complaint"),
     }
 )
 _ADDRESS_IN_TEXT = re.compile(r"[^\s<>\"(),;:]+@[^\s<>\"(),;:]+")
@@ -170,7 +170,7 @@ def list_entries(
     limit: int,
     now: datetime,
     after: str | None = None,
-    fingerprint: bytes | None = None,
+    fingerprints: Sequence[bytes] | None = None,
     reason: Reason | None = None,
     live: bool | None = None,
 ) -> list[Entry]:
@@ -178,8 +178,8 @@ def list_entries(
     statement = select(Entry).where(col(Entry.tenant_id) == tenant_id).order_by(col(Entry.id).desc()).limit(limit)
     if after is not None:
         statement = statement.where(col(Entry.id) < after)
-    if fingerprint is not None:
-        statement = statement.where(col(Entry.fingerprint) == fingerprint)
+    if fingerprints is not None:
+        statement = statement.where(col(Entry.fingerprint).in_(fingerprints))
     if reason is not None:
         statement = statement.where(col(Entry.reason) == reason)
     if live is not None:

@@ -15,9 +15,17 @@ class WrongKey(Exception):
 
 
 def check_keys(session: Session, fingerprints: Fingerprints, now: datetime) -> None:
-    """Record the keys at their first use; raise WrongKey when this database was built with others."""
-    stored = _stored_proofs(session)
-    if missing := stored.keys() - fingerprints.proof().keys():
+    """Record the keys at their first use; raise WrongKey when this database was built with others.
+
+    A key that was retired may be missing, and makes no fingerprint any more.
+    """
+    stored, retired = _stored_proofs(session), retired_keys(session)
+    if fingerprints.primary_id in retired:
+        raise WrongKey(
+            f"the suppression key {fingerprints.primary_id} is retired and cannot be the first of the ring: "
+            "put a key in front that is in use"
+        )
+    if missing := stored.keys() - fingerprints.proof().keys() - retired:
         raise WrongKey(
             f"the suppression keys {', '.join(sorted(missing))} made entries of this database and are not in the ring: "
             "put them back behind the first key, or every opt-out they keep is lost"
@@ -32,6 +40,11 @@ def check_keys(session: Session, fingerprints: Fingerprints, now: datetime) -> N
             f"the suppression key {', '.join(changed)} is not the secret this database was built with: "
             "put the old secret back, and give a new one an id of its own"
         )
+
+
+def retired_keys(session: Session) -> set[str]:
+    """Return the keys that were retired."""
+    return set(session.scalars(select(col(KeyProof.key_id)).where(col(KeyProof.retired_at).is_not(None))))
 
 
 def _stored_proofs(session: Session) -> dict[str, str]:

@@ -28,7 +28,7 @@ from mailer.models import Content, Email, Event, Tenant
 from mailer.relays import Relay
 from mailer.status import TRANSITIONS, Status
 from suppression import entries
-from suppression.entries import Entry, NewEntry
+from suppression.entries import Entry, KeyProof, NewEntry
 from suppression.rules import STREAM_PROMOTIONAL, Origin, Reason, Stream
 
 T, P = Stream.TRANSACTIONAL, Stream.PROMOTIONAL
@@ -61,6 +61,7 @@ def found(session: Session) -> None:
     if session.get(Tenant, 1) is None:
         session.add(Tenant(id=1, key="default", name="Ringwise", created_at=NOW))
         session.flush()
+        session.add(KeyProof(key_id=KEY, proof="p", created_at=NOW))
         session.add(Content(id=1, tenant_id=1, digest="x", data={}, created_at=NOW))
         session.flush()
 

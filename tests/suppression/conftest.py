@@ -6,9 +6,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import StaticPool
 from sqlmodel import SQLModel
 
-from suppression.entries import Entry, KeyProof
+from suppression.entries import Entry, KeyProof, Kin
 
-TABLES = [SQLModel.metadata.tables[str(table.__tablename__)] for table in (Entry, KeyProof)]
+TABLES = [SQLModel.metadata.tables[str(table.__tablename__)] for table in (Entry, KeyProof, Kin)]
 
 
 @pytest.fixture(scope="module")

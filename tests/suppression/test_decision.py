@@ -149,13 +149,18 @@ def test_the_strictest_entry_decides_and_among_equals_the_oldest(session: Sessio
     old = entry(reason=Reason.UNSUBSCRIBE, scope="topic:news", created_at=EARLIER)
     young = entry(reason=Reason.UNSUBSCRIBE, scope="all")
     session.add_all([young, old])
-    assert entries.check(session, 1, Question(ANN, P, NEWS), NOW) is old
+    assert decided(session) == old.id
     complaint = entry(reason=Reason.COMPLAINT, scope="stream:promotional")
     session.add(complaint)
-    assert entries.check(session, 1, Question(ANN, P, NEWS), NOW) is complaint
+    assert decided(session) == complaint.id
     bounce = entry(reason=Reason.HARD_BOUNCE)
     session.add(bounce)
-    assert entries.check(session, 1, Question(ANN, P, NEWS), NOW) is bounce
+    assert decided(session) == bounce.id
+
+
+def decided(session: Session) -> str | None:
+    found = entries.check(session, 1, Question(ANN, P, NEWS), NOW)
+    return found.id if found else None
 
 
 def test_thousands_of_questions_are_answered_in_their_order(session: Session) -> None:
@@ -187,7 +192,8 @@ def test_an_explanation_consults_every_rule_in_order_and_tells_the_past(session:
     news = entry(reason=Reason.UNSUBSCRIBE, scope="topic:news")
     session.add_all([bounce, snooze, surveys, news])
     why = entries.explain(session, 1, Question(ANN, P, NEWS), NOW)
-    assert (why.allowed, why.entry, why.history) == (False, news, [snooze, bounce])
+    assert (why.allowed, why.entry and why.entry.id) == (False, news.id)
+    assert [past.id for past in why.history] == [snooze.id, bounce.id]
     assert [(line.rule, line.matched, line.blocks) for line in why.trace] == [
         ("hard_bounce", False, False),
         ("invalid", False, False),
@@ -198,7 +204,8 @@ def test_an_explanation_consults_every_rule_in_order_and_tells_the_past(session:
         ("soft_bounce", False, False),
         ("snooze", False, False),
     ]
-    assert why.trace[5].entry is news
+    assert why.trace[5].entry is not None
+    assert why.trace[5].entry.id == news.id
     assert why.trace[5].ended_by == "the person, by a fresh opt-in"
 
 
@@ -238,7 +245,7 @@ def replay(session: Session, history: Sequence[Act]) -> dict[tuple[Reason, str],
             standing[reason, scope] = max(before, end) if before and end else end
         elif (reason, scope) in standing:
             ender = next(iter(sorted(rules.rule_of(reason).enders - {Ender.TIME})))
-            listed = entries.list_entries(session, 1, limit=999, now=now, fingerprint=ANN, reason=reason, live=True)
+            listed = entries.list_entries(session, 1, limit=999, now=now, fingerprints=[ANN], reason=reason, live=True)
             found = next(one for one in listed if one.scope == scope)
             entries.lift(session, 1, found.id, ender, "because", now)
             del standing[reason, scope]

@@ -13,8 +13,8 @@ from mailer.database import on_postgresql, share_intents
 from mailer.delivery.claims import statements
 from mailer.delivery.claims.rows import COLUMNS, EMAIL, EVENT, Job, Outcome, Step, Worker, count, event_of
 from mailer.delivery.claims.statements import Prepared
+from mailer.people import Barred
 from mailer.status import Status
-from suppression import entries
 from suppression.entries import NewEntry, Question
 from suppression.rules import ALL, Origin, Reason, Topic
 
@@ -87,7 +87,7 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
             data = {"reply": outcome.reply, "category": outcome.category, "hard": outcome.hard}
             events.append(event_of(outcome.job, outcome.status, data, now))
         if outcome.hard:
-            _suppress_hard(session, outcome, worker.key_id, now)
+            _suppress_hard(session, outcome, now)
     if events:
         session.execute(EVENT.insert(), events)
 
@@ -124,15 +124,16 @@ def held(session: Session, wanted: list[str], worker: Worker) -> list[Job]:
     return [Job._make(row) for row in session.execute(statement.with_for_update())]
 
 
-def _suppress_hard(session: Session, outcome: Outcome, key_id: str, now: datetime) -> None:
+def _suppress_hard(session: Session, outcome: Outcome, now: datetime) -> None:
     job = outcome.job
-    # The row says the address, and not the job: its recipient may have been erased while it was on its way.
+    # The row says the address, and not the job: its recipient may have been erased while it was on its way. And the
+    # mail may be older than the newest key: what made its fingerprint is asked, not guessed.
     people.suppress(
         session,
         NewEntry(
             tenant_id=job.tenant_id,
             fingerprint=job.fingerprint,
-            key_id=key_id,
+            key_id=people.key_of(session, job.tenant_id, job.fingerprint),
             reason=Reason.HARD_BOUNCE,
             scope=ALL,
             origin=Origin.PROVIDER,
@@ -152,12 +153,16 @@ def refuse(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime)
     deciding, tally = _deciding(session, jobs, now), Tally()
     events = []
     for job in jobs:
-        entry = deciding[job.id]
+        bar = deciding[job.id]
         expired = job.expires_at is not None and job.expires_at <= now
         if expired:
             values: dict[str, object] = {"status": Status.EXPIRED}
-        elif entry is not None:
-            values = {"status": Status.SUPPRESSED, "suppression_id": entry.id, "suppression_reason": entry.reason.value}
+        elif bar is not None:
+            values = {
+                "status": Status.SUPPRESSED,
+                "suppression_id": bar.entry_id,
+                "suppression_reason": bar.reason,
+            }
         elif job.address is None:
             values = {"status": Status.CANCELLED}
         else:
@@ -169,7 +174,7 @@ def refuse(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime)
             .values(settled_at=now, **values)
         )
         if values["status"] not in (Status.QUEUED, Status.HELD):
-            metric = f"suppressed:{entry.reason}" if entry is not None and not expired else str(values["status"])
+            metric = f"suppressed:{bar.reason}" if bar is not None and not expired else str(values["status"])
             count(tally, job, metric)
             events.append(event_of(job, Status(str(values["status"])), None, now))
     if events:
@@ -177,8 +182,9 @@ def refuse(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime)
     tally.write(session)
 
 
-def _deciding(session: Session, jobs: Sequence[Job], now: datetime) -> Mapping[str, entries.Entry | None]:
-    found: dict[str, entries.Entry | None] = {}
+def _deciding(session: Session, jobs: Sequence[Job], now: datetime) -> Mapping[str, Barred | None]:
+    """Return what stands between each person and the mail: the same that the intent asks (`statements.may_go`)."""
+    found: dict[str, Barred | None] = {}
     for tenant_id in {job.tenant_id for job in jobs}:
         of_tenant = [job for job in jobs if job.tenant_id == tenant_id]
         questions = [
@@ -189,6 +195,6 @@ def _deciding(session: Session, jobs: Sequence[Job], now: datetime) -> Mapping[s
             )
             for job in of_tenant
         ]
-        answers = entries.check_many(session, tenant_id, questions, now)
-        found.update({job.id: entry for job, entry in zip(of_tenant, answers, strict=True)})
+        answers = people.barred(session, tenant_id, questions, people.asking(session, tenant_id), now)
+        found.update({job.id: bar for job, bar in zip(of_tenant, answers, strict=True)})
     return found

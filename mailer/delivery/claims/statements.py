@@ -31,6 +31,7 @@ from sqlalchemy.types import TypeEngine
 
 from mailer.delivery.claims.rows import CAMPAIGN, EMAIL, TALLY
 from mailer.models import CampaignStatus
+from mailer.people import lacks_yes
 from mailer.status import Status
 from suppression import entries
 
@@ -54,14 +55,15 @@ def ours(which: ColumnElement[bool]) -> ColumnElement[bool]:
 def may_go() -> ColumnElement[bool]:
     """Return what an intent needs besides the lease: the last answer, and the only one that counts (spec section 4)."""
     runs = exists().where(CAMPAIGN.c.id == EMAIL.c.campaign_id, CAMPAIGN.c.status == CampaignStatus.RUNNING)
-    forbidden = entries.forbids(
-        EMAIL.c.tenant_id, EMAIL.c.fingerprint, EMAIL.c.stream, EMAIL.c.topic, EMAIL.c.leavable, MOMENT
-    )
+    asked = (EMAIL.c.tenant_id, EMAIL.c.fingerprint, EMAIL.c.stream, EMAIL.c.topic, EMAIL.c.leavable, MOMENT)
     return and_(
         EMAIL.c.address.is_not(None),
         or_(EMAIL.c.expires_at.is_(None), EMAIL.c.expires_at > MOMENT),
         or_(EMAIL.c.campaign_id.is_(None), runs),
-        ~forbidden,
+        ~entries.forbids(*asked),
+        # Clauses of their own, each by its index: the person's other fingerprints, and a yes where the topic needs one.
+        ~entries.forbids_kin(*asked),
+        ~lacks_yes(EMAIL.c.tenant_id, EMAIL.c.fingerprint, EMAIL.c.topic, MOMENT),
     )
 
 

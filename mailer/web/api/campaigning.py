@@ -22,8 +22,8 @@ from mailer.web.api.calls import URGENT, USUAL, Answer, Call, body_of
 from mailer.web.api.once import Work, asked_by, once
 from mailer.web.api.queries import CampaignQuery, RecipientQuery
 from mailer.web.api.showing import captures_of, page_view
-from mailer.web.api.suppressing import entry_view
 from mailer.web.api.uploads import arriving, media_type
+from mailer.web.explaining import entry_view
 from suppression.rules import Stream
 
 _FORMATS: Mapping[str, Format] = {

@@ -21,7 +21,7 @@ from mailer.web import problems
 from mailer.web.api.calls import BULK, NO_STORE, URGENT, USUAL, Answer, Call
 from mailer.web.api.gathering import Single, Told
 from mailer.web.api.once import Work, asked_by, once
-from mailer.web.api.suppressing import entry_view
+from mailer.web.explaining import entry_view
 from suppression.rules import Stream
 
 
@@ -101,6 +101,8 @@ def _placed(placed: Placed) -> dict[str, object]:
     told: dict[str, object] = {"id": placed.id, "status": placed.status}
     if placed.suppression is not None:
         told["suppression"] = entry_view(placed.suppression)
+    elif placed.bar is not None:
+        told["reason"] = placed.bar.reason
     return told
 
 

@@ -1,63 +1,54 @@
 """Who gets no mail, and why."""
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from mailer import people
-from mailer.drafts import LiftDraft, SuppressionDraft, parse
-from mailer.errors import Invalid, Problem
-from mailer.models import Topic
+from mailer.drafts import CheckDraft, LiftDraft, SuppressionDraft, parse
 from mailer.web.api.calls import Answer, Call
 from mailer.web.api.queries import CheckQuery, LiftQuery, SuppressionQuery
+from mailer.web.explaining import checked, entry_view, explained, topic_of
 from suppression import address, entries, rules
-from suppression.entries import Entry, Explanation, NewEntry, Question
-from suppression.rules import Ender, Origin, Stream
-
-
-def entry_view(entry: Entry) -> dict[str, object]:
-    """Return an entry as JSON shows it."""
-    return {
-        "id": entry.id,
-        "email": entry.address,
-        "reason": entry.reason,
-        "scope": entry.scope,
-        "origin": entry.origin,
-        "created_at": entry.created_at,
-        "expires_at": entry.expires_at,
-        "lifted_at": entry.lifted_at,
-        "lifted_by": entry.lifted_by,
-        "lift_note": entry.lift_note,
-        "note": entry.note,
-        "evidence": entry.evidence,
-    }
+from suppression.entries import KinKind, NewEntry
+from suppression.rules import Ender, Origin
 
 
 async def check(call: Call) -> Answer:
-    """Say whether an address may get this mail, and which rule decides."""
+    """Say whether an address may get this mail, every rule that was asked, and which one decides."""
     asked = call.query(CheckQuery)
-    first, *others = _prints(call, asked.email)
+    prints = _prints(call, asked.email)
 
-    def verb(session: Session) -> Explanation:
-        topic = _topic(session, call.tenant_id, asked.topic, asked.stream)
-        return entries.explain(session, call.tenant_id, Question(first, asked.stream, topic, tuple(others)), call.now)
+    def verb(session: Session) -> dict[str, object]:
+        topic = topic_of(session, call.tenant_id, asked.topic, asked.stream)
+        return explained(session, call.tenant_id, prints, asked.stream, topic, call.now)
 
-    told = await call.read(verb)
-    trace = [{"rule": each.rule, "matched": each.matched, "blocks": each.blocks} for each in told.trace]
-    return Answer({"allowed": told.allowed, "entry": entry_view(told.entry) if told.entry else None, "trace": trace})
+    return Answer(await call.read(verb))
+
+
+async def check_list(call: Call) -> Answer:
+    """Say for up to 500 addresses whether each may get this mail; nothing is sent by that."""
+    draft = call.draft(CheckDraft)
+
+    def verb(session: Session) -> list[dict[str, object]]:
+        topic = topic_of(session, call.tenant_id, draft.topic, draft.stream)
+        prints = call.service.intake.fingerprints
+        return checked(session, call.tenant_id, draft.emails, draft.stream, topic, prints, call.now)
+
+    return Answer({"data": await call.read(verb)})
 
 
 async def listing(call: Call) -> Answer:
     """List suppressions, the newest first."""
     asked = call.query(SuppressionQuery)
-    fingerprint = _prints(call, asked.email)[0] if asked.email is not None else None
 
     def verb(session: Session) -> list[dict[str, object]]:
+        prints = _prints(call, asked.email) if asked.email is not None else None
         found = entries.list_entries(
             session,
             call.tenant_id,
             limit=asked.limit + 1,
             now=call.now,
             after=asked.after,
-            fingerprint=fingerprint,
+            fingerprints=entries.family(session, call.tenant_id, prints) if prints else None,
             reason=asked.reason,
             live=asked.live,
         )
@@ -74,8 +65,10 @@ async def add(call: Call) -> Answer:
     who, prints = address.parse(draft.email), call.service.intake.fingerprints
 
     def verb(session: Session) -> dict[str, object]:
+        named = prints.named(call.tenant_id, who.canonical)
+        entries.relate(session, call.tenant_id, [named], KinKind.KEY, call.now)
         if scope.startswith(rules.TOPIC_PREFIX):
-            _topic(session, call.tenant_id, scope.removeprefix(rules.TOPIC_PREFIX), None, path="scope")
+            topic_of(session, call.tenant_id, scope.removeprefix(rules.TOPIC_PREFIX), None, path="scope")
         new = NewEntry(
             tenant_id=call.tenant_id,
             fingerprint=prints.of(call.tenant_id, who.canonical),
@@ -107,17 +100,3 @@ async def lift(call: Call) -> Answer:
 
 def _prints(call: Call, email: str) -> tuple[bytes, ...]:
     return call.service.intake.fingerprints.all_of(call.tenant_id, address.parse(email).canonical)
-
-
-def _topic(
-    session: Session, tenant_id: int, key: str | None, stream: Stream | None, *, path: str = "topic"
-) -> rules.Topic | None:
-    if key is None:
-        return None
-    statement = select(Topic).where(col(Topic.tenant_id) == tenant_id, col(Topic.key) == key)
-    topic = session.exec(statement).one_or_none()
-    if topic is None:
-        raise Invalid(Problem(path, f"there is no topic {key}"))
-    if stream is not None and topic.stream is not stream:
-        raise Invalid(Problem(path, f"the topic {key} is {topic.stream}"))
-    return rules.Topic(topic.key, topic.stream, people.may_leave(topic))

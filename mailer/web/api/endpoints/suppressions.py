@@ -14,6 +14,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answers=(shapes.CheckView,),
     ),
     Endpoint(
+        method="POST",
+        path="/v1/suppressions/check",
+        scopes=SUPPRESSIONS,
+        handler=suppressing.check_list,
+        body=drafts.CheckDraft,
+        answers=(shapes.ChecksView,),
+    ),
+    Endpoint(
         method="GET",
         path="/v1/suppressions",
         scopes=SUPPRESSIONS,

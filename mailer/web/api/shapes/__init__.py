@@ -25,7 +25,15 @@ from mailer.web.api.shapes.lists import ImportedView
 from mailer.web.api.shapes.metrics import MetricsView, NumberView
 from mailer.web.api.shapes.problems import ProblemDocument, ProblemEntry, Shape
 from mailer.web.api.shapes.streams import RelayView, StreamPage, StreamView
-from mailer.web.api.shapes.suppressions import AddedView, CheckView, RuleView, SuppressionPage, SuppressionView
+from mailer.web.api.shapes.suppressions import (
+    AddedView,
+    CheckedView,
+    ChecksView,
+    CheckView,
+    RuleView,
+    SuppressionPage,
+    SuppressionView,
+)
 from mailer.web.api.shapes.templates import PartsView, TemplatePage, TemplateSummary, TemplateView
 from mailer.web.api.shapes.topics import TopicPage, TopicView
 
@@ -38,6 +46,8 @@ __all__ = [
     "CampaignView",
     "ChangedView",
     "CheckView",
+    "CheckedView",
+    "ChecksView",
     "DecidingView",
     "DeletedView",
     "EmailPage",

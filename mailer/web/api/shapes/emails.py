@@ -1,6 +1,7 @@
 """Emails: accepted, changed, shown."""
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +18,9 @@ class PlacedView(Shape):
     status: Status
     to: str | None = Field(default=None, description="Where the request had several recipients.")
     suppression: SuppressionView | None = None
+    reason: Literal["not_opted_in"] | None = Field(
+        default=None, description="Where no entry forbids it: its topic goes only to those who said yes."
+    )
 
 
 class SeveralView(Shape):
@@ -49,10 +53,10 @@ class EventView(BaseModel):
 
 
 class DecidingView(Shape):
-    """The entry that forbade an email."""
+    """What forbade an email: an entry, or that its topic goes only to those who said yes."""
 
-    id: str
-    reason: Reason
+    id: str | None = Field(description="The entry's id; null where a yes was missing.")
+    reason: Reason | Literal["not_opted_in"]
 
 
 class EmailSummary(Shape):
