@@ -9,7 +9,8 @@ MailerError
 ├── Unauthorized                no key, or one we do not know (401)
 ├── Forbidden                   the key may not do this (403)
 ├── NotFound                    no such thing for this tenant (404)
-└── Conflict                    the thing is in another state (409)
+├── Conflict                    the thing is in another state (409)
+└── Limited                     this was asked too often lately (429)
 """
 
 from collections.abc import Sequence
@@ -62,3 +63,7 @@ class NotFound(MailerError, LookupError):
 
 class Conflict(MailerError):
     """The thing is in a state in which this cannot be done any more."""
+
+
+class Limited(MailerError):
+    """This was asked too often lately; later it can be asked again."""

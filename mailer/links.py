@@ -22,7 +22,9 @@ CONFIRM = "/s/{token}"
 #: How many bytes say when a link for editing ends, in seconds since 1970.
 _MOMENT = 5
 
-_UNSUBSCRIBE, _PREFERENCES, _OPEN, _VIEW = (route.partition("{")[0] for route in (UNSUBSCRIBE, PREFERENCES, OPEN, VIEW))
+_UNSUBSCRIBE, _PREFERENCES, _OPEN, _VIEW, _CONFIRM = (
+    route.partition("{")[0] for route in (UNSUBSCRIBE, PREFERENCES, OPEN, VIEW, CONFIRM)
+)
 
 
 class Audience(NamedTuple):
@@ -135,6 +137,16 @@ class Links:
         if payload is None or now.timestamp() >= int.from_bytes(payload[:_MOMENT]):
             return None
         return OptOut.unpack(payload[_MOMENT:])
+
+    def confirm(self, opt_in_id: str) -> str:
+        """Return the link by which a mailbox says yes; the row that it names says whether it still may."""
+        token = self.ring.sign(Purpose.CONFIRM, ids.to_bytes(opt_in_id))
+        return f"{self.base(Stream.TRANSACTIONAL)}{_CONFIRM}{token}"
+
+    def read_confirm(self, token: str) -> str | None:
+        """Return the request that a link says yes to, None where it does not verify."""
+        payload = self.ring.verify(Purpose.CONFIRM, token)
+        return None if payload is None or len(payload) != 16 else ids.from_bytes("oi", payload)
 
     def read_preferences(self, token: str) -> OptOut | None:
         """Return whom and what a preference link is about, None where it does not verify."""

@@ -28,7 +28,7 @@ FLOORS = (
     ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts"),
     ("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.uncertain", "mailer.keyring"),
     ("mailer.submission", "mailer.delivery", "mailer.alarms"),
-    ("mailer.campaigns", "mailer.erasure"),
+    ("mailer.campaigns", "mailer.erasure", "mailer.subscribing"),
     ("mailer.tasks", "mailer.clock", "mailer.streams"),
     ("mailer.service",),
     ("mailer.web",),
@@ -40,7 +40,6 @@ PLANNED = {
     "suppression.lines": 0,
     "suppression.exchange": 3,
     "mailer.rekeying": 10,
-    "mailer.subscribing": 12,
     "mailer.exchanging": 12,
 }
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names} | PLANNED

@@ -39,6 +39,7 @@ _READERS: Mapping[str, Sequence[Person]] = {
     "product-update": (ANN, PAUL, MAREK),
     "maintenance-notice": (ANN, PAUL),
     "new-lead": (INES,),
+    "lead-reassigned": (INES,),
     "teammate-invite": (PAUL,),
 }
 _UKRAINIAN_READERS: Mapping[str, Sequence[Person]] = {

@@ -3,6 +3,7 @@
 from mailer.people.barring import NOT_OPTED_IN, Barred, asking, barred, lacks_yes, opted_in, purpose_of
 from mailer.people.choices import Choice, Preferences, Rejoined, may_leave, preferences, rejoin, topics
 from mailer.people.consents import TRACKING, choose_tracking, tracking_choice, tracking_choices
+from mailer.people.permitting import Permission, answers_of, permit, permitted
 from mailer.people.stopping import Leaving, Left, key_of, leave, lift, suppress
 from mailer.people.telling import EventKind, News, tell
 
@@ -15,8 +16,10 @@ __all__ = [
     "Leaving",
     "Left",
     "News",
+    "Permission",
     "Preferences",
     "Rejoined",
+    "answers_of",
     "asking",
     "barred",
     "choose_tracking",
@@ -26,6 +29,8 @@ __all__ = [
     "lift",
     "may_leave",
     "opted_in",
+    "permit",
+    "permitted",
     "preferences",
     "purpose_of",
     "rejoin",

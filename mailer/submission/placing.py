@@ -16,6 +16,7 @@ from mailer.providers import provider_of
 from mailer.status import Status
 from mailer.submission import rows
 from mailer.submission.deciding import Desk, Plan, Writing, plan, shown
+from mailer.submission.inviting import invited, occasion_of
 from mailer.submission.parties import Accepted, Asking, House, Intake, Placed, Refused, Submitter, house_of
 from suppression import entries
 from suppression.entries import KinKind, Question
@@ -123,7 +124,12 @@ def _place(desk: Desk, decided: Plan, answers: Sequence[Barred | None]) -> Accep
     waits = Status.SCHEDULED if decided.shared["scheduled_at"] else Status.QUEUED
     topic = decided.topic.key if decided.topic else None
     dims = counters.dimensions(tags=draft.tags, topic=topic, template=draft.template)
+    occasion = occasion_of(decided.shared["template"], draft)
     for identifier, person, bar in zip(identifiers, decided.people, answers, strict=True):
+        # What is only captured reaches nobody, so it may be tried as often as one likes.
+        if occasion and not person.captured and (earlier := invited(desk, person, occasion, identifier)):
+            placed.append(Placed(earlier.id, person.address.envelope, earlier.status))
+            continue
         status = Status.SUPPRESSED if bar else waits
         desk.writing.rows.append(
             {

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from mailer.compose.errors import ContentError
 from mailer.database import full, unreachable
-from mailer.errors import Conflict, Forbidden, Invalid, MailerError, NotFound, Problem, Unauthorized
+from mailer.errors import Conflict, Forbidden, Invalid, Limited, MailerError, NotFound, Problem, Unauthorized
 from suppression.entries import EntryError, LiftError, UnknownEntry
 
 logger = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (UnknownEntry, HTTPStatus.NOT_FOUND),
     (Conflict, HTTPStatus.CONFLICT),
     (LiftError, HTTPStatus.CONFLICT),
+    (Limited, HTTPStatus.TOO_MANY_REQUESTS),
     (Invalid, HTTPStatus.UNPROCESSABLE_ENTITY),
     (ContentError, HTTPStatus.UNPROCESSABLE_ENTITY),
     (EntryError, HTTPStatus.UNPROCESSABLE_ENTITY),

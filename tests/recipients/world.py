@@ -20,6 +20,7 @@ from mailer.links import Links
 from mailer.models import Content, Email, Event, LeaveRule, Opens, Tenant, Topic
 from mailer.settings import Settings
 from mailer.status import Status
+from mailer.submission import Intake
 from mailer.web.recipient import routes
 from suppression import entries
 from suppression.address import Fingerprints, parse
@@ -52,6 +53,7 @@ class World:
     links: Links = field(default_factory=lambda: Links(Settings(), Ring(RING)))
     time: datetime = NOON
     mail: dict[str, str] = field(default_factory=dict)
+    rung: list[Stream] = field(default_factory=list)
     client: httpx2.AsyncClient = field(init=False)
     hits: Hits = field(init=False)
     tenant_id: int = 1
@@ -68,6 +70,15 @@ class World:
     def settings(self) -> Settings:
         """Return the settings that its links have."""
         return self.links.settings
+
+    @property
+    def intake(self) -> Intake:
+        """Return what accepting a mail needs."""
+        return Intake(settings=self.settings, fingerprints=PRINTS, links=self.links)
+
+    def ring(self, stream: Stream) -> None:
+        """Note a bell."""
+        self.rung.append(stream)
 
     def now(self) -> datetime:
         """Return the time of the world."""

@@ -23,6 +23,8 @@ class Kind(StrEnum):
     ONE_CLICK = "one_click"
     MAILTO = "mailto"
     PREFERENCES = "preferences"
+    #: The yes by which a mailbox answers a confirmation mail.
+    CONFIRM = "confirm"
     #: The product's own profile page.
     API = "api"
     #: Somebody wrote to support, who did it for them.

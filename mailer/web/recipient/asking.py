@@ -14,8 +14,10 @@ from mailer.feedback.opens import Hits
 from mailer.feedback.optouts import How, Kind
 from mailer.links import Links
 from mailer.settings import Settings
+from mailer.submission import Intake
 from mailer.web.clients import client_of
 from mailer.web.drain import drain
+from suppression.rules import Stream
 
 _KEPT = 8 * 1024
 _DRAINED = 16 * 1024 * 1024
@@ -42,11 +44,18 @@ class Service(Protocol):
         """Return what reads and makes the tokens."""
 
     @property
+    def intake(self) -> Intake:
+        """Return what accepting a mail needs."""
+
+    @property
     def hits(self) -> Hits:
         """Return where loaded pictures wait to be written."""
 
     def now(self) -> datetime:
         """Return the time, aware, in UTC."""
+
+    def ring(self, stream: Stream) -> None:
+        """Say that a stream has mail."""
 
     def view(self, email_id: str) -> Awaitable[str | None]:
         """Return the HTML of a mail without its pixel, None where it cannot be shown (any more)."""

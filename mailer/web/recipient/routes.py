@@ -1,4 +1,4 @@
-"""Every route of the links in sent mail: `/u/` `/p/` `/v/` `/o/`."""
+"""Every route of the links in sent mail: `/u/` `/p/` `/v/` `/o/` `/subscribe` `/s/`."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -12,9 +12,11 @@ from mailer import links
 from mailer.database import unreachable
 from mailer.web.recipient.asking import Service, token_of
 from mailer.web.recipient.choices import Choices
+from mailer.web.recipient.confirming import Confirming
 from mailer.web.recipient.leaving import Leaving
 from mailer.web.recipient.pages import Pages, allowed, mail
 from mailer.web.recipient.pixel import Pixel
+from mailer.web.recipient.subscribing import Subscribing
 
 _READING = ("GET", "HEAD")
 _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -26,6 +28,7 @@ def routes(service: Service) -> list[BaseRoute]:
     pages = Pages()
     leaving = Leaving(service, pages)
     choices = Choices(service, pages)
+    subscribing, confirming = Subscribing(service, pages), Confirming(service, pages)
 
     async def view(request: Request) -> Response:
         email_id = service.links.read_view(token_of(request))
@@ -43,6 +46,9 @@ def routes(service: Service) -> list[BaseRoute]:
         _link(links.UNSUBSCRIBE, pages, leaving.show, leaving.act),
         _link(links.PREFERENCES, pages, choices.show, choices.save),
         _link(links.VIEW, pages, view),
+        _link(links.SUBSCRIBE, pages, subscribing.show, subscribing.act),
+        _link(f"{links.SUBSCRIBE}/", pages, subscribing.show, subscribing.act),
+        _link(links.CONFIRM, pages, confirming.show, confirming.act),
         Route("/page/style.css", style, methods=["GET"]),
     ]
 

@@ -8,6 +8,7 @@ from mailer.web.api.endpoints import (
     lists,
     metrics,
     streams,
+    subscribing,
     suppressions,
     templates,
     topics,
@@ -26,4 +27,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *suppressions.ENDPOINTS,
     *erasures.ENDPOINTS,
     *campaigns.ENDPOINTS,
+    *subscribing.ENDPOINTS,
 )

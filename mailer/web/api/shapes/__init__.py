@@ -25,6 +25,7 @@ from mailer.web.api.shapes.lists import ImportedView
 from mailer.web.api.shapes.metrics import MetricsView, NumberView
 from mailer.web.api.shapes.problems import ProblemDocument, ProblemEntry, Shape
 from mailer.web.api.shapes.streams import RelayView, StreamPage, StreamView
+from mailer.web.api.shapes.subscribing import AskedView
 from mailer.web.api.shapes.suppressions import (
     AddedView,
     CheckedView,
@@ -40,6 +41,7 @@ from mailer.web.api.shapes.topics import TopicPage, TopicView
 __all__ = [
     "AddedRecipientsView",
     "AddedView",
+    "AskedView",
     "BatchView",
     "CampaignPage",
     "CampaignReportView",
