@@ -136,6 +136,11 @@ class Links:
             return None
         return OptOut.unpack(payload[_MOMENT:])
 
+    def read_ended(self, token: str) -> OptOut | None:
+        """Return whom and what a link for editing was about whose end has passed, None where it never verified."""
+        payload = self.ring.verify(Purpose.EDIT, token)
+        return None if payload is None else OptOut.unpack(payload[_MOMENT:])
+
     def read_preferences(self, token: str) -> OptOut | None:
         """Return whom and what a preference link is about, None where it does not verify."""
         payload = self.ring.verify(Purpose.PREFERENCES, token)

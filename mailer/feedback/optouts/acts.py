@@ -1,6 +1,7 @@
 """One act of a person: by which way, about what, from which mail."""
 
 import hashlib
+import secrets
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -22,6 +23,8 @@ class Kind(StrEnum):
     ONE_CLICK = "one_click"
     MAILTO = "mailto"
     PREFERENCES = "preferences"
+    #: The preference page, by a link that was mailed because somebody asked for it.
+    EDIT = "edit"
     #: The product's own profile page.
     API = "api"
     #: Somebody wrote to support, who did it for them.
@@ -35,6 +38,8 @@ class How(NamedTuple):
 
     kind: Kind
     ip: str | None = None
+    #: Whose mailbox it is about, where whoever acted wrote it.
+    address: str | None = None
 
 
 class Outcome(NamedTuple):
@@ -54,20 +59,24 @@ class Act(NamedTuple):
     tenant: Tenant
     #: The mail whose link it was, while its row exists.
     email: Email | None
+    #: What tells one act from another: taking back ends all that one act made, and nothing else.
+    id: str
 
     @property
     def evidence(self) -> dict[str, object]:
         """Return what shows that it happened."""
-        found: dict[str, object] = {"channel": self.how.kind.value}
-        if self.how.kind is not Kind.PREFERENCES:
-            found["token"] = digest(self.opt_out)
+        found: dict[str, object] = {
+            "channel": self.how.kind.value,
+            "act": self.id,
+            "token": digest(self.opt_out),
+        }
         if self.opt_out.email is not None:
             found["email_id"] = ids.from_bytes("em", self.opt_out.email)
         if self.opt_out.topic is not None:
             found["topic"] = self.opt_out.topic
         if self.email is not None and self.email.campaign_id:
             found["campaign_id"] = self.email.campaign_id
-        if self.how.ip:
+        if self.how.ip and self.tenant.keep_ip:
             found["ip"] = self.how.ip
         return found
 
@@ -77,7 +86,7 @@ class Act(NamedTuple):
             tenant_id=self.opt_out.tenant_id,
             fingerprint=self.opt_out.fingerprint,
             scope=scope,
-            address=self.email.address if self.email else None,
+            address=self.how.address or (self.email.address if self.email else None),
             evidence=self.evidence,
         )
 
@@ -87,7 +96,7 @@ def begin(session: Session, opt_out: OptOut, how: How) -> Act:
     tenant = session.get(Tenant, opt_out.tenant_id)
     if tenant is None:
         raise NotFound("there is no such sender")
-    return Act(opt_out, how, tenant, email_of(session, opt_out))
+    return Act(opt_out, how, tenant, email_of(session, opt_out), secrets.token_hex(8))
 
 
 def email_of(session: Session, opt_out: OptOut) -> Email | None:
