@@ -14,8 +14,10 @@ from mailer.feedback.opens import Hits
 from mailer.feedback.optouts import How, Kind
 from mailer.links import Links
 from mailer.settings import Settings
+from mailer.submission import Intake
 from mailer.web.clients import client_of
 from mailer.web.drain import drain
+from suppression.rules import Stream
 
 _KEPT = 8 * 1024
 _DRAINED = 16 * 1024 * 1024
@@ -44,6 +46,13 @@ class Service(Protocol):
     @property
     def hits(self) -> Hits:
         """Return where loaded pictures wait to be written."""
+
+    @property
+    def intake(self) -> Intake:
+        """Return what accepting a mail needs to know of the process."""
+
+    def ring(self, stream: Stream) -> None:
+        """Say that a stream has mail; called after the commit."""
 
     def now(self) -> datetime:
         """Return the time, aware, in UTC."""

@@ -142,7 +142,7 @@ def _left_only(session: Session, asked: _Asked, topics: set[str]) -> _Answer:
 
 def _why(session: Session, asked: _Asked) -> _Answer:
     kept = optouts.say_why(session, asked.opt_out, asked.form.one("said"), asked.now)
-    return _Answer(_look(session, asked), "thanks_title" if kept else "late_title", "", "thanks" if kept else "late")
+    return _Answer(_look(session, asked), "thanks_title" if kept else "late_title", "", "" if kept else "late")
 
 
 def _undo(session: Session, asked: _Asked) -> _Answer:
