@@ -41,6 +41,7 @@ from mailer.drafts.fields import (
     TopicKey,
     Variables,
 )
+from mailer.drafts.people import PersonChange
 from mailer.drafts.suppressions import (
     LiftDraft,
     SuppressionDraft,
@@ -49,7 +50,9 @@ from mailer.drafts.templates import (
     PartsDraft,
     TemplateDraft,
 )
+from mailer.drafts.tenants import TenantChange
 from mailer.drafts.topics import (
+    TopicChange,
     TopicDraft,
 )
 
@@ -77,6 +80,7 @@ __all__ = [
     "Note",
     "OneMailbox",
     "PartsDraft",
+    "PersonChange",
     "RenderDraft",
     "ReplyTo",
     "Reschedule",
@@ -87,6 +91,8 @@ __all__ = [
     "Tags",
     "TemplateDraft",
     "TemplateName",
+    "TenantChange",
+    "TopicChange",
     "TopicDraft",
     "TopicKey",
     "Tracking",

@@ -1,6 +1,6 @@
 """All endpoints, a file a group of paths."""
 
-from mailer.web.api.endpoints import campaigns, emails, metrics, streams, suppressions, templates, topics
+from mailer.web.api.endpoints import campaigns, emails, metrics, people, streams, suppressions, templates, topics
 from mailer.web.api.endpoints.endpoint import Endpoint
 
 #: Of two paths that fit, the first is taken.
@@ -11,5 +11,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *metrics.ENDPOINTS,
     *topics.ENDPOINTS,
     *suppressions.ENDPOINTS,
+    *people.ENDPOINTS,
     *campaigns.ENDPOINTS,
 )

@@ -22,6 +22,7 @@ from mailer.web.api.shapes.emails import (
     SeveralView,
 )
 from mailer.web.api.shapes.metrics import MetricsView, NumberView
+from mailer.web.api.shapes.people import ConsentView, HappenedView, PersonTopicView, PersonView
 from mailer.web.api.shapes.problems import ProblemDocument, ProblemEntry, Shape
 from mailer.web.api.shapes.streams import RelayView, StreamPage, StreamView
 from mailer.web.api.shapes.suppressions import AddedView, CheckView, RuleView, SuppressionPage, SuppressionView
@@ -37,15 +38,19 @@ __all__ = [
     "CampaignView",
     "ChangedView",
     "CheckView",
+    "ConsentView",
     "DecidingView",
     "DeletedView",
     "EmailPage",
     "EmailSummary",
     "EmailView",
     "EventView",
+    "HappenedView",
     "MetricsView",
     "NumberView",
     "PartsView",
+    "PersonTopicView",
+    "PersonView",
     "PlacedView",
     "ProblemDocument",
     "ProblemEntry",
