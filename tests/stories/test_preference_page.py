@@ -46,8 +46,8 @@ async def press(page: Page, button: str) -> None:
             await page.evaluate("document.activeElement.matches('button') && document.activeElement.textContent")
             == button
         ):
-            await page.keyboard.press("Enter")
-            await page.wait_for_load_state()
+            async with page.expect_navigation():
+                await page.keyboard.press("Enter")
             return
     pytest.fail(f"no key leads to {button}")
 
@@ -128,7 +128,7 @@ async def _links(page: Page, url: str, *kinds: str) -> list[str]:
     await page.goto(url + "/inbox")
     await page.wait_for_timeout(1500)
     await page.reload()
-    await page.locator("main a, a[href*='/inbox/']").first.click()
+    await page.get_by_text("News of the week").or_(page.get_by_text("choose what you get")).first.click(timeout=5000)
     frame = page.frame_locator("iframe").locator("body")
     found = cast(
         "list[str]", await frame.evaluate("body => [...body.querySelectorAll('a[href]')].map(each => each.href)")
