@@ -104,6 +104,11 @@ def _captured(email: Email, captures: Collection[Stream]) -> bool:
     return email.sent_at is None and email.settled_at is None and email.stream in captures
 
 
+def moments(email: Email, events: Sequence[Event]) -> list[tuple[datetime, str]]:
+    """Return what happened to an email, and when, in its order."""
+    return [(cast("datetime", each["at"]), str(each["type"])) for each in _told(email, events)]
+
+
 def _told(email: Email, events: Sequence[Event]) -> list[dict[str, object]]:
     told: list[dict[str, object]] = [{"type": "email.queued", "at": email.created_at}]
     # Where a person said that it went, that is an event with their note.

@@ -148,6 +148,11 @@ class Links:
         payload = self.ring.verify(Purpose.CONFIRM, token)
         return None if payload is None or len(payload) != 16 else ids.from_bytes("oi", payload)
 
+    def read_ended(self, token: str) -> OptOut | None:
+        """Return whom and what a link for editing was about whose end has passed, None where it never verified."""
+        payload = self.ring.verify(Purpose.EDIT, token)
+        return None if payload is None else OptOut.unpack(payload[_MOMENT:])
+
     def read_preferences(self, token: str) -> OptOut | None:
         """Return whom and what a preference link is about, None where it does not verify."""
         payload = self.ring.verify(Purpose.PREFERENCES, token)

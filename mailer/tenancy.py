@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import bindparam, delete, update
 from sqlalchemy import select as core_select
@@ -14,7 +14,7 @@ from sqlmodel import Session, SQLModel, col, select
 
 from mailer import database, ids
 from mailer.compose import headers
-from mailer.drafts import TopicDraft
+from mailer.drafts import TenantChange, TopicChange, TopicDraft
 from mailer.errors import ConfigurationError, Conflict, Invalid, MailerError, NotFound, Problem, Unauthorized
 from mailer.models import ApiKey, Identity, LeaveRule, Scope, Tenant, Topic, TopicDefault, Visibility
 from mailer.settings import Settings
@@ -28,6 +28,7 @@ MADE_UP = "Mailer <hello@mailer.example>"
 KEY_PREFIX = "mk_"
 UNKNOWN_KEY = "the key is unknown or revoked"
 
+_Row = TypeVar("_Row", Tenant, Topic)
 _NAMED = re.compile(r'\s*"?(?P<name>[^"<>]*?)"?\s*<(?P<address>[^<>]+)>\s*')
 
 # Every request asks these: building a statement costs more than running it.
@@ -171,6 +172,29 @@ def create_topic(session: Session, tenant_id: int, draft: TopicDraft) -> Topic:
     if made is None:
         raise Conflict(f"there is a topic {draft.key} already")
     return session.get_one(Topic, made)
+
+
+def change_topic(session: Session, tenant_id: int, key: str, change: TopicChange) -> Topic:
+    """Change what is given of a topic; mail that waits keeps what it was accepted with."""
+    topic = session.exec(select(Topic).where(Topic.tenant_id == tenant_id, Topic.key == key)).one_or_none()
+    if topic is None:
+        raise NotFound(f"there is no topic {key[:80]}")
+    if topic.stream is Stream.PROMOTIONAL and change.opt_out is LeaveRule.NEVER:
+        raise Invalid(Problem("opt_out", "a promotional topic can always be left"))
+    return _changed(session, topic, change)
+
+
+def change_tenant(session: Session, tenant: Tenant, change: TenantChange) -> Tenant:
+    """Change what is given of a tenant; it holds for what is accepted and answered from the commit on."""
+    return _changed(session, tenant, change)
+
+
+def _changed(session: Session, row: _Row, change: TenantChange | TopicChange) -> _Row:
+    for name in change.model_fields_set:
+        setattr(row, name, getattr(change, name))
+    session.add(row)
+    session.flush()
+    return row
 
 
 def create_key(

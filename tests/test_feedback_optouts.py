@@ -265,7 +265,7 @@ async def test_a_preference_page_is_saved_as_it_stands(world: World) -> None:
 
     async def choose(*wanted: str) -> None:
         chosen = Chosen(shown, frozenset(wanted))
-        how = How(Kind.PREFERENCES)
+        how = How(Kind.EDIT)
         await world.database.run(lambda session: optouts.choose(session, opt_out, chosen, how, world.time))
 
     await choose("events", "new-lead")
@@ -276,7 +276,7 @@ async def test_a_preference_page_is_saved_as_it_stands(world: World) -> None:
     await choose("new-lead")
     assert {"stream:promotional"} <= set(await world.standing())
     assert "topic:new-lead" not in await world.standing()
-    assert (await undo(world, opt_out)) is None, "what was chosen on a preference page is changed there"
+    assert (await undo(world, opt_out)) is None, "a mail's link takes back what mail's links did"
 
 
 async def test_all_that_waits_is_stopped_in_the_same_transaction(world: World) -> None:

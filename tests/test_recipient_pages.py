@@ -14,9 +14,10 @@ from mailer import ids, people
 from mailer.database import Database, Verb
 from mailer.feedback.opens import GIF, Hits
 from mailer.links import Audience, one_email, one_of
-from mailer.models import Opens
-from mailer.web.recipient.words import FOLDER, WORDS, voice
-from suppression.entries import Entry
+from mailer.models import Consent, Email, Opens, Topic, Visibility
+from mailer.status import Status
+from mailer.web.recipient.words import EDITION, FOLDER, WORDS, voice
+from suppression.entries import Entry, forget
 from suppression.rules import Stream
 from tests.recipients.world import ANN, NOON, PRINTS, World, open_world
 
@@ -69,64 +70,210 @@ class _Fields(HTMLParser):
             self._inside -= 1
 
 
-async def test_preferences_show_topics_and_nothing_is_ticked_about_tracking(world: World) -> None:
-    page = (await world.get(await page_of(world))).text
-    fields = _Fields(page)
-    assert fields.ticked == [
-        ("promotional", "chosen"),
-        *(("topic", key) for key in ("newsletter", "product-updates", "surveys", "events", "new-lead")),
-    ]
-    assert all(fields.labelled)
-    assert "billing" not in page
-    assert page.count("<form") == 2
-    assert page.count("<fieldset") == page.count("<legend") == 3
+async def edit_page(world: World) -> str:
+    return world.edit(world.opt_out(await world.email()))
+
+
+async def private_topic(world: World) -> None:
+    secret = Topic(
+        tenant_id=1, key="beta", stream=Stream.PROMOTIONAL, visibility=Visibility.PRIVATE, names={"en": "Bêta"}
+    )
+    await world.database.run(lambda session: session.add(secret))
+
+
+async def test_r10_2_a_mails_link_shows_no_state_and_ticks_nothing(world: World) -> None:
+    path = await page_of(world)
+    before = (await world.get(path)).text
+    assert _Fields(before).ticked == []
+    assert all(_Fields(before).labelled)
+    await world.post(world.edit(world.opt_out(await world.email())), form="topics", shown=["events"], topic=[])
+    await world.post(world.edit(world.opt_out(await world.email())), form="tracking", tracking="yes")
+    assert (await world.get(path)).text == before, "the page is the same however the person stands"
+    assert "billing" not in before.lower()
+    assert "they cannot be stopped here" in before
 
 
 async def test_r10_2_pages_show_the_masked_address_only(world: World) -> None:
-    path = await page_of(world)
-    for text in ((await world.get(path)).text, (await world.post(path, form="topics")).text):
-        assert "a•••@example.org" in text
-        assert ANN not in text
-        assert "weaver" not in text.lower()
+    opt_out = world.opt_out(await world.email())
+    for path in (world.preferences(opt_out), world.edit(opt_out)):
+        for text in ((await world.get(path)).text, (await world.post(path, form="topics")).text):
+            assert "a•••@example.org" in text
+            assert ANN not in text
+            assert "weaver" not in text.lower()
 
 
-async def test_saving_topics_shows_what_was_saved(world: World) -> None:
+async def test_a_mails_link_stops_topics_one_by_one(world: World) -> None:
     path = await page_of(world)
+    answer = await world.post(path, form="stop", topic=["newsletter", "new-lead", "billing", "no-such-topic"])
+    assert (answer.status, "<li>Newsletter</li><li>New leads</li>" in answer.text) == (200, True)
+    assert set(await world.standing()) == {"topic:newsletter", "topic:new-lead"}
+    assert await world.may_get(stream=Stream.TRANSACTIONAL, topic="billing")
+    assert await world.count("unsubscribed") == 1, "one act is one person lost"
+    assert "please tick what shall stop" in (await world.post(path, form="stop")).text
+
+
+async def test_a_mails_link_stops_all_and_takes_exactly_that_back(world: World) -> None:
+    path = await page_of(world)
+    await world.post(path, form="stop", topic=["surveys"])
+    world.later(minutes=1)
+    answer = await world.post(path, form="all")
+    assert set(await world.standing()) == {"topic:surveys", "stream:promotional"}
+    assert 'value="undo"' in answer.text
+    back = await world.post(path, form="undo")
+    assert "Taken back" in back.text
+    assert set(await world.standing()) == {"topic:surveys"}, "the last act alone"
+    assert "works for 30 minutes, and only once" in (await world.post(path, form="undo")).text
+    assert set(await world.standing()) == {"topic:surveys"}, "pressed twice it gives back once"
+
+
+async def test_an_undo_reaches_over_the_pages_of_one_mail(world: World) -> None:
+    opt_out = world.opt_out(await world.email())
+    await world.post(world.link(opt_out))
+    assert 'value="undo"' in (await world.get(world.preferences(opt_out))).text
+    await world.post(world.preferences(opt_out), form="undo")
+    assert await world.standing() == {}
+
+
+async def test_a_pause_ends_by_itself_or_by_the_person(world: World) -> None:
+    opt_out = world.opt_out(await world.email())
+    path = world.preferences(opt_out)
+    answer = await world.post(path, form="snooze")
+    assert "for 30 days" in answer.text
+    assert not await world.may_get(topic="events")
+    assert await world.may_get(stream=Stream.TRANSACTIONAL, topic="new-lead")
+    assert await world.events() == [], "a pause is not an opt-out"
+    await world.post(path, form="undo")
+    assert await world.may_get(topic="events")
+    await world.post(path, form="snooze")
+    world.later(days=29)
+    assert not await world.may_get(topic="events")
+    assert "Paused until 20.12.2026" in (await world.get(world.edit(opt_out))).text
+    await world.post(world.edit(opt_out), form="topics", pause="no", shown=[], topic=[])
+    assert await world.may_get(topic="events")
+    await world.post(path, form="snooze")
+    world.later(days=30, seconds=1)
+    assert await world.may_get(topic="events")
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"form": "topics", "promotional": "chosen", "shown": ["events"], "topic": ["events"], "language": "uk"},
+        {"form": "tracking", "tracking": "yes"},
+        {"form": "untracked", "tracking": "yes"},
+        {"form": "edit"},
+    ],
+)
+async def test_r10_2_a_forwarded_mail_never_brings_anything_back(
+    world: World, form: dict[str, str | list[str]]
+) -> None:
+    opt_out = world.opt_out(await world.email())
+    await world.post(world.link(opt_out))
+    world.later(hours=1)
+    assert (await world.post(world.preferences(opt_out), **form)).status == 200
+    assert set(await world.standing()) == {"stream:promotional"}
+    assert await tracking(world) is not True
+    assert "Get less mail" in (await world.get(world.preferences(opt_out))).text, "the language is as it was"
+
+
+async def test_the_mailed_link_changes_everything_for_a_day(world: World) -> None:
+    opt_out = world.opt_out(await world.email())
+    await world.post(world.link(opt_out))
+    path = world.edit(opt_out)
     shown = ["newsletter", "product-updates", "surveys", "events", "new-lead"]
-    answer = await world.post(path, form="topics", promotional="chosen", shown=shown, topic=["events"])
-    assert answer.status == 200
-    assert "Saved." in answer.text
-    assert _Fields(answer.text).ticked == [("promotional", "chosen"), ("topic", "events")]
+    answer = await world.post(
+        path, form="topics", promotional="chosen", shown=shown, topic=["events"], pause="no", language="uk"
+    )
+    assert "Збережено" in answer.text, "it speaks the language that was chosen"
+    assert _Fields(answer.text).ticked[:3] == [("promotional", "chosen"), ("topic", "events"), ("pause", "no")]
     assert await world.may_get(topic="events")
     assert not await world.may_get(topic="newsletter")
     assert not await world.may_get(stream=Stream.TRANSACTIONAL, topic="new-lead")
+    (yes,) = await world.database.read(lambda session: session.exec(select(Consent)).all())
+    assert (yes.purpose, yes.granted, yes.source, yes.wording) == ("topic:events", True, "preference page", EDITION)
+    world.later(hours=25)
+    ended = await world.get(path, "en")
+    assert "24 години" in ended.text
+    await world.post(path, form="topics", promotional="chosen", shown=shown, topic=shown)
+    assert not await world.may_get(topic="newsletter"), "after a day it only stops things"
+    await world.post(path, form="stop", topic=["events"])
+    assert not await world.may_get(topic="events")
 
 
 async def test_no_promotional_mail_at_all(world: World) -> None:
-    path = await page_of(world)
+    path = await edit_page(world)
     shown = ["newsletter", "product-updates", "surveys", "events", "new-lead"]
     answer = await world.post(path, form="topics", promotional="none", shown=shown, topic=["events", "new-lead"])
     assert set(await world.standing()) == {"stream:promotional"}
-    assert _Fields(answer.text).ticked == [("promotional", "none"), ("topic", "new-lead")]
+    assert [each for each in _Fields(answer.text).ticked if each[0] != "pause"][:2] == [
+        ("promotional", "none"),
+        ("topic", "new-lead"),
+    ]
     assert (await world.events())[0].data == {
         "suppression_id": (await world.database.read(lambda session: session.exec(select(Entry.id)).one())),
         "scope": "stream:promotional",
-        "how": "preferences",
+        "how": "edit",
         "campaign_id": "ca_1",
     }
     assert await world.count("unsubscribed") == 1
 
 
-async def test_the_tracking_choice_is_a_form_of_its_own(world: World) -> None:
+async def test_a_reason_may_be_said_and_need_not(world: World) -> None:
     path = await page_of(world)
+    assert 'name="said"' not in (await world.get(path)).text
+    assert 'name="said"' in (await world.post(path, form="all")).text
+    assert "Thank you" in (await world.post(path, form="why", said="  too\r\nmany " + "x" * 900)).text
+    entry = await world.database.read(lambda session: session.exec(select(Entry)).one())
+    said = str((entry.evidence or {})["said"])
+    assert (said[:9], len(said)) == ("too many ", 500)
+    await world.database.run(lambda session: forget(session, 1, entry.fingerprint))
+    assert "said" not in ((await world.database.read(lambda session: session.get_one(Entry, entry.id))).evidence or {})
+
+
+async def test_private_topics_are_shown_to_whom_they_go_only(world: World) -> None:
+    await private_topic(world)
+    assert "Bêta" not in (await world.get(await page_of(world))).text
+    assert "Bêta" not in (await world.get(await edit_page(world))).text
+    own = world.opt_out(await world.email(topic="beta"), topic="beta")
+    assert "Bêta" in (await world.get(world.preferences(own))).text, "the mail itself names it"
+    assert "Bêta" in (await world.get(await edit_page(world))).text
+    assert "Bêta" not in (await world.get(await page_of(world))).text, "another mail, forwarded, does not tell"
+
+
+async def test_the_link_is_mailed_to_the_mailbox_and_not_more_often_than_it_may(world: World) -> None:
+    path = await page_of(world)
+    texts = set()
+    for _ in range(5):
+        texts.add((await world.post(path, form="link")).text)
+        world.later(minutes=1)
+    assert len(texts) == 1, "whether or not a mail goes"
+    statement = select(Email).where(Email.template == "preference-link")
+    mails = await world.database.read(lambda session: session.exec(statement).all())
+    assert [(mail.address, mail.status, mail.topic, mail.opens) for mail in mails] == [
+        (ANN, Status.QUEUED, None, Opens.OFF)
+    ] * 3
+    assert world.rung == [Stream.TRANSACTIONAL] * 3
+    link = str((mails[0].variables or {})["edit_url"]).removeprefix(world.links.local_url)
+    assert "What you get" in (await world.get(link)).text
+    world.later(hours=25)
+    await world.post(path, form="link")
+    assert len(world.rung) == 4
+    gone = world.preferences(world.opt_out())
+    assert "is on its way" in (await world.post(gone, form="link")).text
+    assert len(world.rung) == 4
+
+
+async def test_the_tracking_choice_is_a_form_of_its_own(world: World) -> None:
+    path = await edit_page(world)
     empty = await world.post(path, form="tracking")
     assert "please choose yes or no" in empty.text
     assert await tracking(world) is None
+    assert not any(name == "tracking" for name, _ in _Fields(empty.text).ticked)
     assert "Saved." in (await world.post(path, form="tracking", tracking="yes")).text
     assert await tracking(world) is True
-    answer = await world.post(path, form="tracking", tracking="no")
+    await world.post(await page_of(world), form="untracked")
     assert await tracking(world) is False
-    assert ("tracking", "no") in _Fields(answer.text).ticked
+    assert ("tracking", "no") in _Fields((await world.get(path)).text).ticked
     assert await world.standing() == {}
 
 
@@ -280,7 +427,7 @@ async def test_a_picture_is_written_within_a_second(world: World) -> None:
 
 async def test_r6_consent_withdrawn_after_the_mail_was_sent(world: World) -> None:
     pixel = (await pixels(world))["individual"]
-    page = await page_of(world)
+    page = await edit_page(world)
     await world.post(page, form="tracking", tracking="yes")
     await world.client.get(pixel, headers=FIREFOX)
     # The answer does not wait for the question; the question is asked when the hit is written.

@@ -7,8 +7,9 @@ from sqlmodel import Session
 
 from mailer import tenancy
 from mailer.cli import printing, running
+from mailer.drafts import TenantChange, parse
 from mailer.errors import NotFound
-from mailer.models import Tenant
+from mailer.models import ConsentRule, Opens, OptOutScope, Tenant
 from mailer.service import Service
 
 app = typer.Typer(help="Senders: the company itself, and its customers.", no_args_is_help=True)
@@ -49,6 +50,52 @@ def create(
         printing.line(str(made["key"]))
 
 
+@app.command(name="set")
+def change(
+    key: Annotated[str, typer.Argument(help="Its short name.")],
+    name: Annotated[str | None, typer.Option(help="Its name, as recipients read it.")] = None,
+    postal_address: Annotated[str | None, typer.Option(help="Its postal address.")] = None,
+    opt_out_scope: Annotated[
+        OptOutScope | None, typer.Option(help="What an unsubscribe link leaves: the whole stream, or its topic.")
+    ] = None,
+    opt_out_in_every_mail: Annotated[
+        bool | None, typer.Option(help="Whether transactional mail without a topic can be left too.")
+    ] = None,
+    transactional_opens: Annotated[Opens | None, typer.Option(help="How opens are measured, at most.")] = None,
+    promotional_opens: Annotated[Opens | None, typer.Option(help="How opens are measured, at most.")] = None,
+    consent: Annotated[ConsentRule | None, typer.Option(help="When a person may be measured individually.")] = None,
+    locale: Annotated[str | None, typer.Option(help="The language of mail that names none: `en`, `uk`.")] = None,
+    complaints_block: Annotated[
+        bool | None, typer.Option(help="Whether who complained gets no transactional mail either.")
+    ] = None,
+    keep_ip: Annotated[bool | None, typer.Option(help="Whether network addresses are kept as evidence.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Change a tenant's settings; what is not given stays."""
+    given = {
+        "name": name,
+        "postal_address": postal_address,
+        "opt_out_scope": opt_out_scope,
+        "opt_out_in_every_mail": opt_out_in_every_mail,
+        "transactional_opens": transactional_opens,
+        "promotional_opens": promotional_opens,
+        "consent": consent,
+        "locale": locale,
+        "complaints_block": complaints_block,
+        "keep_ip": keep_ip,
+    }
+    asked = parse(TenantChange, {field: value for field, value in given.items() if value is not None})
+
+    def save(_service: Service, session: Session) -> dict[str, object]:
+        return _plain(tenancy.change_tenant(session, tenancy.only_tenant(session, key), asked))
+
+    made = running.commit(save)
+    if as_json:
+        printing.as_json(made)
+        return
+    printing.table(("setting", "value"), ((setting, made[setting]) for setting in made))
+
+
 @app.command(name="list")
 def listed(as_json: Json = False) -> None:
     """List the tenants."""
@@ -67,6 +114,11 @@ def _plain(tenant: Tenant) -> dict[str, object]:
         "postal_address": tenant.postal_address,
         "opt_out_scope": tenant.opt_out_scope,
         "opt_out_in_every_mail": tenant.opt_out_in_every_mail,
+        "transactional_opens": tenant.transactional_opens,
+        "promotional_opens": tenant.promotional_opens,
+        "consent": tenant.consent,
         "locale": tenant.locale,
+        "complaints_block": tenant.complaints_block,
+        "keep_ip": tenant.keep_ip,
         "created_at": tenant.created_at,
     }

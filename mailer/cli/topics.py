@@ -9,7 +9,7 @@ from mailer import tenancy
 from mailer.cli import printing, running
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.cli.values import pairs
-from mailer.drafts import TopicDraft, parse
+from mailer.drafts import TopicChange, TopicDraft, parse
 from mailer.models import LeaveRule, Topic, TopicDefault, Visibility
 from mailer.service import Service
 from suppression.rules import Stream
@@ -51,6 +51,38 @@ def create(
         return _plain(tenancy.create_topic(session, chosen(session, tenant), draft))
 
     made = running.commit(make)
+    if as_json:
+        printing.as_json(made)
+    else:
+        printing.line(str(made["key"]))
+
+
+@app.command(name="set")
+def change(
+    key: Annotated[str, typer.Argument(help="Its short name.")],
+    opt_out: Annotated[LeaveRule | None, typer.Option(help="Whether people may leave it.")] = None,
+    default: Annotated[
+        TopicDefault | None,
+        typer.Option(help="opt_in: people get it until they leave; opt_out: only once they said yes."),
+    ] = None,
+    visibility: Annotated[Visibility | None, typer.Option(help="private: shown to nobody but who gets it.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="All its names: `en=Newsletter`.")] = None,
+    description: Annotated[list[str] | None, typer.Option(help="All its descriptions: `en=Once a month`.")] = None,
+    tenant: Chosen = None,
+    as_json: Json = False,
+) -> None:
+    """Change a topic; what is not given stays. Its key and its stream stay always."""
+    given: dict[str, object] = {"opt_out": opt_out, "default": default, "visibility": visibility}
+    if name:
+        given["names"] = pairs(name, "--name")
+    if description:
+        given["descriptions"] = pairs(description, "--description")
+    asked = parse(TopicChange, {field: value for field, value in given.items() if value is not None})
+
+    def save(_service: Service, session: Session) -> dict[str, object]:
+        return _plain(tenancy.change_topic(session, chosen(session, tenant), key, asked))
+
+    made = running.commit(save)
     if as_json:
         printing.as_json(made)
     else:

@@ -41,6 +41,7 @@ from mailer.drafts.fields import (
     TopicKey,
     Variables,
 )
+from mailer.drafts.people import PersonChange
 from mailer.drafts.suppressions import (
     CheckDraft,
     LiftDraft,
@@ -50,7 +51,9 @@ from mailer.drafts.templates import (
     PartsDraft,
     TemplateDraft,
 )
+from mailer.drafts.tenants import TenantChange
 from mailer.drafts.topics import (
+    TopicChange,
     TopicDraft,
 )
 
@@ -79,6 +82,7 @@ __all__ = [
     "Note",
     "OneMailbox",
     "PartsDraft",
+    "PersonChange",
     "RenderDraft",
     "ReplyTo",
     "Reschedule",
@@ -89,6 +93,8 @@ __all__ = [
     "Tags",
     "TemplateDraft",
     "TemplateName",
+    "TenantChange",
+    "TopicChange",
     "TopicDraft",
     "TopicKey",
     "Tracking",

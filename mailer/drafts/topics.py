@@ -29,3 +29,20 @@ class TopicDraft(Body):
         if self.stream is Stream.PROMOTIONAL and self.opt_out is LeaveRule.NEVER:
             raise wrong("a promotional topic can always be left", "opt_out")
         return self
+
+
+class TopicChange(Body):
+    """What changes of a topic; its key and its stream stay, since mail and opt-outs name them."""
+
+    opt_out: LeaveRule | None = None
+    default: TopicDefault | None = None
+    visibility: Visibility | None = None
+    names: Names | None = Field(default=None, description="Takes the place of all names.")
+    descriptions: Names | None = Field(default=None, description="Takes the place of all descriptions.")
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        for name in self.model_fields_set:
+            if getattr(self, name) is None:
+                raise wrong("must not be null: leave it out to keep what is there", name)
+        return self

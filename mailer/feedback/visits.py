@@ -1,6 +1,6 @@
 """What a recipient's page shows before anybody has decided anything; reading it changes nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -8,7 +8,8 @@ from sqlmodel import Session
 
 from mailer import people
 from mailer.feedback import optouts
-from mailer.models import Tenant, Topic
+from mailer.feedback.optouts import Kind
+from mailer.models import Tenant, Topic, Visibility
 from mailer.people import Preferences
 from suppression import address, rules
 from suppression.rules import Stream
@@ -19,7 +20,7 @@ class Visit(NamedTuple):
     """Whom a link belongs to, as far as a page may say, and how the person stands."""
 
     sender: str
-    #: The language of the mail, None where it is gone.
+    #: The language that the person chose, else that of the mail; None where neither is known.
     locale: str | None
     #: The masked address, None where it is gone.
     who: str | None
@@ -37,13 +38,32 @@ class Visit(NamedTuple):
     undoable: bool
 
     @property
+    def offered(self) -> Sequence[people.Choice]:
+        """Return what a page may name that whoever holds the mail can read: public topics, and the link's own."""
+        return [
+            each
+            for each in self.preferences.topics
+            if each.may_leave and (each.topic.visibility is Visibility.PUBLIC or each.topic.key == self.topic_key)
+        ]
+
+    @property
     def promotional(self) -> Sequence[people.Choice]:
-        """Return the promotional topics."""
-        return [each for each in self.preferences.topics if each.topic.stream is Stream.PROMOTIONAL]
+        """Return the promotional topics among those."""
+        return [each for each in self.offered if each.topic.stream is Stream.PROMOTIONAL]
+
+    @property
+    def own(self) -> Sequence[people.Choice]:
+        """Return what a page names that only the person can read: private topics too that come to them."""
+        return [each for each in self.preferences.topics if each.may_leave and (each.shown or each in self.offered)]
 
 
-def look(session: Session, opt_out: OptOut, now: datetime) -> Visit | None:
-    """Return what the page of a link shows, None where there is no such sender."""
+def look(
+    session: Session, opt_out: OptOut, now: datetime, *, done_by: Collection[Kind] = optouts.BY_LINK
+) -> Visit | None:
+    """Return what the page of a link shows, None where there is no such sender.
+
+    `done_by` are the ways whose last act this page can take back.
+    """
     tenant = session.get(Tenant, opt_out.tenant_id)
     if tenant is None:
         return None
@@ -53,7 +73,7 @@ def look(session: Session, opt_out: OptOut, now: datetime) -> Visit | None:
     leaving = [each for each in chosen.topics if _leaves(opt_out, each)]
     return Visit(
         sender=tenant.name,
-        locale=email.locale if email else None,
+        locale=chosen.locale or (email.locale if email else None),
         who=address.mask(email.address) if email and email.address else None,
         stream=opt_out.stream,
         topic=next((each.topic for each in chosen.topics if each.topic.key == opt_out.topic), None),
@@ -61,7 +81,7 @@ def look(session: Session, opt_out: OptOut, now: datetime) -> Visit | None:
         topic_only=topic_only,
         preferences=chosen,
         left=bool(leaving) and all(each.left for each in leaving) if topic_only else chosen.all_promotional_left,
-        undoable=optouts.undoable(session, opt_out, now),
+        undoable=optouts.undoable(session, opt_out, now, done_by=done_by),
     )
 
 

@@ -1,8 +1,19 @@
-"""What a person has chosen: which topics to get, and whether opens may be measured."""
+"""What a person has chosen: which topics to get, when, in which language, and whether opens may be measured."""
 
 from mailer.people.barring import NOT_OPTED_IN, Barred, asking, barred, lacks_yes, opted_in, purpose_of
-from mailer.people.choices import Choice, Preferences, Rejoined, may_leave, preferences, rejoin, topics
+from mailer.people.choices import (
+    Choice,
+    Preferences,
+    Rejoined,
+    may_leave,
+    preferences,
+    rejoin,
+    snooze,
+    topics,
+    wake,
+)
 from mailer.people.consents import TRACKING, choose_tracking, tracking_choice, tracking_choices
+from mailer.people.languages import choose_language, chosen_languages
 from mailer.people.permitting import Permission, answers_of, permit, permitted
 from mailer.people.stopping import Leaving, Left, key_of, leave, lift, suppress
 from mailer.people.telling import EventKind, News, tell
@@ -22,7 +33,9 @@ __all__ = [
     "answers_of",
     "asking",
     "barred",
+    "choose_language",
     "choose_tracking",
+    "chosen_languages",
     "key_of",
     "lacks_yes",
     "leave",
@@ -34,9 +47,11 @@ __all__ = [
     "preferences",
     "purpose_of",
     "rejoin",
+    "snooze",
     "suppress",
     "tell",
     "topics",
     "tracking_choice",
     "tracking_choices",
+    "wake",
 ]

@@ -1,4 +1,4 @@
-"""What a person gets, topic by topic, and how they come back to one."""
+"""What a person gets, topic by topic, how they pause, and how they come back to one."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from sqlmodel import Session, col, select
 
-from mailer.models import LeaveRule, Topic
+from mailer.models import Email, LeaveRule, Topic, TopicDefault, Visibility
 from mailer.people.consents import tracking_choice
-from mailer.people.stopping import Leaving, leave, lift
-from suppression import rules
-from suppression.entries import Entry
-from suppression.rules import Ender, Reason, Stream
+from mailer.people.languages import chosen_languages
+from mailer.people.permitting import permitted
+from mailer.people.stopping import Leaving, Left, key_of, leave, lift, suppress
+from suppression import entries, rules
+from suppression.entries import Entry, NewEntry
+from suppression.rules import Ender, Origin, Reason, Stream
 
 #: What a person has decided, and may take back by a fresh opt-in. A pause (snooze) is no decision to leave.
 _OWN = frozenset({Reason.UNSUBSCRIBE, Reason.COMPLAINT})
@@ -24,6 +26,10 @@ class Choice(NamedTuple):
     topic: Topic
     #: The person has left it.
     left: bool
+    #: It comes, as far as the person decides: they have not left it and, where it asks for a yes, they said it.
+    gets: bool
+    #: Shown to this person: it is public, or it is private and came to them.
+    shown: bool
     #: Whether it is one that people may leave.
     may_leave: bool
     #: What decides that its mail does not go, None where it goes.
@@ -37,6 +43,12 @@ class Preferences(NamedTuple):
     all_promotional_left: bool
     #: The recorded yes or no, None where the person never said.
     tracking: bool | None
+    #: Until when promotional mail pauses, None where it does not.
+    snoozed_until: datetime | None = None
+    #: The language that the person chose, None where they never did.
+    locale: str | None = None
+    #: A provider told us that they complained: only their own yes, given where they can be known, ends that.
+    complained: bool = False
 
 
 class Rejoined(NamedTuple):
@@ -48,14 +60,68 @@ class Rejoined(NamedTuple):
 
 def preferences(session: Session, tenant_id: int, fingerprint: bytes, now: datetime) -> Preferences:
     """Return what the person gets, topic by topic."""
-    live = _live(session, tenant_id, fingerprint, now)
+    family = entries.family(session, tenant_id, [fingerprint])
+    live = _live(session, tenant_id, family, now)
     own = [entry for entry in live if entry.reason in _OWN]
-    choices = [_choice(topic, live, own) for topic in topics(session, tenant_id)]
+    known = topics(session, tenant_id)
+    yes = permitted(session, tenant_id, family, now)
+    came = _came(session, tenant_id, family, [topic for topic in known if topic.visibility is Visibility.PRIVATE])
+    choices = []
+    for topic in known:
+        left, said = _any_blocks(own, topic), yes.get(rules.topic_scope(topic.key), False)
+        gets = not left and (topic.default is TopicDefault.OPT_IN or said)
+        shown = topic.visibility is Visibility.PUBLIC or said or topic.key in came
+        why = next((entry.reason for entry in live if _blocks(entry, topic)), None)
+        choices.append(Choice(topic, left, gets, shown, may_leave(topic), why))
+    pauses = [entry.expires_at for entry in live if entry.reason is Reason.SNOOZE and entry.expires_at]
+    answers = (tracking_choice(session, tenant_id, each) for each in family)
     return Preferences(
         topics=tuple(choices),
         all_promotional_left=any(_whole(each) for each in own),
-        tracking=tracking_choice(session, tenant_id, fingerprint),
+        tracking=next((answer for answer in answers if answer is not None), None),
+        snoozed_until=max(pauses, default=None),
+        locale=next(iter(chosen_languages(session, tenant_id, family).values()), None),
+        complained=any(entry.reason is Reason.COMPLAINT for entry in own),
     )
+
+
+def snooze(session: Session, leaving: Leaving, until: datetime, now: datetime) -> Left:
+    """Pause promotional mail until a time; a longer pause that stands is kept. `leaving.scope` says nothing here."""
+    new = NewEntry(
+        tenant_id=leaving.tenant_id,
+        fingerprint=leaving.fingerprint,
+        key_id=key_of(session, leaving.tenant_id, leaving.fingerprint),
+        reason=Reason.SNOOZE,
+        scope=rules.STREAM_PROMOTIONAL,
+        origin=Origin.RECIPIENT,
+        address=leaving.address,
+        expires_at=until,
+        evidence=leaving.evidence,
+    )
+    return suppress(session, new, now)
+
+
+def wake(session: Session, tenant_id: int, fingerprint: bytes, now: datetime) -> list[Entry]:
+    """End a pause before its time, in the person's name."""
+    live = _live(session, tenant_id, entries.family(session, tenant_id, [fingerprint]), now)
+    pauses = [entry for entry in live if entry.reason is Reason.SNOOZE]
+    return [lift(session, tenant_id, entry.id, Ender.PERSON, None, now) for entry in pauses]
+
+
+def _came(session: Session, tenant_id: int, prints: Collection[bytes], among: Collection[Topic]) -> set[str]:
+    """Return which of these topics a person has had mail of."""
+    if not among:
+        return set()
+    statement = (
+        select(Email.topic)
+        .where(
+            col(Email.tenant_id) == tenant_id,
+            col(Email.fingerprint).in_(prints),
+            col(Email.topic).in_([topic.key for topic in among]),
+        )
+        .distinct()
+    )
+    return {key for key in session.exec(statement) if key is not None}
 
 
 def topics(session: Session, tenant_id: int) -> Sequence[Topic]:
@@ -75,7 +141,7 @@ def rejoin(session: Session, leaving: Leaving, back: Collection[str], now: datet
     """
     known = topics(session, leaving.tenant_id)
     returning = [topic for topic in known if topic.key in back]
-    live = _live(session, leaving.tenant_id, leaving.fingerprint, now)
+    live = _live(session, leaving.tenant_id, entries.family(session, leaving.tenant_id, [leaving.fingerprint]), now)
     # Facts about the mailbox and an operator's entries are not the person's to end, so they are not touched.
     ended = [
         entry
@@ -100,20 +166,19 @@ def _whole(entry: Entry) -> bool:
     return rules.blocks(entry.reason, entry.scope, Stream.PROMOTIONAL, None)
 
 
-def _live(session: Session, tenant_id: int, fingerprint: bytes, now: datetime) -> list[Entry]:
-    """Return what is in force for a mailbox, strictest first."""
+def _live(session: Session, tenant_id: int, prints: Collection[bytes], now: datetime) -> list[Entry]:
+    """Return what is in force for a person, strictest first."""
     statement = (
         select(Entry)
-        .where(col(Entry.tenant_id) == tenant_id, col(Entry.fingerprint) == fingerprint, col(Entry.lifted_at).is_(None))
+        .where(
+            col(Entry.tenant_id) == tenant_id,
+            col(Entry.fingerprint).in_(prints),
+            col(Entry.lifted_at).is_(None),
+        )
         .execution_options(populate_existing=True)
     )
     live = [entry for entry in session.exec(statement) if entry.live(now)]
     return sorted(live, key=lambda entry: (rules.strictness(entry.reason), entry.id))
-
-
-def _choice(topic: Topic, live: Iterable[Entry], own: Iterable[Entry]) -> Choice:
-    why = next((entry.reason for entry in live if _blocks(entry, topic)), None)
-    return Choice(topic, _any_blocks(own, topic), may_leave(topic), why)
 
 
 def _blocks(entry: Entry, topic: Topic) -> bool:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlmodel import Session, SQLModel
 
-from mailer import counters, ids
+from mailer import counters, ids, people
 from mailer.compose.errors import ContentError
 from mailer.compose.templates import Urgency
 from mailer.drafts import Draft
@@ -59,9 +59,14 @@ def _accept(
     desks = {sender: Desk(session, sender, context, now, houses[sender.tenant_id], writing) for sender in senders}
     plans = [_planned(desks[each.sender], each.draft, urgency) for each in asked]
     _relate(session, plans, context, now)
-    answers = _bars(session, plans, houses, now)
+    answers, languages = _bars(session, plans, houses, now), _languages(session, plans)
     accepted = [
-        _place(desks[each.sender], decided, [next(answers[each.sender.tenant_id]) for _ in decided.people])
+        _place(
+            desks[each.sender],
+            decided,
+            [next(answers[each.sender.tenant_id]) for _ in decided.people],
+            languages=languages.get(each.sender.tenant_id, {}) if decided.draft.locale is None else {},
+        )
         if isinstance(decided, Plan)
         else decided
         for each, decided in zip(asked, plans, strict=True)
@@ -114,7 +119,16 @@ def _bars(
     }
 
 
-def _place(desk: Desk, decided: Plan, answers: Sequence[Barred | None]) -> Accepted:
+def _languages(session: Session, plans: Sequence[Plan | Refused]) -> Mapping[int, Mapping[bytes, str]]:
+    """Return the languages that people chose, where the request names none; each tenant is asked once."""
+    asked: dict[int, list[bytes]] = {}
+    for each in plans:
+        if isinstance(each, Plan) and each.draft.locale is None:
+            asked.setdefault(each.tenant_id, []).extend(one for person in each.people for one in person.prints)
+    return {tenant_id: people.chosen_languages(session, tenant_id, prints) for tenant_id, prints in asked.items()}
+
+
+def _place(desk: Desk, decided: Plan, answers: Sequence[Barred | None], *, languages: Mapping[bytes, str]) -> Accepted:
     """Make the rows of one plan; several recipients share what their mail programs show, and the Message-ID."""
     draft, placed = decided.draft, list[Placed]()
     identifiers = [ids.new("em", desk.now) for _ in decided.people]
@@ -136,6 +150,7 @@ def _place(desk: Desk, decided: Plan, answers: Sequence[Barred | None]) -> Accep
                 **decided.shared,
                 "id": identifier,
                 "status": status,
+                "locale": next(filter(None, map(languages.get, person.prints)), decided.shared["locale"]),
                 "captured": person.captured,
                 "address": person.address.envelope,
                 "name": person.name or None,

@@ -17,7 +17,7 @@ from mailer.counters import ALL, FACTS
 from mailer.database import Database
 from mailer.feedback.opens import Hits, Sighting, record
 from mailer.links import Links
-from mailer.models import Content, Email, Event, LeaveRule, Opens, Tenant, Topic
+from mailer.models import Content, Email, Event, Identity, LeaveRule, Opens, Tenant, Topic
 from mailer.settings import Settings
 from mailer.status import Status
 from mailer.submission import Intake
@@ -77,7 +77,7 @@ class World:
         return Intake(settings=self.settings, fingerprints=PRINTS, links=self.links)
 
     def ring(self, stream: Stream) -> None:
-        """Note a bell."""
+        """Note that a stream was said to have mail."""
         self.rung.append(stream)
 
     def now(self) -> datetime:
@@ -101,6 +101,7 @@ class World:
         for tenant_id, name in ((1, "Ringwise"), (2, "Other & Sons")):
             session.add(Tenant(id=tenant_id, key=f"t{tenant_id}", name=name, created_at=NOON))
             session.flush()
+            session.add(Identity(tenant_id=tenant_id, address="hello@ringwise.example", stream=Stream.TRANSACTIONAL))
             session.add(Content(id=tenant_id, tenant_id=tenant_id, digest="d", data={}, created_at=NOON))
             for key, english, ukrainian in (
                 ("newsletter", "Newsletter", "Новини"),
@@ -189,6 +190,10 @@ class World:
     def pixel(self, opened: bytes) -> str:
         """Return the path of a pixel that says this."""
         return str(self.links.of_mail(Stream.PROMOTIONAL, None, opened).pixel).removeprefix(self.links.local_url)
+
+    def edit(self, opt_out: OptOut) -> str:
+        """Return the path of a link that was mailed because somebody asked for it."""
+        return self.links.edit(opt_out, self.time + timedelta(hours=24)).removeprefix(self.links.local_url)
 
     async def newsletter(self) -> str:
         """Send Ann a newsletter and return the path of its unsubscribe link."""

@@ -1,6 +1,7 @@
 """One act of a person: by which way, about what, from which mail."""
 
 import hashlib
+import secrets
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,6 +26,8 @@ class Kind(StrEnum):
     PREFERENCES = "preferences"
     #: The yes by which a mailbox answers a confirmation mail.
     CONFIRM = "confirm"
+    #: The preference page, by a link that was mailed because somebody asked for it.
+    EDIT = "edit"
     #: The product's own profile page.
     API = "api"
     #: Somebody wrote to support, who did it for them.
@@ -33,8 +36,6 @@ class Kind(StrEnum):
     COMPLAINT = "complaint"
 
 
-#: Ways that carry the token of a link.
-_LINKED = frozenset({Kind.LINK, Kind.ONE_CLICK, Kind.MAILTO})
 #: Ways that name no mail -> how old the person's newest one may be to count as what they answer. A mailto's token has
 #: no room for it (64 octets), though it stood in a mail of ours; who asks elsewhere may have none in mind.
 _INFERRED: Mapping[Kind, timedelta | None] = {
@@ -75,15 +76,20 @@ class Act(NamedTuple):
     tenant: Tenant
     #: The mail whose link it was, while its row exists.
     email: Email | None
+    #: What tells one act from another: taking back ends all that one act made, and nothing else.
+    id: str
     #: True where nothing names the mail: it is the newest that the person was sent.
     inferred: bool = False
 
     @property
     def evidence(self) -> dict[str, object]:
         """Return what shows that it happened."""
-        found: dict[str, object] = {**(self.how.evidence or {}), "channel": self.how.kind.value}
-        if self.how.kind in _LINKED:
-            found["token"] = digest(self.opt_out)
+        found: dict[str, object] = {
+            **(self.how.evidence or {}),
+            "channel": self.how.kind.value,
+            "act": self.id,
+            "token": digest(self.opt_out),
+        }
         if self.email_id is not None:
             found["email_id"] = self.email_id
         if self.inferred:
@@ -125,10 +131,11 @@ def begin(session: Session, opt_out: OptOut, how: How, now: datetime) -> Act:
     tenant = session.get(Tenant, opt_out.tenant_id)
     if tenant is None:
         raise NotFound("there is no such sender")
+    act = Act(opt_out, how, tenant, email_of(session, opt_out), secrets.token_hex(8))
     if opt_out.email is None and how.kind in _INFERRED:
         email = _newest(session, opt_out, _INFERRED[how.kind], now)
-        return Act(opt_out, how, tenant, email, inferred=email is not None)
-    return Act(opt_out, how, tenant, email_of(session, opt_out))
+        return act._replace(email=email, inferred=email is not None)
+    return act
 
 
 def email_of(session: Session, opt_out: OptOut) -> Email | None:

@@ -29,7 +29,7 @@ def opted_out(session: Session, opt_out: OptOut, how: How, now: datetime, *, sco
     act = begin(session, opt_out, how, now)
     counted = bool(of_this_email(session, act, now))
     scopes = _scopes(session, act) if scope is None else (scope,)
-    left = [_leave(session, act, each, now) for each in scopes]
+    left = [leave_one(session, act, each, now) for each in scopes]
     created = [each.entry for each in left if each.created]
     tell_each(session, act, EventKind.UNSUBSCRIBED, created, now)
     if created and not counted:
@@ -63,7 +63,8 @@ def left_only(session: Session, opt_out: OptOut, topics: Collection[str], how: H
     return Outcome(tuple(each.entry.id for each in left), bool(created), scope)
 
 
-def _leave(session: Session, act: Act, scope: Scope, now: datetime) -> people.Left:
+def leave_one(session: Session, act: Act, scope: Scope, now: datetime) -> people.Left:
+    """Leave one thing; said again, it is the person's word also where a scanner said it first."""
     left = people.leave(session, act.leaving(scope, marked(act, now)), now)
     if not mark(session, act, left, now):
         # An operator took it back as a scanner's, while the person said so themselves.

@@ -11,7 +11,7 @@ from mailer.catalogue import Version
 from mailer.compose import templates
 from mailer.compose.errors import ContentError
 from mailer.compose.templates import Content
-from mailer.drafts import TemplateDraft, TopicDraft
+from mailer.drafts import TemplateDraft, TopicChange, TopicDraft
 from mailer.errors import Invalid, NotFound, Problem
 from mailer.models import Topic
 from mailer.people import may_leave
@@ -105,6 +105,12 @@ async def create_topic(call: Call) -> Answer:
     draft = call.draft(TopicDraft)
     topic = await call.run(lambda session: tenancy.create_topic(session, call.tenant_id, draft))
     return Answer(_topic(topic), HTTPStatus.CREATED)
+
+
+async def change_topic(call: Call) -> Answer:
+    """Change what is given of a topic."""
+    change, key = call.draft(TopicChange), call.path("key")
+    return Answer(_topic(await call.run(lambda session: tenancy.change_topic(session, call.tenant_id, key, change))))
 
 
 def _topic(topic: Topic) -> dict[str, object]:

@@ -55,7 +55,7 @@ class Service(Protocol):
         """Return the time, aware, in UTC."""
 
     def ring(self, stream: Stream) -> None:
-        """Say that a stream has mail."""
+        """Say that a stream has mail; called after the commit."""
 
     def view(self, email_id: str) -> Awaitable[str | None]:
         """Return the HTML of a mail without its pixel, None where it cannot be shown (any more)."""

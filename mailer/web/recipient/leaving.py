@@ -61,8 +61,9 @@ class Leaving:
         if visit is None:
             return self._pages.damaged(request)
         language = language_of(request, visit.locale)
-        going = [each.topic.name_in(language) for each in visit.promotional if not each.left]
-        stops = [_topic_name(visit, language)] if visit.topic_only else going
+        # Whoever holds the mail can read this: it names what there is, not how the person stands (R10.2).
+        every = [each.topic.name_in(language) for each in visit.promotional]
+        stops = [_topic_name(visit, language)] if visit.topic_only else every
         return self._page(request, "ask.html", opt_out, visit, {"stops": stops})
 
     async def act(self, request: Request) -> Response:
@@ -119,7 +120,9 @@ def _only_topic(session: Session, asked: _Asked) -> _Answer:
 
 
 def _keep(session: Session, asked: _Asked) -> _Answer:
-    known = {each.topic.key for each in _look(session, asked).promotional}
+    # Also what was not shown to this link: who keeps some topics gets those and no other.
+    every = _look(session, asked).preferences.topics
+    known = {each.topic.key for each in every if each.topic.stream is Stream.PROMOTIONAL}
     # Who ticks nothing keeps nothing: that is the whole stream, topics of the future included.
     if not known & asked.form.many("topic") or asked.opt_out.stream is not Stream.PROMOTIONAL:
         return _everything(session, asked)
@@ -131,10 +134,15 @@ def _left_only(session: Session, asked: _Asked, topics: set[str]) -> _Answer:
     visit = _look(session, asked)
     if visit.preferences.all_promotional_left:
         return _Answer(visit, "done_title", "done_all", "in_flight")
-    gone = tuple(each.topic.key for each in visit.promotional if each.left)
+    gone = tuple(each.topic.key for each in visit.promotional if each.topic.key in topics)
     if not gone:
         return _Answer(visit, "done_none_title", "done_none", "")
     return _Answer(visit, "done_some_title", "done_some", "in_flight", stops=gone)
+
+
+def _why(session: Session, asked: _Asked) -> _Answer:
+    kept = optouts.say_why(session, asked.opt_out, asked.form.one("said"), asked.now)
+    return _Answer(_look(session, asked), "thanks_title" if kept else "late_title", "", "" if kept else "late")
 
 
 def _undo(session: Session, asked: _Asked) -> _Answer:
@@ -162,4 +170,5 @@ _ACTS: Mapping[str, Callable[[Session, _Asked], _Answer]] = {
     "only_topic": _only_topic,
     "keep": _keep,
     "everything": _everything,
+    "why": _why,
 }

@@ -4,6 +4,7 @@ A file of words a family of pages. Every language has the same keys with the sam
 sentence about the person has a twin ending in _you, for when the address is no longer known.
 """
 
+import hashlib
 import re
 import tomllib
 from collections.abc import Mapping
@@ -28,6 +29,12 @@ def _read() -> Mapping[str, _Words]:
 
 
 WORDS = _read()
+#: The languages that the pages speak, each by its own name.
+SPOKEN: Mapping[str, str] = {language: words["language_name"] for language, words in WORDS.items()}
+#: Names this version of all words: it stands beside a recorded yes, and the words of a release are in its source.
+EDITION = hashlib.blake2b(
+    repr(sorted((k, sorted(w.items())) for k, w in WORDS.items())).encode(), digest_size=8
+).hexdigest()
 
 
 class Voice(NamedTuple):
@@ -41,7 +48,8 @@ class Voice(NamedTuple):
 
     def about(self, key: str, who: str | None, **values: str) -> Markup:
         """Return a sentence about the person: by the masked address where it is known, else to "you"."""
-        return self(key, who=who, **values) if who else self(f"{key}_you", **values)
+        twin = f"{key}_you"
+        return self(twin if not who and twin in WORDS[self.language] else key, who=who or "", **values)
 
 
 def voice(locale: str | None, accepted: str) -> Voice:

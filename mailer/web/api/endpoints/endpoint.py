@@ -17,6 +17,7 @@ READ = frozenset({Scope.READ})
 LOOK = SEND | READ
 SUPPRESSIONS = frozenset({Scope.SUPPRESSIONS})
 CAMPAIGNS = frozenset({Scope.CAMPAIGNS})
+PEOPLE = frozenset({Scope.PEOPLE})
 ADMIN = frozenset({Scope.ADMIN})
 
 

@@ -7,6 +7,7 @@ from mailer.web.api.endpoints import (
     erasures,
     lists,
     metrics,
+    people,
     streams,
     subscribing,
     suppressions,
@@ -26,6 +27,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *lists.ENDPOINTS,
     *suppressions.ENDPOINTS,
     *erasures.ENDPOINTS,
+    *people.ENDPOINTS,
     *campaigns.ENDPOINTS,
     *subscribing.ENDPOINTS,
 )

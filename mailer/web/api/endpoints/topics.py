@@ -17,4 +17,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         answers=(shapes.TopicView,),
         status=HTTPStatus.CREATED,
     ),
+    Endpoint(
+        method="PATCH",
+        path="/v1/topics/{key}",
+        scopes=ADMIN,
+        handler=keeping.change_topic,
+        body=drafts.TopicChange,
+        answers=(shapes.TopicView,),
+    ),
 )

@@ -23,6 +23,7 @@ from mailer.web.api.shapes.emails import (
 )
 from mailer.web.api.shapes.lists import ImportedView
 from mailer.web.api.shapes.metrics import MetricsView, NumberView
+from mailer.web.api.shapes.people import ConsentView, HappenedView, PersonTopicView, PersonView
 from mailer.web.api.shapes.problems import ProblemDocument, ProblemEntry, Shape
 from mailer.web.api.shapes.streams import RelayView, StreamPage, StreamView
 from mailer.web.api.shapes.subscribing import AskedView
@@ -50,16 +51,20 @@ __all__ = [
     "CheckView",
     "CheckedView",
     "ChecksView",
+    "ConsentView",
     "DecidingView",
     "DeletedView",
     "EmailPage",
     "EmailSummary",
     "EmailView",
     "EventView",
+    "HappenedView",
     "ImportedView",
     "MetricsView",
     "NumberView",
     "PartsView",
+    "PersonTopicView",
+    "PersonView",
     "PlacedView",
     "ProblemDocument",
     "ProblemEntry",
