@@ -69,6 +69,7 @@ def test_what_was_changed_on_the_way_does_not_hold(spoil: Callable[[bytes], byte
         (ED25519.record, "of another kind"),
         (Signer("ringwise.example", "m1", generate_private_key(65537, 2048)).record, "is another"),
     ],
+    ids=["none", "revoked", "unreadable", "another kind", "another key"],
 )
 def test_a_key_that_is_not_the_published_one_does_not_hold(record: str | None, why: str) -> None:
     assert why in str(verify(signed(), lambda _name: record)[0].wrong)
