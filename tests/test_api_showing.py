@@ -36,7 +36,7 @@ async def api(sqlite: Database) -> AsyncIterator[Api]:
 
 async def test_no_key_or_an_unknown_one_is_401_and_a_missing_scope_403(api: Api) -> None:
     for endpoint in ENDPOINTS:
-        path = endpoint.path.format(id="x", name="x", number="1", email="x")
+        path = endpoint.path.format(id="x", name="x", number="1", email="x", key="x")
         for key in ("", "mk_unknown", "kü"):
             stranger = Api(api.service, api.http, api.tenant_id, "")
             answer = await stranger.call(

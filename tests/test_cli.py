@@ -225,7 +225,7 @@ def test_a_topic_says_who_gets_it_and_who_sees_it(quick: Quick) -> None:
 def test_an_entry_blocks_and_why_says_so(quick: Quick) -> None:
     asked = ("suppression", "why", "Ann@Example.org", "--stream", "promotional", "--topic", "newsletter")
     before = quick.json(*asked)
-    assert set(before) == {"allowed", "entry", "trace"}
+    assert set(before) == {"allowed", "entry", "trace", "reason", "history"}
     assert (before["allowed"], before["entry"]) == (True, None)
     trace = before["trace"]
     assert isinstance(trace, list)
@@ -358,7 +358,11 @@ def test_a_reader_that_leaves_early_is_no_failure(shell: Shell) -> None:
         (["send", "--stream", "transactional", "--to", "a@b.example", "--subject", "x", "--text", "@/no"], 2, "/no"),
         (["suppression", "why", "nobody", "--stream", "promotional"], 2, "no @"),
         (["suppression", "why", "a@b.example", "--stream", "promotional", "--topic", "nope"], 2, "nope"),
-        (["suppression", "why", "a@b.example", "--stream", "promotional", "--topic", "notifications"], 2, "stream"),
+        (
+            ["suppression", "why", "a@b.example", "--stream", "promotional", "--topic", "notifications"],
+            2,
+            "transactional",
+        ),
         (["suppression", "add", "a@b.example", "--scope", "here"], 2, "topic:<key>"),
         (["suppression", "add", "a@b.example", "--reason", "unsubscribe", "--scope", "topic:nope"], 2, "nope"),
         (["suppression", "add", "a@b.example", "--reason", "snooze"], 2, "time"),

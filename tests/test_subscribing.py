@@ -13,7 +13,7 @@ from mailer import people, subscribing
 from mailer.database import Database
 from mailer.feedback import optouts
 from mailer.feedback.optouts import How, Kind
-from mailer.models import Consent, Email, Identity, Opens, OptIn, Person, Tenant, Topic, Visibility
+from mailer.models import Consent, Email, Opens, OptIn, Person, Tenant, Topic, Visibility
 from mailer.people import Leaving
 from mailer.status import Status
 from mailer.web.recipient.subscribing import wording
@@ -27,15 +27,9 @@ from tests.recipients.world import ANN, BOB, PRINTS, RESUBSCRIBED, Answer, World
 FORM = {"tenant": "t1", "source": "subscribe page", "locale": "en"}
 
 
-def _identities(session: Session) -> None:
-    for tenant_id in (1, 2):
-        session.add(Identity(tenant_id=tenant_id, address="hello@ringwise.example", stream=Stream.TRANSACTIONAL))
-
-
 @pytest.fixture
 async def world(database: Database) -> AsyncIterator[World]:
     async with open_world(database) as world:
-        await database.run(_identities)
         yield world
 
 

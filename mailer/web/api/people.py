@@ -28,7 +28,7 @@ async def show(call: Call) -> Answer:
 
 
 async def change(call: Call) -> Answer:
-    """Save what a person chose on the product's own page; nothing here ends a complaint."""
+    """Save what a person chose on the profile page of the product; nothing here ends a complaint."""
     draft, who = call.draft(PersonChange), _who(call)
 
     def verb(session: Session) -> dict[str, object]:
