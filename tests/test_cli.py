@@ -229,7 +229,7 @@ def test_an_entry_blocks_and_why_says_so(quick: Quick) -> None:
     assert (before["allowed"], before["entry"]) == (True, None)
     trace = before["trace"]
     assert isinstance(trace, list)
-    assert set(trace[0]) == {"rule", "matched", "blocks"}
+    assert set(trace[0]) == {"rule", "matched", "blocks", "entry_id", "since", "email_id", "ended_by"}
     entry = quick.json("suppression", "add", "ann@example.org", "--note", "asked by phone")
     after = quick.json(*asked)
     assert after["allowed"] is False
