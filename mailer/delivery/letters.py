@@ -195,7 +195,7 @@ class Letterbox:
         written = [self._attempted(job) for job in jobs]
         if rewritten is not None and any(isinstance(each, _Written) and each.signers for each in written):
             # By the present moment: verifiers refuse a signature from their future, and a mail's date may be old. In a
-            # thread: RSA is a third of a millisecond during which the interpreter is free for others.
+            # thread: sixteen RSA signatures would hold up everything else for milliseconds.
             now, loop = self._database.now(), asyncio.get_running_loop()
             written = await loop.run_in_executor(self._signing, _signed, written, now, rewritten)
         return [each.ready() if isinstance(each, _Written) else each for each in written]
