@@ -14,7 +14,7 @@ from mailer.models import Consent, Email, OptIn, Person
 from mailer.people.stopping import key_of
 from mailer.status import WAITING, Status, before
 from suppression import entries, rules
-from suppression.entries import Entry, Kin, NewEntry
+from suppression.entries import Entry, NewEntry
 from suppression.rules import Origin, Reason
 
 #: Tables that know a person by a fingerprint, beside the mail.
@@ -42,7 +42,7 @@ def erase(session: Session, tenant_id: int, prints: tuple[bytes, ...], now: date
     nobody back, not even who never left. Doing it twice is doing it once. Run it `conclusive` (`Database.run`): once
     it is answered no mail begins any more.
     """
-    family = _family(session, tenant_id, prints)
+    family = entries.family(session, tenant_id, prints)
     cancelled = _cancel(session, tenant_id, family, now)
     theirs = mails.of(session, tenant_id, family)
     known = Known({*_addresses(session, tenant_id, family), *(each.address for each in theirs if each.address)})
@@ -59,16 +59,6 @@ def erase(session: Session, tenant_id: int, prints: tuple[bytes, ...], now: date
         records.forget_person(session, tenant_id, fingerprint, now)
     flying = sum(each.status is Status.SENDING for each in theirs)
     return Erased(added[0], len(theirs), cancelled, flying, known.written)
-
-
-def _family(session: Session, tenant_id: int, prints: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    """Return every fingerprint that is known to be this person's: by older keys, of former addresses."""
-    found, fresh = dict.fromkeys(prints), list(prints)
-    while fresh:
-        kin = select(col(Kin.other)).where(col(Kin.tenant_id) == tenant_id, col(Kin.fingerprint).in_(fresh))
-        fresh = [each for each in session.execute(kin).scalars() if each not in found]
-        found.update(dict.fromkeys(fresh))
-    return tuple(found)
 
 
 def _cancel(session: Session, tenant_id: int, family: Iterable[bytes], now: datetime) -> int:

@@ -5,10 +5,8 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from mailer import ids
 from mailer.models import Consent
-from mailer.people.stopping import key_of
-from mailer.people.telling import EventKind, News, tell
+from mailer.people.permitting import Permission, permit
 
 TRACKING = "tracking"
 _CHUNK = 400
@@ -43,27 +41,6 @@ def choose_tracking(
     """Record a yes or no to being measured and return whether it is news; earlier answers stay as proof."""
     if tracking_choice(session, tenant_id, fingerprint) is granted:
         return False
-    consent = Consent(
-        id=ids.new("co", now),
-        tenant_id=tenant_id,
-        fingerprint=fingerprint,
-        key_id=key_of(session, tenant_id, fingerprint),
-        purpose=TRACKING,
-        granted=granted,
-        source=source,
-        at=now,
-    )
-    session.add(consent)
-    session.flush()
-    tell(session, [_changed(consent)], now)
+    said = Permission(tenant_id=tenant_id, fingerprint=fingerprint, purpose=TRACKING, source=source, granted=granted)
+    permit(session, said, now)
     return True
-
-
-def _changed(consent: Consent) -> News:
-    data = {
-        "consent_id": consent.id,
-        "purpose": consent.purpose,
-        "granted": consent.granted,
-        "source": consent.source,
-    }
-    return News(consent.tenant_id, EventKind.CONSENT_CHANGED, data)
