@@ -144,7 +144,7 @@ class Carrier:
         except Exception as error:
             # One mail that trips over our own bug must not stop the others.
             logger.exception("%s could not be composed", job.id)
-            return outcomes.failed(job, f"our fault: {type(error).__name__}", "content")
+            return outcomes.ours(job, error, self._depot.retry, self._depot.now())
         if why := replies.unfit(ready.envelope, self.wire.offers):
             return outcomes.failed(job, why.told, why.verdict.category)
         return ready

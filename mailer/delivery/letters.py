@@ -91,6 +91,14 @@ class _Shelf:
     files: dict[str, Sequence[File]] = field(default_factory=dict)
     choices: dict[str, bool] = field(default_factory=dict)
 
+    def add(self, fetched: "_Shelf") -> None:
+        """Put what was fetched beside the rest."""
+        self.contents |= fetched.contents
+        self.tenants |= fetched.tenants
+        self.campaigns |= fetched.campaigns
+        self.files |= fetched.files
+        self.choices |= fetched.choices
+
 
 class _Written(NamedTuple):
     """A composed mail, and who signs it."""
@@ -136,7 +144,8 @@ class Letterbox:
         """Fetch contents, tenants, files and choices that a batch needs and that are not at hand."""
         self._make_room({job.content_id for job in jobs})
         if jobs and self._missing(jobs):
-            await self._database.read(lambda session: self._fetch(session, jobs))
+            # Only what was read to the end: rows of a read that was broken off can not be used after it.
+            self._shelf.add(await self._database.read(lambda session: self._fetch(session, jobs)))
 
     def _make_room(self, wanted: Set[int]) -> None:
         """Forget the contents that nobody wanted for the longest time; mail claimed before this batch needs its own."""
@@ -163,26 +172,27 @@ class Letterbox:
             for job in jobs
         )
 
-    def _fetch(self, session: Session, jobs: Sequence[Job]) -> None:
-        shelf = self._shelf
+    def _fetch(self, session: Session, jobs: Sequence[Job]) -> _Shelf:
+        shelf, fetched = self._shelf, _Shelf()
         if wanted := {job.content_id for job in jobs} - shelf.contents.keys():
             for row in session.exec(select(Content).where(col(Content.id).in_(wanted))):
-                shelf.contents[cast("int", row.id)] = Parts.from_dict(row.data)
+                fetched.contents[cast("int", row.id)] = Parts.from_dict(row.data)
         for tenant_id in {job.tenant_id for job in jobs}:
-            shelf.tenants[tenant_id] = _sending(session, tenant_id, self._keyring)
+            fetched.tenants[tenant_id] = _sending(session, tenant_id, self._keyring)
             measured = {
                 job.id: job.fingerprint
                 for job in jobs
                 if job.tenant_id == tenant_id and job.opens == Opens.INDIVIDUAL and job.fingerprint
             }
             choices = people.tracking_choices(session, tenant_id, measured.values())
-            shelf.choices.update((each, choices[who]) for each, who in measured.items() if who in choices)
+            fetched.choices.update((each, choices[who]) for each, who in measured.items() if who in choices)
         if campaigns := {job.campaign_id for job in jobs if job.campaign_id} - shelf.campaigns.keys():
             for campaign in session.exec(select(Campaign).where(col(Campaign.id).in_(campaigns))):
-                shelf.campaigns[campaign.id] = campaign
+                fetched.campaigns[campaign.id] = campaign
         for job in jobs:
             if files := _files(job):
-                shelf.files[job.id] = _read_files(session, job.tenant_id, files)
+                fetched.files[job.id] = _read_files(session, job.tenant_id, files)
+        return fetched
 
     async def compose(
         self, jobs: Sequence[Job], *, rewritten: frozenset[str] | None = frozenset()
@@ -219,15 +229,15 @@ class Letterbox:
     async def view(self, email_id: str) -> str | None:
         """Return an email's HTML as a page, without pixel; None where it is unknown or erased."""
 
-        def fetched(session: Session) -> Job | None:
+        def fetched(session: Session) -> tuple[Job, _Shelf] | None:
             job = claims.job(session, email_id)
-            if job is not None and job.address is not None:
-                self._fetch(session, [job])
-            return job
+            return (job, self._fetch(session, [job])) if job is not None and job.address is not None else None
 
-        job = await self._database.read(fetched)
-        if job is None or job.address is None:
+        found = await self._database.read(fetched)
+        if found is None:
             return None
+        job, shelf = found
+        self._shelf.add(shelf)
         self._make_room({job.content_id})
         self._shelf.files.pop(job.id, None)
         kind = self._kind(job)

@@ -76,3 +76,12 @@ def in_doubt(job: Job, retry: Retry, now: datetime) -> Outcome:
 def failed(job: Job, sentence: str, category: str) -> Outcome:
     """Our or the content's fault, found before anything was offered."""
     return Outcome(job, Status.FAILED, reply=sentence[:500], category=category)
+
+
+def ours(job: Job, error: Exception, retry: Retry, now: datetime) -> Outcome:
+    """Our own bug kept it from being composed: it waits as long again as it has been tried, for nothing may be lost."""
+    sentence, tried_for = f"our fault: {type(error).__name__}", now - (job.dated_at or now)
+    if tried_for > retry.give_up:
+        return failed(job, sentence, "content")
+    wait = min(max(tried_for, retry.waits[0]), max(retry.waits))
+    return Outcome(job, Status.DEFERRED, reply=sentence, category="transient", due_at=now + wait)

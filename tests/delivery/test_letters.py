@@ -30,11 +30,16 @@ WORDS: dict[str, object] = {
 }
 
 
+def composing(database: Database) -> Letterbox:
+    ring = "k1:" + "a" * 32
+    links = Links(Settings(public_url="https://x.example"), Ring(ring))
+    return Letterbox(database, links, Keyring(Seals(ring, "dkim")))
+
+
 @pytest.fixture
 def letterbox(sqlite: Database) -> Letterbox:
     """Composes for a tenant with a postal address."""
-    ring = "k1:" + "a" * 32
-    return Letterbox(sqlite, Links(Settings(public_url="https://x.example"), Ring(ring)), Keyring(Seals(ring, "dkim")))
+    return composing(sqlite)
 
 
 def write(session: Session, rule: ConsentRule = ConsentRule.REQUIRED) -> None:
@@ -72,6 +77,24 @@ async def test_every_mail_of_a_batch_obeys_the_persons_choice(
     await letterbox.prepare(jobs)
     measured = granted or (granted is None and rule is ConsentRule.NOT_REFUSED)
     assert [mail.tracked for mail in await composed(letterbox, jobs)] == [measured] * 3
+
+
+async def test_what_a_broken_off_read_fetched_is_not_used(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A run that ends breaks off the reading for its next batch, and the rows that it had read cannot be read any more.
+    letterbox = composing(database)
+
+    def verb(session: Session) -> Sequence[Job]:
+        write(session)
+        mails.add(session, 3, P)
+        return claimed(session)
+
+    jobs = await database.run(verb)
+    with monkeypatch.context() as patched:
+        patched.setattr(people, "tracking_choices", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await letterbox.prepare(jobs)
+    await letterbox.prepare(jobs)
+    assert len(await composed(letterbox, jobs)) == 3
 
 
 async def test_mail_that_waits_keeps_its_content_while_others_come(

@@ -199,9 +199,12 @@ async def test_one_mail_that_cannot_be_composed_does_not_stop_the_others(
     broken = {"p3@example.org": KeyError("content"), "p7@example.org": MailerError("no such template")}
     async with asyncio.timeout(10):
         await make(letters=Letters(broken=broken)).ring()
-    assert await database.read(mails.statuses) == {Status.SENT: 18, Status.FAILED: 2}
-    replies = {email.address: email.reply for email in await rows(database) if email.status is Status.FAILED}
-    assert replies == {"p3@example.org": "our fault: KeyError", "p7@example.org": "no such template"}
+    left = {email.address: (email.status, email.reply) for email in await rows(database) if not email.sent_at}
+    assert left == {
+        # A bug of ours may be gone in a minute, and what it met is not lost.
+        "p3@example.org": (Status.DEFERRED, "our fault: KeyError"),
+        "p7@example.org": (Status.FAILED, "no such template"),
+    }
     assert "could not be composed" in caplog.text
     assert "example.org" not in caplog.text
 
