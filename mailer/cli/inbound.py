@@ -2,13 +2,14 @@
 
 import typer
 
-from mailer.cli import processes, running
+from mailer.cli import processes, running, understanding
 from mailer.errors import ConfigurationError
 
 app = typer.Typer(
     help="Receive opt-outs by mail, at the address in MAILER_INBOUND_LISTEN.",
     invoke_without_command=True,
 )
+app.command("parse")(understanding.parse)
 
 
 @app.callback()
