@@ -10,6 +10,7 @@ from sqlmodel import Session, SQLModel, col
 from mailer import alarms, campaigns, counters, database, halts, subscribing
 from mailer.database import Database
 from mailer.delivery import claims
+from mailer.feedback import hearing
 from mailer.models import SeenHit, StoredAnswer
 from mailer.submission import Intake
 
@@ -49,6 +50,8 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     session.execute(answers.delete().where(answers.c.id.in_(old.scalar_subquery())))
     session.execute(marks.delete().where(marks.c.day < (now - _MARKS).date()))
     alarms.forget(session, now)
+    hearing.give_up(session, now)
+    hearing.forget(session, now)
     return changed
 
 
@@ -65,6 +68,7 @@ async def run(database: Database, holder: str, give_up: timedelta) -> None:
             while await database.run(lambda session: fold(session, holder, database.now()), urgency=2):
                 pass
             await _look_for_scanners(database)
+            await _hear_again(database)
         except Exception as error:  # noqa: BLE001 - the clock outlives everything but its own process
             logger.warning("a tick of the clock failed: %s", type(error).__name__)
         await asyncio.sleep(TICK.total_seconds())
@@ -74,6 +78,12 @@ async def _look_for_scanners(database: Database) -> None:
     """Count opt-outs that came soon after their mail; the long look reads beside all writers."""
     if found := await database.read(lambda session: alarms.suspected(session, database.now())):
         await database.run(lambda session: alarms.keep(session, found, database.now()), urgency=2)
+
+
+async def _hear_again(database: Database) -> None:
+    """Do what follows from reports that came before our own outcome; of two clocks, each does it once."""
+    while await database.read(hearing.waiting):
+        await database.run(lambda session: hearing.hear_again(session, database.now()), conclusive=True)
 
 
 async def sweep(database: Database, context: Intake) -> None:
