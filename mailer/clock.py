@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select
@@ -12,6 +13,7 @@ from mailer.database import Database
 from mailer.delivery import claims
 from mailer.feedback import hearing
 from mailer.models import SeenHit, StoredAnswer
+from mailer.settings import Limits, Settings
 from mailer.submission import Intake
 
 logger = logging.getLogger(__name__)
@@ -60,11 +62,19 @@ def fold(session: Session, holder: str, now: datetime) -> bool:
     return take_role(session, "clock", holder, now) and counters.fold(session) == counters.FOLDED
 
 
-async def run(database: Database, holder: str, give_up: timedelta) -> None:
+def brake(session: Session, holder: str, now: datetime, limits: Mapping[str, Limits | None]) -> int:
+    """Pause what is past a limit, if this clock holds the role; return how much that was."""
+    return campaigns.brake(session, limits, now) if take_role(session, "clock", holder, now) else 0
+
+
+async def run(database: Database, holder: str, settings: Settings) -> None:
     """Tick until cancelled; a database that is away is asked again at the next tick."""
+    give_up, limits = settings.give_up, {"complaints": settings.complaints, "bounces": settings.bounces}
     while True:
         try:
             await database.run(lambda session: tick(session, holder, database.now(), give_up))
+            # Before the facts are folded: the fresh ones say whose mail has to be judged.
+            await database.run(lambda session: brake(session, holder, database.now(), limits), urgency=2)
             while await database.run(lambda session: fold(session, holder, database.now()), urgency=2):
                 pass
             await _look_for_scanners(database)

@@ -51,7 +51,7 @@ def dimensions(
     campaign: str | None = None,
     provider: str | None = None,
 ) -> list[tuple[str, str]]:
-    """Return every dimension that an email counts in; `provider` is the group of its mailbox, where a relay was asked."""
+    """Return every dimension that an email counts in; `provider` is its mailbox's, once a relay was asked."""
     found = [ALL]
     if provider:
         found.append(("provider", provider))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, func, select
 from sqlmodel import Session
 
-from mailer.counters import FACTS
+from mailer.counters import ALL, FACTS
 from mailer.errors import Invalid, Problem
 from mailer.models import Campaign
 from suppression.rules import Stream
@@ -108,6 +108,19 @@ def campaign_sums(session: Session, campaigns: Sequence[Campaign], now: datetime
     return {campaign.id: found.get(campaign.id, Sums()) for campaign in campaigns}
 
 
+def stream_sums(session: Session, tenant_id: int, stream: Stream, first: date, last: date) -> Sums[str]:
+    """Return what was counted of a tenant's mail of a stream, accepted on these days, metric by metric."""
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    where = [
+        FACTS.c.tenant_id == tenant_id,
+        FACTS.c.day.in_(days),
+        FACTS.c.stream == stream.value,
+        FACTS.c.dimension == ALL[0],
+        FACTS.c.value == ALL[1],
+    ]
+    return _sums(session, FACTS.c.dimension, where).get(ALL[0], Sums())
+
+
 def outstanding(sums: Sums[str]) -> int:
     """Return how many emails have not come to an end: requested, less every final status."""
     ended = sum(_reasons(sums).values()) + sum(sums[metric] for metric in _ENDED)
@@ -181,7 +194,7 @@ def _figures(
     opened = sums["opens:human"] + sums["opens:proxy"]
     refused, returned = sums["bounced"], sums["returned"]
     bounced, tried, accepted = refused + returned, sums["sent"] + refused, sums["sent"] - returned
-    reached, reach = _reached(sums)
+    arrived, known = reached(sums)
     return (
         Figure("requested", sums["requested"], requested),
         Figure("suppressed", suppressed, "requested and not sent, because a suppression forbids it"),
@@ -216,11 +229,11 @@ def _figures(
         Figure("resubscribed", sums["resubscribed"], "of these, taken back"),
         Figure("unsubscribe_rate", _rate(sums["unsubscribed"], sums["sent"]), "unsubscribed / sent"),
         Figure("complained", sums["complained"], "emails whose recipient called them spam"),
-        Figure("complaint_rate", _rate(sums["complained"], reached), f"complained / {reach}"),
+        Figure("complaint_rate", _rate(sums["complained"], arrived), f"complained / {known}"),
     )
 
 
-def _reached(sums: Sums[str]) -> tuple[int, str]:
+def reached(sums: Sums[str]) -> tuple[int, str]:
     """Return how many mails arrived, and how that is known: told where most were, else what did not come back.
 
     Of two relays only one may tell; what it tells says nothing of the other's mail.
