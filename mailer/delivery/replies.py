@@ -4,8 +4,9 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
+from mailer.delivery.envelope import Envelope
 from mailer.delivery.offers import Offers
-from mailer.delivery.wire import Answer, Envelope
+from mailer.delivery.wire import Answer
 from mailer.status import Status
 
 
