@@ -18,7 +18,7 @@ FLOORS = (
     ("suppression.entries",),
     (
         *("mailer.barrier", "mailer.errors", "mailer.garbage", "mailer.ids", "mailer.pacing", "mailer.providers"),
-        *("mailer.resources", "mailer.signals", "mailer.storable", "suppression.exchange"),
+        *("mailer.resources", "mailer.signals", "mailer.storable", "mailer.causes", "suppression.exchange"),
     ),
     ("mailer.relays",),
     ("mailer.settings", "mailer.status", "mailer.sealing"),
@@ -49,9 +49,13 @@ KEPT_TO = {
     "uvicorn": ("mailer.web",),
     "typer": ("mailer.cli",),
     "dns": ("mailer.published",),
+    "flufl": ("mailer.feedback.inbound.parsing.last_resort",),
     "cryptography": ("mailer.compose.dkim", "mailer.sealing", "mailer.published", "mailer.keyring"),
 }
-PURE = ("mailer.compose", "mailer.links", "suppression.rules", "suppression.address", "suppression.token")
+PURE = (
+    *("mailer.compose", "mailer.links", "suppression.rules", "suppression.address", "suppression.token"),
+    *("mailer.causes", "mailer.feedback.inbound.parsing"),
+)
 
 
 def module_of(path: Path) -> str:
