@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import IO
@@ -25,7 +26,9 @@ from mailer.delivery.pipeline import Identity, Pipeline, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.delivery.wire import Wire
 from mailer.errors import ConfigurationError
-from mailer.feedback import inbound
+from mailer.feedback import hearing, inbound
+from mailer.feedback.hearing import Heard
+from mailer.feedback.inbound.report import Proof, Report
 from mailer.feedback.opens import Hits, Sighting, record
 from mailer.feedback.optouts import How, opted_out
 from mailer.inbox import Listener, Store
@@ -44,6 +47,8 @@ logger = logging.getLogger(__name__)
 
 #: A row committed by another process is found within this many seconds, whatever becomes of its bell.
 _LOOK = 0.5
+#: How many reports are heard together: a provider tells a thousand at once, and SQLite has one writer for all.
+_HEARD = 20
 #: Seconds after which a loop that goes on is cancelled again.
 _CANCEL_AGAIN = 1.0
 
@@ -105,6 +110,19 @@ class Service:
         """Return a promotional email's HTML without its pixel; None where it is unknown or erased."""
         return await self.letters.view(email_id)
 
+    async def hear(self, reports: Sequence[tuple[Report, Proof]]) -> list[Heard]:
+        """Take in what others tell about our mail; from the answer on, mail that it forbids goes no more.
+
+        Where it fails in the middle, what was heard before is known when all of it comes again.
+        """
+        # What names a mail by a token of ours is as good as the return path itself, wherever it stands.
+        proven = [(report, hearing.vouched(self.links.read_return_path, report, proof)) for report, proof in reports]
+        heard: list[Heard] = []
+        for start in range(0, len(proven), _HEARD):
+            some = proven[start : start + _HEARD]
+            heard += await self.database.run(partial(hearing.hear, heard=some, now=self.now()), conclusive=True)
+        return heard
+
     @property
     def captures(self) -> bool:
         """Return whether a stream's mail stays in the inbox."""
@@ -126,7 +144,7 @@ class Service:
         if streams:
             await self._start_workers(streams)
         if ticking:
-            self._loops.append(asyncio.create_task(clock.run(self.database, self._holder(), self.settings.give_up)))
+            self._loops.append(asyncio.create_task(clock.run(self.database, self._holder(), self.settings)))
             self._loops.append(asyncio.create_task(clock.sweep(self.database, self.intake)))
         if receiving:
             await self._start_receiving()
