@@ -52,14 +52,28 @@ def check(resolver: Resolver | None, signer: Signer) -> Verdict:
     return compare(texts[0], signer) if len(texts) == 1 else Verdict.DIFFERS
 
 
+class Unanswered(Exception):
+    """No server answered in time: nothing is known, and asking later may help."""
+
+
 def public_key(resolver: Resolver | None, name: str) -> str | None:
     """Return the text of the record that verifiers would use; None where there is none, or nobody answers."""
-    if resolver is None:
+    try:
+        return certain_key(resolver, name)
+    except Unanswered:
         return None
+
+
+def certain_key(resolver: Resolver | None, name: str) -> str | None:
+    """Return the text of the record that verifiers would use, None where there is none; raises `Unanswered`."""
+    if resolver is None:
+        raise Unanswered
     try:
         answer = resolver.resolve(f"{name}.", "TXT", lifetime=_PATIENCE)
-    except (DNSException, OSError):
+    except (NXDOMAIN, NoAnswer):
         return None
+    except (DNSException, OSError):
+        raise Unanswered from None
     texts = [b"".join(record.strings).decode("ascii", "replace") for record in answer]
     return texts[0] if len(texts) == 1 else None
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO
 
-from mailer import clock, migrate, published, secrets, tenancy
+from mailer import clock, migrate, published, receiving, secrets, tenancy
 from mailer.database import Database
 from mailer.delivery import claims, limits
 from mailer.delivery.breaker import Breaker
@@ -28,9 +28,9 @@ from mailer.delivery.wire import Wire
 from mailer.errors import ConfigurationError
 from mailer.feedback import hearing, inbound
 from mailer.feedback.hearing import Heard
+from mailer.feedback.inbound import Box, Mailroom
 from mailer.feedback.inbound.report import Proof, Report
 from mailer.feedback.opens import Hits, Sighting, record
-from mailer.feedback.optouts import How, opted_out
 from mailer.inbox import Listener, Store
 from mailer.keyring import Keyring
 from mailer.links import Links
@@ -41,7 +41,6 @@ from mailer.submission import Intake
 from mailer.tasks import Bells
 from suppression.entries import check_keys
 from suppression.rules import Stream
-from suppression.token import OptOut
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +48,8 @@ logger = logging.getLogger(__name__)
 _LOOK = 0.5
 #: How many reports are heard together: a provider tells a thousand at once, and SQLite has one writer for all.
 _HEARD = 20
+#: Seconds between two looks into a box of inbound mail.
+_EMPTY = 5.0
 #: Seconds after which a loop that goes on is cancelled again.
 _CANCEL_AGAIN = 1.0
 
@@ -71,6 +72,7 @@ class Service:
     _bells: Bells | None = None
     _listener: Listener | None = None
     _inbound: Server | None = None
+    _mailroom: Mailroom | None = None
     _limits_store: limits.Store | None = None
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
     _lock: IO[str] | None = None
@@ -120,7 +122,9 @@ class Service:
         heard: list[Heard] = []
         for start in range(0, len(proven), _HEARD):
             some = proven[start : start + _HEARD]
-            heard += await self.database.run(partial(hearing.hear, heard=some, now=self.now()), conclusive=True)
+            heard += await self.database.run(
+                partial(hearing.hear, heard=some, now=self.now()), urgency=0, conclusive=True
+            )
         return heard
 
     @property
@@ -135,9 +139,12 @@ class Service:
         await self.database.run(lambda session: tenancy.prepare(session, self.settings, self.now()))
 
     async def start(
-        self, *, streams: frozenset[Stream] = frozenset(), ticking: bool = False, receiving: bool = False
+        self, *, streams: frozenset[Stream] = frozenset(), ticking: bool = False, inlet: Box | bool = False
     ) -> None:
-        """Start what this process does: bells, workers of some streams, the clock, receiving opt-outs by mail."""
+        """Start what this process does: bells, workers of some streams, the clock, and an inlet of mail.
+
+        `inlet` is a box to be emptied, or True for the listener of the settings.
+        """
         self.streams = streams
         self._bells = Bells(self.settings, self._deliver)
         self.hits.start()
@@ -146,22 +153,26 @@ class Service:
         if ticking:
             self._loops.append(asyncio.create_task(clock.run(self.database, self._holder(), self.settings)))
             self._loops.append(asyncio.create_task(clock.sweep(self.database, self.intake)))
-        if receiving:
-            await self._start_receiving()
+        if inlet is True:
+            await self._start_listening()
+        elif inlet:
+            self._loops.append(asyncio.create_task(inbound.watch(inlet, self.mailroom, every=_EMPTY)))
 
-    async def _start_receiving(self) -> None:
-        async def leave(opt_out: OptOut, how: How) -> None:
-            await self.database.run(
-                lambda session: opted_out(session, opt_out, how, self.now()), urgency=0, conclusive=True
-            )
+    @property
+    def mailroom(self) -> Mailroom:
+        """Return what takes mail to our domain of return paths, whichever way it comes.
 
+        Raises `ConfigurationError` where no such domain is set.
+        """
+        if self._mailroom is None:
+            self._mailroom = receiving.mailroom(self.database, self.links, self.hear)
+        return self._mailroom
+
+    async def _start_listening(self) -> None:
         settings = self.settings
-        readers = [inbound.opt_outs(self.links.ring, leave)]
-        self._inbound = inbound.listener(
-            readers, settings.return_path_domain, settings.inbound_address, lmtp=settings.inbound_lmtp
-        )
+        self._inbound = inbound.listener(self.mailroom, settings.inbound_address, lmtp=settings.inbound_lmtp)
         await self._inbound.start()
-        logger.info("opt-outs by mail are received on %s:%d", *settings.inbound_address)
+        logger.info("bounces, complaints and opt-outs are received on %s:%d", *settings.inbound_address)
 
     async def _start_workers(self, streams: frozenset[Stream]) -> None:
         assert self._bells is not None

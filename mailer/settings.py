@@ -97,6 +97,10 @@ class Settings:
     return_path_domain: str = ""
     #: Where `mailer inbound` listens: `0.0.0.0:25` for SMTP, `lmtp://127.0.0.1:2424` behind a mail server of yours.
     inbound_listen: str = "127.0.0.1:2525"
+    #: Domains whose DKIM signature makes a complaint believed that shows no token of ours, separated by commas.
+    complaint_signers: str = "arf.mail.yahoo.com"
+    #: Password of the mailbox that `mailer inbound --imap` empties.
+    imap_password: str = field(default="", repr=False)
     #: Networks of proxies whose X-Forwarded-For is believed, separated by commas.
     trusted_proxies: str = ""
     #: Staging: only these addresses get mail (`*@ours.example`, separated by commas); everything else is captured.
@@ -185,6 +189,11 @@ class Settings:
     def inbound_lmtp(self) -> bool:
         """Return whether opt-outs by mail come by LMTP, from a mail server of the operator's."""
         return self.inbound_listen.startswith("lmtp://")
+
+    @property
+    def signers(self) -> tuple[str, ...]:
+        """Return the domains whose signed complaints are believed, in lower case."""
+        return tuple(each.strip().lower() for each in self.complaint_signers.split(",") if each.strip())
 
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:

@@ -1,6 +1,6 @@
 """A small real service behind the API's routes, for the tests of the API."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,9 +13,11 @@ from pydantic import TypeAdapter
 from sqlmodel import Session, col, select
 from starlette.applications import Starlette
 
-from mailer import tenancy
+from mailer import receiving, tenancy
 from mailer.catalogue import shipped
 from mailer.database import Database
+from mailer.feedback.hearing import Heard, hear
+from mailer.feedback.inbound import Mailroom, Proof, Report
 from mailer.inbox import Store
 from mailer.links import Links
 from mailer.models import Email, Tenant
@@ -44,6 +46,13 @@ class Small:
 
     def ring(self, stream: Stream) -> None:
         self.rung.append(stream)
+
+    @property
+    def mailroom(self) -> Mailroom:
+        return receiving.mailroom(self.database, self.intake.links, self._hear)
+
+    async def _hear(self, reports: Sequence[tuple[Report, Proof]]) -> list[Heard]:
+        return await self.database.run(lambda session: hear(session, reports, self.now()), conclusive=True)
 
     @staticmethod
     def now() -> datetime:

@@ -32,7 +32,7 @@ FLOORS = (
     ),
     ("mailer.submission", "mailer.delivery", "mailer.alarms"),
     ("mailer.campaigns", "mailer.erasure", "mailer.exchanging", "mailer.subscribing"),
-    ("mailer.tasks", "mailer.clock", "mailer.streams"),
+    ("mailer.tasks", "mailer.clock", "mailer.streams", "mailer.receiving"),
     ("mailer.service",),
     ("mailer.web",),
     ("mailer.demo", "mailer.bench", "mailer.doctor"),
@@ -43,6 +43,7 @@ BAD_NAMES = {"utils", "helpers", "common", "base", "core", "manager"}
 #: Library -> where it may be imported.
 KEPT_TO = {
     "jinja2": ("mailer.compose", "mailer.web"),
+    "imap_tools": ("mailer.feedback.inbound.imap",),
     "aiosmtplib": ("mailer.delivery.relay",),
     "dramatiq": ("mailer.tasks",),
     "starlette": ("mailer.web",),

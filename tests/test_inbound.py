@@ -12,11 +12,10 @@ from sqlmodel import select
 
 from mailer.errors import ConfigurationError
 from mailer.feedback import inbound
-from mailer.feedback.inbound import Mail, Receipt
+from mailer.feedback.inbound import Mail, Mailroom, Receipt
 from mailer.feedback.optouts import How
 from mailer.service import Service
 from mailer.settings import Settings
-from mailer.smtpd import Server
 from suppression import entries
 from suppression.entries import Entry, Question
 from suppression.rules import Stream
@@ -35,7 +34,7 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     settings = Settings(data_dir=str(tmp_path), return_path_domain=DOMAIN, inbound_listen=f"127.0.0.1:{free_port()}")
     service = Service.build(settings)
     await service.prepare()
-    await service.start(receiving=True)
+    await service.start(inlet=True)
     yield service
     await service.stop()
 
@@ -114,7 +113,7 @@ class Desk:
         self.left.append((opt_out, how))
 
     def bounces(self, local: str) -> Receipt | None:
-        """Read what another kind of mail is for, as the next issue will."""
+        """Read what another kind of mail is for."""
         return self._bounce if local.startswith("b-") else None
 
     async def _bounce(self, mail: Mail) -> str:
@@ -124,9 +123,8 @@ class Desk:
 
 @asynccontextmanager
 async def listening(desk: Desk, *, lmtp: bool = False) -> AsyncIterator[int]:
-    server: Server = inbound.listener(
-        [inbound.opt_outs(RING, desk.leave), desk.bounces], DOMAIN, ("127.0.0.1", 0), lmtp=lmtp
-    )
+    room = Mailroom([inbound.opt_outs(RING, desk.leave), desk.bounces], DOMAIN)
+    server = inbound.listener(room, ("127.0.0.1", 0), lmtp=lmtp)
     port = await server.start()
     try:
         yield port

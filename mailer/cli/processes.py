@@ -16,6 +16,7 @@ from mailer import migrate as migrations
 from mailer.cli import running
 from mailer.cli.printing import note
 from mailer.errors import ConfigurationError
+from mailer.feedback.inbound import Box
 from mailer.service import Service
 from mailer.settings import Settings
 from mailer.web import serve as web
@@ -133,7 +134,7 @@ def run(
     name: str,
     streams: frozenset[Stream] = frozenset(),
     ticking: bool = False,
-    receiving: bool = False,
+    inlet: Box | bool = False,
 ) -> None:
     """Do one part of the work until a signal ends it."""
 
@@ -143,7 +144,7 @@ def run(
         with signals.heard(stopping.set):
             try:
                 await service.prepare()
-                await service.start(streams=streams, ticking=ticking, receiving=receiving)
+                await service.start(streams=streams, ticking=ticking, inlet=inlet)
                 garbage.settle()
                 note(f"the {name} runs (process {os.getpid()})")
                 await stopping.wait()

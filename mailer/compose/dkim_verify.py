@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from mailer.compose import dkim
 
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:((?:[^\r]|\r(?!\n)|\r\n(?=[ \t]))*)\r\n")
+# Possessive and at the beginning of a line: a line of a megabyte without a colon is looked at once.
+_FIELD = re.compile(rb"^([!-9;-~]++)[ \t]*+:((?:[^\r]|\r(?!\n)|\r\n(?=[ \t]))*)\r\n", re.MULTILINE)
 _SIGNED = re.compile(rb"(?<![A-Za-z])b[ \t\r\n]*=[^;]*")
 _NAME = b"dkim-signature"
 #: Name of a record in the DNS -> its text; None where there is none.
@@ -150,5 +151,5 @@ def _tags(text: str) -> dict[str, str]:
 def _base64(text: str) -> bytes:
     try:
         return binascii.a2b_base64(text)
-    except binascii.Error:
+    except ValueError:
         raise _Broken("its base64 cannot be read") from None

@@ -107,8 +107,8 @@ async def _serve(
         try:
             await service.prepare()
             # Whoever sends from here receives here too: one process for everything.
-            receiving = bool(streams and settings.return_path_domain)
-            await service.start(streams=streams, ticking=ticking, receiving=receiving)
+            listens = bool(streams and settings.return_path_domain)
+            await service.start(streams=streams, ticking=ticking, inlet=listens)
             garbage.settle()
             serving = asyncio.create_task(server.serve(sockets=[bound]))
             await _announce(server, serving, url)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from mailer import drafts, storable, tenancy
 from mailer.database import Database
 from mailer.errors import Forbidden, Invalid, Problem, Unauthorized
+from mailer.feedback.inbound import Mailroom
 from mailer.inbox import Store
 from mailer.models import ApiKey, Scope
 from mailer.settings import Settings
@@ -49,6 +50,10 @@ class Service(Protocol):
     database: Database
     intake: Intake
     store: Store
+
+    @property
+    def mailroom(self) -> Mailroom:
+        """Return what takes mail to our domain of return paths."""
 
     def ring(self, stream: Stream) -> None:
         """Say that a stream has mail."""

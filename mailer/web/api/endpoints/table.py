@@ -8,6 +8,7 @@ from mailer.web.api.endpoints import (
     lists,
     metrics,
     people,
+    receiving,
     reports,
     streams,
     subscribing,
@@ -32,4 +33,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *people.ENDPOINTS,
     *campaigns.ENDPOINTS,
     *subscribing.ENDPOINTS,
+    *receiving.ENDPOINTS,
 )

@@ -5,6 +5,7 @@ from mailer.web.api.queries.emails import EmailQuery
 from mailer.web.api.queries.lists import ExportQuery, ImportQuery
 from mailer.web.api.queries.metrics import MetricsQuery
 from mailer.web.api.queries.paging import Cursor, EmailCursor, Nothing, Paged, Query, Tag
+from mailer.web.api.queries.receiving import RawMailQuery
 from mailer.web.api.queries.suppressions import CheckQuery, LiftQuery, SuppressionQuery
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Nothing",
     "Paged",
     "Query",
+    "RawMailQuery",
     "RecipientQuery",
     "SuppressionQuery",
     "Tag",

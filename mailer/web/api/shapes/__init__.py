@@ -25,6 +25,7 @@ from mailer.web.api.shapes.lists import ImportedView
 from mailer.web.api.shapes.metrics import MetricsView, NumberView
 from mailer.web.api.shapes.people import ConsentView, HappenedView, PersonTopicView, PersonView
 from mailer.web.api.shapes.problems import ProblemDocument, ProblemEntry, Shape
+from mailer.web.api.shapes.receiving import TakenView
 from mailer.web.api.shapes.streams import RelayView, StreamPage, StreamView
 from mailer.web.api.shapes.subscribing import AskedView
 from mailer.web.api.shapes.suppressions import (
@@ -79,6 +80,7 @@ __all__ = [
     "StreamView",
     "SuppressionPage",
     "SuppressionView",
+    "TakenView",
     "TemplatePage",
     "TemplateSummary",
     "TemplateView",
