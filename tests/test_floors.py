@@ -20,7 +20,7 @@ FLOORS = (
         *("mailer.barrier", "mailer.errors", "mailer.garbage", "mailer.ids", "mailer.pacing", "mailer.providers"),
         *("mailer.resources", "mailer.signals", "mailer.storable", "suppression.exchange"),
     ),
-    ("mailer.relays",),
+    ("mailer.relays", "mailer.outside"),
     ("mailer.settings", "mailer.status", "mailer.sealing"),
     ("mailer.links", "mailer.secrets", "mailer.models", "mailer.compose"),
     ("mailer.database", "mailer.smtpd", "mailer.published"),
@@ -49,6 +49,7 @@ KEPT_TO = {
     "uvicorn": ("mailer.web",),
     "typer": ("mailer.cli",),
     "dns": ("mailer.published",),
+    "httpcore2": ("mailer.outside",),
     "cryptography": ("mailer.compose.dkim", "mailer.sealing", "mailer.published", "mailer.keyring"),
 }
 PURE = ("mailer.compose", "mailer.links", "suppression.rules", "suppression.address", "suppression.token")
