@@ -10,6 +10,7 @@ from sqlmodel import Session, SQLModel, col
 from mailer import alarms, campaigns, counters, database, halts, subscribing
 from mailer.database import Database
 from mailer.delivery import claims
+from mailer.feedback.inbound.providers import tokens
 from mailer.models import SeenHit, StoredAnswer
 from mailer.submission import Intake
 
@@ -49,6 +50,7 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     session.execute(answers.delete().where(answers.c.id.in_(old.scalar_subquery())))
     session.execute(marks.delete().where(marks.c.day < (now - _MARKS).date()))
     alarms.forget(session, now)
+    tokens.forget(session, now)
     return changed
 
 

@@ -81,6 +81,16 @@ class Settings:
     outside_ports: str = ""
     #: `yes`: webhooks may go to this machine too, by http as well. For development and tests.
     outside_loopback: str = "no"
+    #: ARNs of the topics of Amazon SNS that bring Amazon SES's events, separated by commas.
+    ses_topics: str = ""
+    #: Verification keys of SendGrid's Signed Event Webhook, separated by commas.
+    sendgrid_public_key: str = ""
+    #: Mailgun's HTTP webhook signing keys, separated by commas.
+    mailgun_signing_key: str = field(default="", repr=False)
+    #: The secret at the end of the address that Postmark calls, or the password that it signs in with.
+    postmark_secret: str = field(default="", repr=False)
+    #: Secrets `whsec_…` of programs that tell bounces at `/v1/inbound/generic`, separated by commas.
+    inbound_secret: str = field(default="", repr=False)
     #: Staging: only these addresses get mail (`*@ours.example`, separated by commas); everything else is captured.
     only_to: str = ""
 
