@@ -25,7 +25,9 @@ from mailer.delivery.pipeline import Identity, Pipeline, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.delivery.wire import Wire
 from mailer.errors import ConfigurationError
-from mailer.feedback import inbound
+from mailer.feedback import hearing, inbound
+from mailer.feedback.hearing import Heard
+from mailer.feedback.inbound.report import Proof, Report
 from mailer.feedback.opens import Hits, Sighting, record
 from mailer.feedback.optouts import How, opted_out
 from mailer.inbox import Listener, Store
@@ -104,6 +106,14 @@ class Service:
     async def view(self, email_id: str) -> str | None:
         """Return a promotional email's HTML without its pixel; None where it is unknown or erased."""
         return await self.letters.view(email_id)
+
+    async def hear(self, reports: Sequence[tuple[Report, Proof]]) -> list[Heard]:
+        """Take in what others tell about our mail; from the answer on, mail that it forbids goes no more."""
+        # What names a mail by a token of ours is as good as the return path itself, wherever it stands.
+        proven = [(report, hearing.vouched(self.links.ring, report, proof)) for report, proof in reports]
+        return await self.database.run(
+            lambda session: hearing.hear(session, proven, self.now()), urgency=0, conclusive=True
+        )
 
     @property
     def captures(self) -> bool:

@@ -1,6 +1,7 @@
 """The tables, a file a family of nouns."""
 
 from mailer.models.campaigns import Campaign, CampaignStatus
+from mailer.models.hearing import Told, ToldState
 from mailer.models.lists import Alarm, AlarmKind, OptOutMark, SuppressionImport
 from mailer.models.mail import Attachment, Content, Email, Lease
 from mailer.models.people import Consent, Invitation, OptIn, Person
@@ -56,6 +57,8 @@ __all__ = [
     "SuppressionImport",
     "Tally",
     "Tenant",
+    "Told",
+    "ToldState",
     "Topic",
     "TopicDefault",
     "Visibility",

@@ -87,6 +87,10 @@ class Tenant(SQLModel, table=True):
     complaints_block: bool = False
     #: Whether the network address of an act is kept as evidence.
     keep_ip: bool = True
+    #: After so many soft bounces ...
+    soft_bounces: int = 5
+    #: ... within so many days an address gets no promotional mail for as many days.
+    soft_bounce_days: int = 14
     created_at: datetime
 
 

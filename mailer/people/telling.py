@@ -19,6 +19,10 @@ _ORIGINS = ("email_id", "campaign_id")
 class EventKind(StrEnum):
     """What is told."""
 
+    #: Another server said that it has the mail and could not hand it on yet.
+    DEFERRED = "email.deferred"
+    DELIVERED = "email.delivered"
+    BOUNCED = "email.bounced"
     UNSUBSCRIBED = "email.unsubscribed"
     RESUBSCRIBED = "email.resubscribed"
     #: A mail provider told us that somebody calls it spam.

@@ -32,6 +32,8 @@ class Kind(StrEnum):
     API = "api"
     #: Somebody wrote to support, who did it for them.
     SUPPORT = "support"
+    #: They left by a way of a mail provider's, which told us.
+    PROVIDER = "provider"
     #: A mail provider told us that they complained.
     COMPLAINT = "complaint"
 
