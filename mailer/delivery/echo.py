@@ -1,7 +1,7 @@
-"""Our id in a header that a provider echoes in its events, where those name the mail by an id of the provider's alone.
+"""Our id in a header that a provider echoes in its events, where those name the mail by an id of its own alone.
 
-SendGrid's complaints and unsubscribes, and all that Postmark tells, carry no Message-ID of ours. Both take these headers
-away before the mail leaves them. They stand before what is signed, so that a signature stays good.
+SendGrid's complaints and unsubscribes, and all that Postmark tells, carry no Message-ID of ours. Both take these
+headers away before the mail leaves them. They stand before what is signed, so that a signature stays good.
 """
 
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ _YEARS = range(2000, 2200)
 
 
 def load(body: bytes) -> object:
-    """Return the body as plain data; raises `Unreadable` for what is no JSON (nested over 1,024 deep is none either)."""
+    """Return the body as plain data; raises `Unreadable` for what is no JSON (so is what nests 1,024 deep)."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -79,7 +79,7 @@ def email_id(value: object) -> str | None:
 
 
 def moment(value: object) -> datetime | None:
-    """Return when something happened, of ISO 8601 (UTC where it names no zone) or seconds since 1970; None if unclear."""
+    """Return the moment that ISO 8601 names (UTC where it says no zone), or seconds since 1970; None if unclear."""
     try:
         if isinstance(value, str):
             at = datetime.fromisoformat(value)

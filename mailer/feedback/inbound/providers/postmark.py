@@ -89,7 +89,7 @@ def _password(arrival: Arrival) -> str:
 
 
 def _echoed(event: Json) -> str | None:
-    """Return our id; the names of metadata are compared as Postmark's documents do not say whether it keeps their case."""
+    """Return our id; Postmark's documents do not say whether the names of metadata keep their case."""
     metadata = plain.table(event, "Metadata")
     return next((plain.email_id(value) for name, value in metadata.items() if name.lower() == ECHO), None)
 

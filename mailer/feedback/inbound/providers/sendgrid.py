@@ -121,8 +121,7 @@ def _told(event: Json) -> list[Told]:
     proof = Proof("provider:sendgrid", plain.email_id(event.get(ECHO)))
     if meaning.also is None:
         return [(report, proof)]
-    own = plain.identifier(report.event_id, meaning.also)
-    return [(report, proof), (report._replace(kind=meaning.also, event_id=own, diagnostic=None), proof)]
+    return [(report, proof), (report._replace(kind=meaning.also), proof)]
 
 
 def _cause(event: Json, kind: Kind, status: str | None, said: str | None) -> Cause:

@@ -5,9 +5,10 @@ publishes to Amazon SNS" in its developer guide. Several recipients an event, in
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 from mailer.feedback.inbound.providers import plain
-from mailer.feedback.inbound.providers.arriving import Batch, Unreadable
+from mailer.feedback.inbound.providers.arriving import MOST_EVENTS, Batch, Unreadable
 from mailer.feedback.inbound.providers.causes import Cause, cause, code_in
 from mailer.feedback.inbound.providers.plain import Json
 from mailer.feedback.inbound.report import Category, Kind, Proof, Report
@@ -69,7 +70,8 @@ def read(message: str) -> Batch:
         # SNS greets with "Successfully validated SNS topic for Amazon SES event publishing." and such.
         raise Unreadable("the message is no event of Amazon SES: it has neither eventType nor notificationType")
     reader = _READERS.get(kind)
-    told = tuple((report, PROOF) for report in reader(event)) if reader else ()
+    reports = islice(reader(event), MOST_EVENTS) if reader else ()
+    told = tuple((report, PROOF) for report in reports)
     return Batch(told, ignored=0 if told else 1)
 
 
@@ -108,7 +110,7 @@ def _reporter(value: object) -> str | None:
 
 def _bounced(event: Json) -> Iterator[Report]:
     bounce = plain.table(event, "bounce")
-    kind, subtype = str(bounce.get("bounceType")), str(bounce.get("bounceSubType"))
+    kind, subtype = (plain.text(bounce.get(name), 40) or "-" for name in ("bounceType", "bounceSubType"))
     listed = (kind, subtype) if (kind, subtype) in BOUNCES else (kind, "General")
     for place, each in enumerate(plain.rows(bounce.get("bouncedRecipients"))):
         row = plain.table(each)
@@ -128,8 +130,7 @@ def _bounced(event: Json) -> Iterator[Report]:
         )
         yield report
         if subtype == "UnsubscribedRecipient":
-            own = plain.identifier(report.event_id, "unsubscribed")
-            yield report._replace(kind=Kind.UNSUBSCRIBED, event_id=own, diagnostic=None)
+            yield report._replace(kind=Kind.UNSUBSCRIBED)
 
 
 def _complained(event: Json) -> Iterator[Report]:
