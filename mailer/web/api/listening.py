@@ -103,13 +103,9 @@ class _Ear:
             logger.warning(
                 "%d events of %s could not be read; the first: %s", len(batch.flaws), provider, batch.flaws[0]
             )
-        repeated = False
-        if batch.token is not None:
-            repeated = not await self._commit(batch.told, batch.token)
-        else:
-            size = _TOGETHER[self._service.database.on_postgresql]
-            for start in range(0, len(batch.told), size):
-                await self._each(batch.told[start : start + size])
+        repeated = batch.token is not None and not await self._commit(batch.told, batch.token)
+        if batch.token is None:
+            await self._all(batch.told)
         heard = 0 if repeated else len(batch.told)
         return HeardView(heard=heard, ignored=batch.ignored, repeated=repeated, errors=list(batch.flaws[:_SHOWN]))
 
@@ -128,23 +124,28 @@ class _Ear:
             logger.warning("this address was unsubscribed from the topic %s: its events come no more", notice.topic)
         return Batch(ignored=1)
 
-    async def _each(self, told: Sequence[Told]) -> None:
-        """Commit some reports together; where one trips over a bug of ours the others are taken in all the same."""
+    async def _all(self, told: Sequence[Told]) -> None:
+        """Commit some reports after the other; where one trips over a bug of ours the others are taken in all the same.
+
+        Then the answer is an error, so that all come again; what is known by then is only repeated.
+        """
+        failures: list[Exception] = []
+        size = _TOGETHER[self._service.database.on_postgresql]
+        for start in range(0, len(told), size):
+            part = told[start : start + size]
+            if await self._failure(part) is not None:
+                failures += [failure for each in part if (failure := await self._failure([each])) is not None]
+        if failures:
+            logger.error("%d of %d reports could not be taken in", len(failures), len(told))
+            raise failures[0]
+
+    async def _failure(self, told: Sequence[Told]) -> Exception | None:
+        """Return why some reports cannot be taken in together, None where they are; raises where none could be now."""
         try:
             await self._commit(told, None)
         except Exception as error:
-            if len(told) == 1 or unreachable(error) or full(error):
+            if unreachable(error) or full(error):
                 raise
-            logger.exception("%d reports could not be taken in together: each alone", len(told))
-            failures = [failure for each in told if (failure := await self._failure(each)) is not None]
-            if failures:
-                # The answer is an error, so that they come again; what is known by then is only repeated.
-                raise failures[0] from error
-
-    async def _failure(self, told: Told) -> Exception | None:
-        try:
-            await self._commit([told], None)
-        except Exception as error:  # noqa: BLE001 - handed on when the others are done
             return error
         return None
 

@@ -22,10 +22,11 @@ class _Row(NamedTuple):
 
 
 _UNKNOWN_USER = Cause(Category.INVALID_RECIPIENT, hard=True)
-_BLOCKED = r"spam|block|blacklist|listed|reputation|dmarc|polic(y|ies)"
+_BLOCKED = r"spam|block|blacklist|\blisted|reputation|dmarc|polic(y|ies)"
 
 #: Read downwards; the first row that fits.
 _ROWS: tuple[_Row, ...] = (
+    _Row("", r"gr[ea]y.?list", Cause(Category.TRANSIENT)),
     # A receiver that calls its block "5.1.1" means the sender (R5.6): the address is not convicted.
     _Row(r"5\.1\.\d+", r"spamhaus|blacklist|blocklist|block list|reputation", Cause(Category.SPAM_BLOCK)),
     _Row(r"5\.1\.(1|3|6|10)", "", _UNKNOWN_USER),

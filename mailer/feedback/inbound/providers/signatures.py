@@ -40,7 +40,7 @@ def epoch(text: str) -> datetime | None:
 
 def same(ours: bytes | str, theirs: bytes | str) -> bool:
     """Return whether two secrets are equal, in a time that tells nothing about where they differ."""
-    left, right = (each.encode() if isinstance(each, str) else each for each in (ours, theirs))
+    left, right = (each.encode(errors="replace") if isinstance(each, str) else each for each in (ours, theirs))
     return hmac.compare_digest(left, right)
 
 

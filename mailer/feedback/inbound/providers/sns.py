@@ -58,7 +58,7 @@ def read(arrival: Arrival, topics: Collection[str]) -> Notice:
         raise Forbidden("raw message delivery has no signature: turn it off for this subscription of the topic")
     found = plain.table(plain.load(arrival.body))
     kind, topic = (found.get(name) for name in ("Type", "TopicArn"))
-    if kind not in _SIGNED or not isinstance(kind, str):
+    if not isinstance(kind, str) or kind not in _SIGNED:
         raise Unreadable("the body is no message of Amazon SNS: its Type must be Notification or a confirmation")
     if not isinstance(topic, str) or topic not in topics:
         raise Forbidden("the topic is not one of MAILER_SES_TOPICS")
@@ -103,7 +103,7 @@ def _certificate_url(url: object, topic: str) -> str:
 def _subscribe_url(url: str, topic: str) -> str:
     if len(url) <= 2000 and _on_sns(url, topic):
         parts = urlsplit(url)
-        asked = parse_qs(parts.query, max_num_fields=10)
+        asked = parse_qs(parts.query)
         if parts.path == "/" and asked.get("Action") == ["ConfirmSubscription"] and asked.get("TopicArn") == [topic]:
             return url
     raise Forbidden("SubscribeURL does not confirm a subscription of this topic with Amazon SNS")
