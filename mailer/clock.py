@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import or_, select
@@ -10,8 +11,10 @@ from sqlmodel import Session, SQLModel, col
 from mailer import alarms, campaigns, counters, database, halts, subscribing
 from mailer.database import Database
 from mailer.delivery import claims
+from mailer.feedback import hearing
 from mailer.feedback.inbound.providers import tokens
 from mailer.models import SeenHit, StoredAnswer
+from mailer.settings import Limits, Settings
 from mailer.submission import Intake
 
 logger = logging.getLogger(__name__)
@@ -50,6 +53,8 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     session.execute(answers.delete().where(answers.c.id.in_(old.scalar_subquery())))
     session.execute(marks.delete().where(marks.c.day < (now - _MARKS).date()))
     alarms.forget(session, now)
+    hearing.give_up(session, now)
+    hearing.forget(session, now)
     tokens.forget(session, now)
     return changed
 
@@ -59,14 +64,23 @@ def fold(session: Session, holder: str, now: datetime) -> bool:
     return take_role(session, "clock", holder, now) and counters.fold(session) == counters.FOLDED
 
 
-async def run(database: Database, holder: str, give_up: timedelta) -> None:
+def brake(session: Session, holder: str, now: datetime, limits: Mapping[str, Limits | None]) -> int:
+    """Pause what is past a limit, if this clock holds the role; return how much that was."""
+    return campaigns.brake(session, limits, now) if take_role(session, "clock", holder, now) else 0
+
+
+async def run(database: Database, holder: str, settings: Settings) -> None:
     """Tick until cancelled; a database that is away is asked again at the next tick."""
+    give_up, limits = settings.give_up, {"complaints": settings.complaints, "bounces": settings.bounces}
     while True:
         try:
             await database.run(lambda session: tick(session, holder, database.now(), give_up))
+            # Before the facts are folded: the fresh ones say whose mail has to be judged.
+            await database.run(lambda session: brake(session, holder, database.now(), limits), urgency=2)
             while await database.run(lambda session: fold(session, holder, database.now()), urgency=2):
                 pass
             await _look_for_scanners(database)
+            await _hear_again(database)
         except Exception as error:  # noqa: BLE001 - the clock outlives everything but its own process
             logger.warning("a tick of the clock failed: %s", type(error).__name__)
         await asyncio.sleep(TICK.total_seconds())
@@ -76,6 +90,12 @@ async def _look_for_scanners(database: Database) -> None:
     """Count opt-outs that came soon after their mail; the long look reads beside all writers."""
     if found := await database.read(lambda session: alarms.suspected(session, database.now())):
         await database.run(lambda session: alarms.keep(session, found, database.now()), urgency=2)
+
+
+async def _hear_again(database: Database) -> None:
+    """Do what follows from reports that came before our own outcome; of two clocks, each does it once."""
+    while await database.read(hearing.waiting):
+        await database.run(lambda session: hearing.hear_again(session, database.now()), conclusive=True)
 
 
 async def sweep(database: Database, context: Intake) -> None:

@@ -44,10 +44,17 @@ FACTS = _facts()
 
 
 def dimensions(
-    *, tags: Mapping[str, str] | None, topic: str | None, template: str | None, campaign: str | None = None
+    *,
+    tags: Mapping[str, str] | None,
+    topic: str | None,
+    template: str | None,
+    campaign: str | None = None,
+    provider: str | None = None,
 ) -> list[tuple[str, str]]:
-    """Return every dimension that an email counts in."""
+    """Return every dimension that an email counts in; `provider` is its mailbox's, once a relay was asked."""
     found = [ALL]
+    if provider:
+        found.append(("provider", provider))
     if topic:
         found.append(("topic", topic))
     if template:

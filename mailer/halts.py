@@ -1,9 +1,9 @@
-"""What does not go at present, and why: streams that an operator paused, relays that rest because they failed."""
+"""What does not go at present, and why: paused streams and tenants, relays that rest because they failed."""
 
 import logging
 import random
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -26,13 +26,13 @@ PROBE = timedelta(seconds=15)
 _TOLD = timedelta(minutes=1)
 #: ... and is forgotten after this one: no process uses it any more.
 _KEPT = timedelta(days=1)
-_PAUSED, _RESTING = "stream:", "relay:"
+_PAUSED, _RESTING, _TENANT = "stream:", "relay:", "tenant:"
 _LONGEST_KEY = 200
 _UNSAID = "no reason was given"
 
 
 class Pause(NamedTuple):
-    """A stream that an operator paused."""
+    """A stream that an operator paused, or of which one tenant's mail is paused."""
 
     reason: str
     since: datetime
@@ -56,6 +56,8 @@ class Halts:
     at: datetime
     paused: Mapping[Stream, Pause]
     rests: Collection[Rest]
+    #: Whose mail of a stream is paused.
+    tenants: Mapping[tuple[Stream, int], Pause] = field(default_factory=dict)
 
     def rest(self, stream: Stream, relay: str) -> Rest | None:
         """Return the rest of a relay; once its `until` has passed, one worker `may_probe`, the others wait on."""
@@ -71,29 +73,51 @@ class Halts:
 def current(session: Session, now: datetime) -> Halts:
     """Return everything that is paused or rests; a table of few rows, cheap to ask twice a second."""
     paused: dict[Stream, Pause] = {}
+    tenants: dict[tuple[Stream, int], Pause] = {}
     rests: list[Rest] = []
     for row in session.execute(select(*_halt.c).order_by(_halt.c.key)):
         if row.key.startswith(_PAUSED):
             paused[Stream(row.key.removeprefix(_PAUSED))] = Pause(row.reason, row.since)
+        elif row.key.startswith(_TENANT):
+            stream, _, number = row.key.removeprefix(_TENANT).partition(":")
+            tenants[Stream(stream), int(number)] = Pause(row.reason, row.since)
         elif row.key.startswith(_RESTING) and row.until is not None:
             stream, _, relay = row.key.removeprefix(_RESTING).partition(":")
             rests.append(Rest(Stream(stream), relay, row.reason, row.since, row.until, row.failures))
-    return Halts(now, paused, rests)
+    return Halts(now, paused, rests, tenants)
 
 
-def pause(session: Session, stream: Stream, reason: str | None, now: datetime) -> Pause:
-    """Stop a stream until somebody resumes it; pausing again keeps the time, and the reason unless a newer is given."""
-    row = {"key": f"{_PAUSED}{stream}", "reason": reason or _UNSAID, "since": now, "until": None, "failures": 0}
+def paused_tenants(session: Session, stream: Stream) -> list[int]:
+    """Return whose mail of a stream is paused; a look at few rows by their key, cheap enough for every claim."""
+    prefix = f"{_TENANT}{stream}:"
+    keys = session.execute(select(_halt.c.key).where(_halt.c.key.startswith(prefix))).scalars()
+    return [int(key.removeprefix(prefix)) for key in keys]
+
+
+def pause(
+    session: Session, stream: Stream, reason: str | None, now: datetime, *, tenant_id: int | None = None
+) -> Pause:
+    """Stop a stream, or one tenant's mail of it, until somebody resumes it.
+
+    Pausing again keeps the time, and the reason unless a newer is given.
+    """
+    row = {
+        "key": _pause_key(stream, tenant_id),
+        "reason": reason or _UNSAID,
+        "since": now,
+        "until": None,
+        "failures": 0,
+    }
     fresh = database.insert(session, _halt).values(row)
     held = fresh.on_conflict_do_update(index_elements=["key"], set_={"reason": reason or _halt.c.reason})
     found = session.execute(held.returning(_halt.c.reason, _halt.c.since)).one()
-    logger.info("the %s stream is paused", stream)
+    logger.info("the %s stream is paused%s", stream, "" if tenant_id is None else f" for tenant {tenant_id}")
     return Pause(found.reason, found.since)
 
 
-def resume(session: Session, stream: Stream, now: datetime) -> bool:
-    """Let a stream go on and return whether it was paused."""
-    since = _removed(session, f"{_PAUSED}{stream}")
+def resume(session: Session, stream: Stream, now: datetime, *, tenant_id: int | None = None) -> bool:
+    """Let a stream, or one tenant's mail of it, go on and return whether it was paused."""
+    since = _removed(session, _pause_key(stream, tenant_id))
     if since is not None:
         logger.info("the %s stream goes on; it was paused for %d s", stream, (now - since).total_seconds())
     return since is not None
@@ -159,6 +183,10 @@ def _removed(session: Session, key: str) -> datetime | None:
     gone = _halt.delete().where(_halt.c.key == key).returning(_halt.c.since)
     since: datetime | None = session.execute(gone).scalar_one_or_none()
     return since
+
+
+def _pause_key(stream: Stream, tenant_id: int | None) -> str:
+    return f"{_PAUSED}{stream}" if tenant_id is None else f"{_TENANT}{stream}:{tenant_id}"
 
 
 def _relay_key(stream: Stream, relay: str) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, func, select
 from sqlmodel import Session
 
-from mailer.counters import FACTS
+from mailer.counters import ALL, FACTS
 from mailer.errors import Invalid, Problem
 from mailer.models import Campaign
 from suppression.rules import Stream
@@ -21,6 +21,7 @@ _MOST_CAMPAIGNS = 200
 _SUPPRESSED = "suppressed:"
 #: What is counted where an email's way has ended, besides the suppressed ones; each email once.
 _ENDED = ("sent", "bounced", "failed", "cancelled", "expired", "uncertain")
+_TRIED = "(sent + refused_at_once)"
 
 
 class Span(NamedTuple):
@@ -107,6 +108,19 @@ def campaign_sums(session: Session, campaigns: Sequence[Campaign], now: datetime
     return {campaign.id: found.get(campaign.id, Sums()) for campaign in campaigns}
 
 
+def stream_sums(session: Session, tenant_id: int, stream: Stream, first: date, last: date) -> Sums[str]:
+    """Return what was counted of a tenant's mail of a stream, accepted on these days, metric by metric."""
+    days = [first + timedelta(days=number) for number in range((last - first).days + 1)]
+    where = [
+        FACTS.c.tenant_id == tenant_id,
+        FACTS.c.day.in_(days),
+        FACTS.c.stream == stream.value,
+        FACTS.c.dimension == ALL[0],
+        FACTS.c.value == ALL[1],
+    ]
+    return _sums(session, FACTS.c.dimension, where).get(ALL[0], Sums())
+
+
 def outstanding(sums: Sums[str]) -> int:
     """Return how many emails have not come to an end: requested, less every final status."""
     ended = sum(_reasons(sums).values()) + sum(sums[metric] for metric in _ENDED)
@@ -178,19 +192,29 @@ def _figures(
     """Work out every number from the sums; a formula names the figures above it."""
     suppressed = sum(_reasons(sums).values())
     opened = sums["opens:human"] + sums["opens:proxy"]
-    tried = sums["sent"] + sums["bounced"]
+    refused, returned = sums["bounced"], sums["returned"]
+    bounced, tried, accepted = refused + returned, sums["sent"] + refused, sums["sent"] - returned
+    arrived, known = reached(sums)
     return (
         Figure("requested", sums["requested"], requested),
         Figure("suppressed", suppressed, "requested and not sent, because a suppression forbids it"),
         Figure("waiting", outstanding(sums), "requested - every final status"),
         Figure("sent", sums["sent"], "the relay took it (sent_at is set)"),
         Figure("deferrals", sums["deferred"], "tries that the relay put off, all counted"),
-        Figure("bounced", sums["bounced"], "the recipient's side refused it, or retries ran out"),
+        Figure("refused_at_once", refused, "the recipient's side refused it when it was sent, or retries ran out"),
+        Figure("returned", returned, "sent, and came back later"),
+        Figure("bounced", bounced, "refused_at_once + returned"),
+        Figure("hard_bounced", sums["hard_bounced"], "of these, the address is the cause and will stay so"),
+        Figure("soft_bounced", sums["soft_bounced"], "bounced - hard_bounced"),
+        Figure("accepted", accepted, "sent - returned"),
+        Figure("delivered", sums["delivered"], "a provider, or a delivery report, told that it arrived"),
         Figure("failed", sums["failed"], "our or the content's fault"),
         Figure("cancelled", sums["cancelled"], "taken back before it was sent"),
         Figure("expired", sums["expired"], "expires_at passed before it was sent"),
         Figure("uncertain", sums["uncertain"], "a worker died between asking and answer, and it is not sent twice"),
-        Figure("bounce_rate", _rate(sums["bounced"], tried), "bounced / (sent + bounced)"),
+        Figure("bounce_rate", _rate(bounced, tried), f"bounced / {_TRIED}"),
+        Figure("hard_bounce_rate", _rate(sums["hard_bounced"], tried), f"hard_bounced / {_TRIED}"),
+        Figure("soft_bounce_rate", _rate(sums["soft_bounced"], tried), f"soft_bounced / {_TRIED}"),
         Figure("tracked", sums["tracked"], "sent with a pixel"),
         Figure("coverage", _rate(sums["tracked"], sums["sent"]), "tracked / sent"),
         Figure("opens_human", sums["opens:human"], "tracked emails whose picture a person's mail program loaded"),
@@ -205,5 +229,15 @@ def _figures(
         Figure("resubscribed", sums["resubscribed"], "of these, taken back"),
         Figure("unsubscribe_rate", _rate(sums["unsubscribed"], sums["sent"]), "unsubscribed / sent"),
         Figure("complained", sums["complained"], "emails whose recipient called them spam"),
-        Figure("complaint_rate", _rate(sums["complained"], sums["sent"]), "complained / sent"),
+        Figure("complaint_rate", _rate(sums["complained"], arrived), f"complained / {known}"),
     )
+
+
+def reached(sums: Sums[str]) -> tuple[int, str]:
+    """Return how many mails arrived, and how that is known: told where most were, else what did not come back.
+
+    Of two relays only one may tell; what it tells says nothing of the other's mail.
+    """
+    if 2 * sums["delivered"] > sums["sent"]:
+        return sums["delivered"], "delivered"
+    return sums["sent"] - sums["returned"], "accepted (deliveries are not told, or of fewer than half of the mails)"

@@ -136,7 +136,7 @@ class Service:
         if streams:
             await self._start_workers(streams)
         if ticking:
-            self._loops.append(asyncio.create_task(clock.run(self.database, self._holder(), self.settings.give_up)))
+            self._loops.append(asyncio.create_task(clock.run(self.database, self._holder(), self.settings)))
             self._loops.append(asyncio.create_task(clock.sweep(self.database, self.intake)))
         if receiving:
             await self._start_receiving()

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from mailer.errors import ConfigurationError
 from mailer.relays import Relay, parse_relays
@@ -26,6 +26,24 @@ def parse_duration(text: str, setting: str) -> timedelta:
     if seconds > _LONGEST:
         raise ConfigurationError(f"{setting} must be at most 3650d")
     return timedelta(seconds=seconds)
+
+
+class Limits(NamedTuple):
+    """From which share on somebody is warned, and mail is paused; both above 0 and at most 1."""
+
+    warn: float
+    pause: float
+
+
+def parse_limits(text: str, setting: str) -> Limits | None:
+    """Return the two shares that a text such as ``0.1%,0.3%`` names; None for ``off``."""
+    if text.strip() == "off":
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)%\s*,\s*(\d+(?:\.\d+)?)%", text.strip())
+    limits = Limits(float(found[1]) / 100, float(found[2]) / 100) if found else None
+    if limits is None or not 0 < limits.warn <= limits.pause <= 1:
+        raise ConfigurationError(f"{setting} must be two shares, to warn and to pause, such as 0.1%,0.3%, or off")
+    return limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +76,10 @@ class Settings:
     promotional_relay: str = field(default="", repr=False)
     #: Waits between tries; the last one repeats.
     retry_after: str = "1m,5m,15m,30m,1h,2h,4h"
+    #: Complaints of the delivered mail from which on somebody is warned, and a campaign or tenant is paused; `off`.
+    complaint_limits: str = "0.1%,0.3%"
+    #: The same of addresses that do not exist, of the mail that was tried.
+    bounce_limits: str = "2%,5%"
     #: How long an email is tried before it counts as bounced.
     give_up_after: str = "3d"
     #: Ring `id:secret,…` that signs links and seals DKIM keys; the first signs, all verify.
@@ -117,6 +139,7 @@ class Settings:
                 "set both MAILER_TRANSACTIONAL_RELAY and MAILER_PROMOTIONAL_RELAY, or neither (then mail is captured)"
             )
         _ = (self.retries, self.give_up, self.inbound_address, self.proxies, self.more_ports, self.to_loopback)
+        _ = (self.complaints, self.bounces)
         if self.redis_url and not self.on_postgresql:
             raise ConfigurationError("MAILER_REDIS_URL needs PostgreSQL: set MAILER_DATABASE_URL, or remove it")
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
@@ -152,6 +175,16 @@ class Settings:
     def give_up(self) -> timedelta:
         """Return how long an email is tried."""
         return parse_duration(self.give_up_after, "MAILER_GIVE_UP_AFTER")
+
+    @property
+    def complaints(self) -> Limits | None:
+        """Return from which share of complaints on mail is paused."""
+        return parse_limits(self.complaint_limits, "MAILER_COMPLAINT_LIMITS")
+
+    @property
+    def bounces(self) -> Limits | None:
+        """Return from which share of addresses that do not exist on mail is paused."""
+        return parse_limits(self.bounce_limits, "MAILER_BOUNCE_LIMITS")
 
     @property
     def inbound_address(self) -> tuple[str, int]:

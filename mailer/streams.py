@@ -1,14 +1,15 @@
 """Both streams at one glance: paused or going, which relays rest, how long mail waits."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
-from mailer import halts
+from mailer import campaigns, halts, tenancy
 from mailer.delivery import claims
 from mailer.halts import Pause, Rest
+from mailer.models import BrakeState
 from mailer.settings import Settings
 from suppression.rules import Stream
 
@@ -29,6 +30,10 @@ class State:
     #: Since when the oldest email that could go now has been due; None where nothing waits.
     oldest_due_at: datetime | None
     at: datetime
+    #: Whose mail of the stream is paused, by the tenant's key.
+    tenants: Mapping[str, Pause] = field(default_factory=dict)
+    #: What is above a limit, in words.
+    warnings: Sequence[str] = ()
 
     @property
     def age(self) -> timedelta:
@@ -47,6 +52,13 @@ class State:
         told += resting
         return "; ".join(told) or GOES
 
+    @property
+    def summary(self) -> str:
+        """Return how it stands for everybody and for single tenants, as one says it."""
+        paused = [f"{key} is paused since {_moment(each.since)}: {each.reason}" for key, each in self.tenants.items()]
+        own = [self.words] if self.words != GOES or not (paused or self.warnings) else []
+        return "; ".join([*own, *paused, *self.warnings])
+
     def view(self) -> dict[str, object]:
         """Return the state as JSON shows it."""
         return {
@@ -57,14 +69,32 @@ class State:
             "oldest_due_at": self.oldest_due_at,
             "queue_age_seconds": round(self.age.total_seconds(), 3),
             "relays": [_relay(name, rest) for name, rest in self.relays.items()],
-            "summary": self.words,
+            "tenants": [
+                {"tenant": key, "reason": each.reason, "since": each.since} for key, each in self.tenants.items()
+            ],
+            "warnings": list(self.warnings),
+            "summary": self.summary,
         }
 
 
 def states(session: Session, settings: Settings, now: datetime) -> Sequence[State]:
     """Return how every stream stands; nothing is counted, whatever waits."""
-    current = halts.current(session, now)
-    return [_state(session, stream, _names(settings, stream), current) for stream in Stream]
+    current, keys = halts.current(session, now), {each.id: each.key for each in tenancy.tenants(session)}
+    warned = [each for each in campaigns.warnings(session, now) if each.state is BrakeState.WARNED]
+    return [
+        replace(
+            _state(session, stream, _names(settings, stream), current),
+            tenants={
+                keys.get(number, str(number)): pause for (of, number), pause in current.tenants.items() if of is stream
+            },
+            warnings=[
+                f"{keys.get(each.tenant_id, '')} {each.campaign_id or stream}: {each.reason}"
+                for each in warned
+                if each.stream == stream
+            ],
+        )
+        for stream in Stream
+    ]
 
 
 def _state(session: Session, stream: Stream, relays: Sequence[str], current: halts.Halts) -> State:

@@ -10,6 +10,7 @@ from sqlmodel import Session, col, func, select
 from mailer import clock, halts
 from mailer.database import Database
 from mailer.models import Role, SeenHit, StoredAnswer
+from mailer.settings import Settings
 from mailer.status import Status
 from tests.delivery import mails
 from tests.delivery.mails import NOW, P, T
@@ -95,7 +96,7 @@ async def test_a_clock_outlives_a_tick_that_fails(
 ) -> None:
     monkeypatch.setattr(clock, "TICK", timedelta(milliseconds=5))
     await sqlite.run(lambda session: session.connection().exec_driver_sql("ALTER TABLE role RENAME TO away"))
-    running = asyncio.create_task(clock.run(sqlite, "clock", GIVE_UP))
+    running = asyncio.create_task(clock.run(sqlite, "clock", Settings()))
     async with asyncio.timeout(10):
         while "a tick of the clock failed" not in caplog.text:
             await asyncio.sleep(0.005)

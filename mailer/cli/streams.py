@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from sqlmodel import Session
 
-from mailer import halts, streams
+from mailer import halts, streams, tenancy
 from mailer.cli import printing, running
 from mailer.cli.tenants import Json
 from mailer.errors import Invalid, Problem
@@ -16,6 +16,10 @@ from suppression.rules import Stream
 app = typer.Typer(help="The two streams: pause one, let it go on, see what is in its way.", no_args_is_help=True)
 
 _Stream = Annotated[Stream, typer.Argument(help="The stream.")]
+_Tenant = Annotated[
+    str | None,
+    typer.Option("--tenant", metavar="KEY", help="Only this tenant's promotional mail; left out: everybody's."),
+]
 _LONGEST_REASON = 500
 
 
@@ -25,6 +29,7 @@ def pause(
     reason: Annotated[
         str | None, typer.Option(help="Why; everybody who looks reads it. Left out, one that was given before stays.")
     ] = None,
+    tenant: _Tenant = None,
     as_json: Json = False,
 ) -> None:
     """Send nothing of a stream any more, within a second; mail is still accepted and waits."""
@@ -33,7 +38,7 @@ def pause(
         raise Invalid(Problem("--reason", f"must have 1 to {_LONGEST_REASON} characters"))
 
     def stop(service: Service, session: Session) -> Pause:
-        return halts.pause(session, stream, given, service.now())
+        return halts.pause(session, stream, given, service.now(), tenant_id=_whose(session, stream, tenant))
 
     paused = running.commit(stop)
     if as_json:
@@ -43,11 +48,11 @@ def pause(
 
 
 @app.command()
-def resume(stream: _Stream, as_json: Json = False) -> None:
+def resume(stream: _Stream, tenant: _Tenant = None, as_json: Json = False) -> None:
     """Let a stream go on, within a second."""
 
     def go_on(service: Service, session: Session) -> bool:
-        return halts.resume(session, stream, service.now())
+        return halts.resume(session, stream, service.now(), tenant_id=_whose(session, stream, tenant))
 
     changed = running.commit(go_on)
     if as_json:
@@ -67,5 +72,14 @@ def status(as_json: Json = False) -> None:
     if as_json:
         printing.as_json({"data": [state.view() for state in found]})
         return
-    rows = [(state.stream, state.words, f"{state.age.total_seconds():.0f} s") for state in found]
+    rows = [(state.stream, state.summary, f"{state.age.total_seconds():.0f} s") for state in found]
     printing.table(("stream", "state", "oldest due mail waits"), rows)
+
+
+def _whose(session: Session, stream: Stream, tenant: str | None) -> int | None:
+    """Return whose mail is meant, None for everybody's; one tenant's transactional mail is never paused."""
+    if tenant is None:
+        return None
+    if stream is not Stream.PROMOTIONAL:
+        raise Invalid(Problem("--tenant", "pauses promotional mail only: leave it out to pause the whole stream"))
+    return tenancy.only_tenant(session, tenant).id

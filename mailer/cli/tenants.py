@@ -69,6 +69,12 @@ def change(
         bool | None, typer.Option(help="Whether who complained gets no transactional mail either.")
     ] = None,
     keep_ip: Annotated[bool | None, typer.Option(help="Whether network addresses are kept as evidence.")] = None,
+    soft_bounces: Annotated[
+        int | None, typer.Option(help="After so many soft bounces an address gets no promotional mail for a while.")
+    ] = None,
+    soft_bounce_days: Annotated[
+        int | None, typer.Option(help="Within how many days they count, and for how many days it gets none.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Change a tenant's settings; what is not given stays."""
@@ -83,6 +89,8 @@ def change(
         "locale": locale,
         "complaints_block": complaints_block,
         "keep_ip": keep_ip,
+        "soft_bounces": soft_bounces,
+        "soft_bounce_days": soft_bounce_days,
     }
     asked = parse(TenantChange, {field: value for field, value in given.items() if value is not None})
 
@@ -120,5 +128,7 @@ def _plain(tenant: Tenant) -> dict[str, object]:
         "locale": tenant.locale,
         "complaints_block": tenant.complaints_block,
         "keep_ip": tenant.keep_ip,
+        "soft_bounces": tenant.soft_bounces,
+        "soft_bounce_days": tenant.soft_bounce_days,
         "created_at": tenant.created_at,
     }

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from mailer.drafts.checking import wrong
 from mailer.drafts.fields import LINE, TEXT, Body, Locale
@@ -22,6 +22,9 @@ class TenantChange(Body):
     locale: Locale | None = None
     complaints_block: bool | None = None
     keep_ip: bool | None = None
+    soft_bounces: Annotated[int, Field(ge=1, le=100)] | None = None
+    #: Reports are kept for 30 days.
+    soft_bounce_days: Annotated[int, Field(ge=1, le=30)] | None = None
 
     @model_validator(mode="after")
     def _given(self) -> Self:

@@ -52,6 +52,7 @@ def erase(session: Session, tenant_id: int, prints: tuple[bytes, ...], now: date
     mails.forget_tags(session, tenant_id, theirs, known)
     mails.forget_events(session, tenant_id, theirs)
     records.forget_answers(session, tenant_id, theirs, known, now)
+    records.forget_reports(session, tenant_id, theirs, known.written)
     mails.forget(session, theirs)
     # After the mail: a hard bounce that is written down meanwhile has let go of its email's row by now.
     for fingerprint in family:

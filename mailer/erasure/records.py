@@ -1,20 +1,21 @@
 """What is kept of a person beside their mail: choices, consents, requests, and answers to repeated requests."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlmodel import Session, SQLModel, col
 
 from mailer import answers, ids
 from mailer.erasure.mails import Theirs
 from mailer.erasure.words import Known
-from mailer.models import Consent, OptIn, Person, StoredAnswer
+from mailer.models import Consent, OptIn, Person, StoredAnswer, Told, ToldState
 from mailer.people import EventKind, News, tell
 
-_CONSENT, _PERSON, _OPT_IN, _ANSWER = (
-    SQLModel.metadata.tables[str(model.__tablename__)] for model in (Consent, Person, OptIn, StoredAnswer)
+_CONSENT, _PERSON, _OPT_IN, _ANSWER, _TOLD = (
+    SQLModel.metadata.tables[str(model.__tablename__)] for model in (Consent, Person, OptIn, StoredAnswer, Told)
 )
+_CHUNK = 400
 #: A request may work for so long before its mail is accepted, and an answer is stored this soon after.
 _WORKING, _SOON = timedelta(hours=1), timedelta(minutes=1)
 SOURCE = "erasure"
@@ -52,6 +53,20 @@ def _withdraw(session: Session, tenant_id: int, fingerprint: bytes, now: datetim
         session.execute(_CONSENT.insert().values(**row, **said, at=now))
         news.append(News(tenant_id, EventKind.CONSENT_CHANGED, {"consent_id": row["id"], **said}))
     tell(session, news, now)
+
+
+def forget_reports(session: Session, tenant_id: int, theirs: Sequence[Theirs], addresses: Collection[str]) -> None:
+    """Take the person out of what others told about their mail, and out of reports that name no mail but them."""
+    gone = {"recipient": None, "message_id": None, "envelope_id": None, "diagnostic": None, "fingerprint": None}
+    own = [each.id for each in theirs]
+    for start in range(0, len(own), _CHUNK):
+        some = (_TOLD.c.tenant_id == tenant_id, _TOLD.c.email_id.in_(own[start : start + _CHUNK]))
+        session.execute(update(_TOLD).where(*some).values(gone))
+    lost = (
+        _TOLD.c.state == ToldState.UNMATCHED,
+        func.lower(_TOLD.c.recipient).in_({each.lower() for each in addresses}),
+    )
+    session.execute(update(_TOLD).where(*lost).values(gone))
 
 
 def forget_answers(session: Session, tenant_id: int, theirs: Sequence[Theirs], known: Known, now: datetime) -> None:

@@ -1,7 +1,7 @@
 """The tables, a file a family of nouns."""
 
 from mailer.models.campaigns import Campaign, CampaignStatus
-from mailer.models.hearing import Told, ToldState
+from mailer.models.hearing import Brake, BrakeState, Told, ToldState
 from mailer.models.lists import Alarm, AlarmKind, OptOutMark, SuppressionImport
 from mailer.models.mail import Attachment, Content, Email, Lease
 from mailer.models.people import Consent, Invitation, OptIn, Person
@@ -28,6 +28,8 @@ __all__ = [
     "AlarmKind",
     "ApiKey",
     "Attachment",
+    "Brake",
+    "BrakeState",
     "Campaign",
     "CampaignStatus",
     "Consent",

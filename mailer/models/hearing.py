@@ -1,9 +1,9 @@
-"""What others told us about our mail: bounces, deliveries, complaints."""
+"""What others told us about our mail, and what too much of it stopped."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
-from sqlalchemy import Index, LargeBinary, text
+from sqlalchemy import BigInteger, Index, LargeBinary, text
 from sqlmodel import Field, SQLModel
 
 from mailer.models.columns import choice
@@ -68,3 +68,34 @@ class Told(SQLModel, table=True):
     #: ... and a Message-ID is all that an operator can look for.
     message_id: str | None = Field(default=None, max_length=255)
     envelope_id: str | None = Field(default=None, max_length=255)
+
+
+class BrakeState(StrEnum):
+    """How far it went."""
+
+    #: Above the rate at which somebody should look.
+    WARNED = "warned"
+    #: Above the rate at which it stops; somebody has to let it go on.
+    PAUSED = "paused"
+    #: Somebody let it go on: what was known then does not stop it again.
+    RESUMED = "resumed"
+
+
+class Brake(SQLModel, table=True):
+    """Too many complaints or bounces of one campaign, or of one tenant's stream."""
+
+    #: The campaign's id, or `1:promotional`.
+    subject: str = Field(primary_key=True, max_length=60)
+    #: What is measured: `complaints`, `bounces`.
+    measure: str = Field(primary_key=True, max_length=20)
+    tenant_id: int
+    stream: str = Field(max_length=20)
+    campaign_id: str | None = Field(default=None, max_length=40)
+    state: BrakeState = Field(sa_type=choice(BrakeState))
+    #: In words, with the numbers.
+    reason: str
+    at: datetime
+    #: What was known when it was let go on: so much of the mail, and of the facts, is not judged again.
+    day: date
+    known_facts: int = Field(default=0, sa_type=BigInteger)
+    known_mails: int = Field(default=0, sa_type=BigInteger)

@@ -73,7 +73,7 @@ async def readiness(service: Service) -> dict[str, object]:
         "database": database,
         "broker": await service.broker_trouble() or "ok",
         "relays": {stream.value: _carriage(service, stream, words.get(stream)) for stream in Stream},
-        "streams": {stream.value: told for stream, told in words.items()},
+        "streams": {state.stream.value: state.summary for state in states},
         "queue_age_seconds": {state.stream.value: round(state.age.total_seconds(), 3) for state in states},
     }
 

@@ -88,6 +88,8 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
         jobs = [Job._make(row) for row in session.execute(ended.returning(*COLUMNS))]
         for job in jobs:
             count(tally, job, status)
+            if status is Status.BOUNCED:
+                count(tally, job, "soft_bounced")
         if jobs:
             events = [event_of(job, status, {"reply": job.reply}, now) for job in jobs]
             session.execute(EVENT.insert(), events)

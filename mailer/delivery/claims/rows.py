@@ -130,5 +130,7 @@ def event_of(job: Job, status: Status, data: Mapping[str, object] | None, now: d
 
 def count(tally: Tally, job: Job, metric: str, amount: int = 1) -> None:
     """Count a fact about an email, or about several like it, on the day on which it was asked for."""
-    dims = counters.dimensions(tags=job.tags, topic=job.topic, template=job.template, campaign=job.campaign_id)
+    dims = counters.dimensions(
+        tags=job.tags, topic=job.topic, template=job.template, campaign=job.campaign_id, provider=job.provider
+    )
     tally.add(job.tenant_id, job.created_at.date(), job.stream, metric, dims, amount=amount)

@@ -13,6 +13,8 @@ from mailer.database import on_postgresql, share_intents
 from mailer.delivery.claims import statements
 from mailer.delivery.claims.rows import COLUMNS, EMAIL, EVENT, Job, Outcome, Step, Worker, count, event_of
 from mailer.delivery.claims.statements import Prepared
+from mailer.feedback import hearing
+from mailer.feedback.inbound.report import Category, Kind, Report
 from mailer.people import Barred
 from mailer.status import Status
 from suppression.entries import NewEntry, Question
@@ -81,6 +83,8 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
         if outcome.job.id not in ours or outcome.status is Status.QUEUED:
             continue
         count(tally, outcome.job, outcome.status)
+        if outcome.status is Status.BOUNCED:
+            count(tally, outcome.job, "hard_bounced" if outcome.hard else "soft_bounced")
         if outcome.tracked and outcome.status is Status.SENT:
             count(tally, outcome.job, "tracked")
         if outcome.status is not Status.SENT:
@@ -88,6 +92,9 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
             events.append(event_of(outcome.job, outcome.status, data, now))
         if outcome.hard:
             _suppress_hard(session, outcome, now)
+        elif outcome.status is Status.BOUNCED:
+            said = Report(Kind.BOUNCED, Category(outcome.category), diagnostic=outcome.reply)
+            hearing.refused(session, outcome.job.id, said, now)
     if events:
         session.execute(EVENT.insert(), events)
 

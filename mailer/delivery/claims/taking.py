@@ -5,11 +5,11 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session
 
-from mailer import ids
+from mailer import halts, ids
 from mailer.database import on_postgresql
 from mailer.delivery.claims.rows import CAMPAIGN, COLUMNS, EMAIL, LEASE, RAW, Ask, Job, job_of
 from mailer.delivery.claims.statements import MOMENT, given
@@ -27,12 +27,14 @@ def claim(session: Session, ask: Ask, now: datetime) -> list[Job]:
     if not beat(session, ask.lease, now):
         # Voided while the worker slept: nobody would take back what is claimed under a lease that is gone.
         return jobs
-    asked: dict[str, object] = {"b_now": now, "b_lease": ask.lease}
+    paused = _paused(session, ask.stream)
+    asked: dict[str, object] = {"b_now": now, "b_lease": ask.lease, "b_paused": paused}
     for due in _asked(ask.stream, ask.captured, ask.urgencies, now):
         if len(jobs) < ask.limit:
             jobs += _take(session, {**asked, **due, "b_limit": ask.limit - len(jobs)}, campaign=False)
     if len(ask.urgencies) > 1:
-        for campaign in session.execute(_running(ask.stream, now, ask.captured).order_by(func.random())).all():
+        running = _running(ask.stream, now, ask.captured, paused).order_by(func.random())
+        for campaign in session.execute(running).all():
             frozen = {f"b_{name}": getattr(campaign, name) for name in _FROZEN}
             for route in _routes(ask.captured):
                 if len(jobs) < ask.limit:
@@ -58,9 +60,18 @@ def _asked(
             yield {"b_stream": stream, "b_captured": route, "b_urgency": urgency, "b_now": now}
 
 
-def _due() -> Select[Any]:
+def _paused(session: Session, stream: Stream) -> list[int]:
+    """Return the tenants whose mail of a stream is paused; transactional mail never is (spec section 3)."""
+    return halts.paused_tenants(session, stream) if stream is Stream.PROMOTIONAL else []
+
+
+def _due(*, but_paused: bool = False) -> Select[Any]:
+    """Return the single mail that is due; `but_paused` leaves out that of the tenants `b_paused`."""
     stream, urgency = given("stream", EMAIL.c.stream.type), given("urgency", EMAIL.c.urgency.type)
-    return _oldest(EMAIL.c.stream == stream, EMAIL.c.urgency == urgency, EMAIL.c.waiting)
+    which = [EMAIL.c.stream == stream, EMAIL.c.urgency == urgency, EMAIL.c.waiting]
+    if but_paused:
+        which.append(EMAIL.c.tenant_id.not_in(bindparam("b_paused", expanding=True)))
+    return _oldest(*which)
 
 
 def _held() -> Select[Any]:
@@ -74,21 +85,22 @@ def _oldest(*which: ColumnElement[bool]) -> Select[Any]:
     return chosen.order_by(EMAIL.c.due_at).limit(given("limit", Integer()))
 
 
-def _running(stream: Stream, now: datetime, captured: bool | None) -> Select[Any]:
-    """Return the campaigns that run and have somebody left."""
+def _running(stream: Stream, now: datetime, captured: bool | None, paused: Sequence[int]) -> Select[Any]:
+    """Return the campaigns that run and have somebody left, but for those of paused tenants."""
     left = [
         exists().where(
             EMAIL.c.campaign_id == CAMPAIGN.c.id, EMAIL.c.captured == route, EMAIL.c.held, EMAIL.c.due_at <= now
         )
         for route in _routes(captured)
     ]
-    return select(CAMPAIGN).where(CAMPAIGN.c.status == CampaignStatus.RUNNING, CAMPAIGN.c.stream == stream, or_(*left))
+    which = [CAMPAIGN.c.status == CampaignStatus.RUNNING, CAMPAIGN.c.stream == stream, or_(*left)]
+    return select(CAMPAIGN).where(*which, *([CAMPAIGN.c.tenant_id.not_in(paused)] if paused else []))
 
 
-@lru_cache(maxsize=4)
-def _taking(*, raw: bool, campaign: bool) -> ReturningUpdate[Any]:
+@lru_cache(maxsize=6)
+def _taking(*, raw: bool, campaign: bool, but_paused: bool) -> ReturningUpdate[Any]:
     """Return the statement that marks mail as a lease's and reads it; built once, for it takes long to build."""
-    chosen = _held() if campaign else _due()
+    chosen = _held() if campaign else _due(but_paused=but_paused)
     if raw:
         chosen = chosen.with_for_update(skip_locked=True)
     values = {name: given(name, EMAIL.c[name].type) for name in _FROZEN} if campaign else {}
@@ -108,8 +120,8 @@ def _taking(*, raw: bool, campaign: bool) -> ReturningUpdate[Any]:
 
 def _take(session: Session, asked: dict[str, object], *, campaign: bool) -> list[Job]:
     """Mark these as ours and return them."""
-    raw = on_postgresql(session)
-    rows = session.connection().execute(_taking(raw=raw, campaign=campaign), asked)
+    raw, but_paused = on_postgresql(session), bool(asked["b_paused"]) and not campaign
+    rows = session.connection().execute(_taking(raw=raw, campaign=campaign, but_paused=but_paused), asked)
     return [job_of(row) if raw else Job._make(row) for row in rows]
 
 
@@ -122,9 +134,10 @@ def job(session: Session, email_id: str) -> Job | None:
 def oldest_due(session: Session, stream: Stream, now: datetime, captured: bool | None = None) -> datetime | None:
     """Return since when the oldest email that could be claimed now has been due; None where nothing is."""
     found: list[datetime] = []
-    oldest = _due().with_only_columns(EMAIL.c.due_at)
+    paused = _paused(session, stream)
+    oldest = _due(but_paused=bool(paused)).with_only_columns(EMAIL.c.due_at)
     for asked in _asked(stream, captured, (0, 1, 2), now):
-        found += session.execute(oldest, {**asked, "b_limit": 1}).scalars().all()
+        found += session.execute(oldest, {**asked, "b_limit": 1, "b_paused": paused}).scalars().all()
     return min(found, default=None)
 
 
@@ -132,7 +145,7 @@ def due(session: Session, stream: Stream, now: datetime, captured: bool | None =
     """Return whether anything of a stream could be claimed now; `captured` as in `Ask`."""
     if oldest_due(session, stream, now, captured) is not None:
         return True
-    return session.execute(_running(stream, now, captured).limit(1)).first() is not None
+    return session.execute(_running(stream, now, captured, _paused(session, stream)).limit(1)).first() is not None
 
 
 def open_lease(session: Session, stream: Stream, holder: str, now: datetime) -> str:

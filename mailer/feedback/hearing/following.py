@@ -182,7 +182,9 @@ def _grade(session: Session, email: Email) -> str:
 
 
 def _count(tally: Tally, email: Email, metric: str, amount: int = 1) -> None:
-    dims = counters.dimensions(tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id)
+    dims = counters.dimensions(
+        tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id, provider=email.provider
+    )
     tally.add(email.tenant_id, email.created_at.date(), email.stream, metric, dims, amount=amount)
 
 

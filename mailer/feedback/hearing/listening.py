@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlmodel import Session, col
 
-from mailer.feedback.hearing import keeping
+from mailer.feedback.hearing import keeping, softly
 from mailer.feedback.hearing.following import Case, follow
 from mailer.feedback.hearing.keeping import TOLD
 from mailer.feedback.hearing.matching import Match, match
@@ -19,6 +19,8 @@ from mailer.models import Email, Told, ToldState
 WAITS = timedelta(days=3)
 #: How many of these the clock looks at together.
 CHUNK = 200
+#: The source of what a relay answers us, and who vouches for it.
+AT_ONCE, OURSELVES = "relay", "delivery"
 _NOBODY = "nobody vouches for it"
 _TOO_LONG = "its mail has had no outcome for three days"
 
@@ -69,6 +71,15 @@ def hear_again(session: Session, now: datetime) -> int:
             keeping.settle(session, told, ToldState.DONE)
             done += 1
     return done
+
+
+def refused(session: Session, email_id: str, report: Report, now: datetime) -> None:
+    """Count a soft bounce that our own relay told us at once; the outcome of its mail is written already."""
+    email = session.get_one(Email, email_id, populate_existing=True)
+    told = keeping.keep(session, report._replace(source=AT_ONCE), Proof(OURSELVES, email_id), email, now)
+    if told is not None:
+        softly.note(session, told, email, now)
+        keeping.settle(session, told, ToldState.DONE)
 
 
 def waiting(session: Session) -> bool:

@@ -37,6 +37,7 @@ def count(session: Session, act: Act, metric: str, now: datetime) -> None:
         topic=email.topic if email else act.opt_out.topic,
         template=email.template if email else None,
         campaign=email.campaign_id if email else None,
+        provider=email.provider if email else None,
     )
     tally.add(act.opt_out.tenant_id, (email.created_at if email else now).date(), act.opt_out.stream, metric, dims)
     tally.write(session)

@@ -472,9 +472,24 @@ def upgrade() -> None:
         batch_op.create_index('told_heard', ['heard_at'], unique=False)
         batch_op.create_index('told_open', ['state', 'id'], unique=False, sqlite_where=sa.text("state <> 'done'"), postgresql_where=sa.text("state <> 'done'"))
         batch_op.create_index('told_soft', ['tenant_id', 'fingerprint', 'at'], unique=False, sqlite_where=sa.text('fingerprint IS NOT NULL'), postgresql_where=sa.text('fingerprint IS NOT NULL'))
+    op.create_table('brake',
+    sa.Column('subject', sqlmodel.sql.sqltypes.AutoString(length=60), nullable=False),
+    sa.Column('measure', sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False),
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('stream', sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False),
+    sa.Column('campaign_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=True),
+    sa.Column('state', sa.Enum('warned', 'paused', 'resumed', name='brakestate', native_enum=False, length=20), nullable=False),
+    sa.Column('reason', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.Column('at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('day', sa.Date(), nullable=False),
+    sa.Column('known_facts', sa.BigInteger(), nullable=False),
+    sa.Column('known_mails', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('subject', 'measure')
+    )
 
 
 def downgrade() -> None:
+    op.drop_table('brake')
     with op.batch_alter_table('told', schema=None) as batch_op:
         batch_op.drop_index('told_soft', sqlite_where=sa.text('fingerprint IS NOT NULL'), postgresql_where=sa.text('fingerprint IS NOT NULL'))
         batch_op.drop_index('told_open', sqlite_where=sa.text("state <> 'done'"), postgresql_where=sa.text("state <> 'done'"))

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mailer.errors import MailerError, NotFound
 from mailer.storable import NUL
 from mailer.web import problems
-from mailer.web.api import documentation, listening, openapi
+from mailer.web.api import called, documentation, openapi
 from mailer.web.api.calls import MOST_DRAINED, Answer, Call, KnownKeys, Service, authorised, body_of
 from mailer.web.api.certificates import Fetch, fetched
 from mailer.web.api.endpoints import ENDPOINTS, Endpoint
@@ -37,7 +37,7 @@ def routes(service: Service, fetch: Fetch = fetched) -> list[BaseRoute]:
     shared = _Shared(service, known, Gathering(service, known.renew))
     for path, endpoints in groupby(sorted(ENDPOINTS, key=_place), key=lambda endpoint: endpoint.path):
         found.append(Route(path, _Resource(shared, {endpoint.method: endpoint for endpoint in endpoints})))
-    found += listening.routes(service, fetch)
+    found += called.routes(service, fetch)
     document = openapi.document(ENDPOINTS, HOOKS)
     page = documentation.page(ENDPOINTS, document)
 

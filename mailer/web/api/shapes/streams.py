@@ -19,6 +19,14 @@ class RelayView(Shape):
     failures: int
 
 
+class PausedTenantView(Shape):
+    """Whose mail of a stream is paused: by an operator, or because of too many complaints or bounces."""
+
+    tenant: str
+    reason: str
+    since: datetime
+
+
 class StreamView(Shape):
     """How a stream stands."""
 
@@ -29,6 +37,8 @@ class StreamView(Shape):
     oldest_due_at: datetime | None = Field(description="Since when the oldest mail that could go has been due.")
     queue_age_seconds: float
     relays: list[RelayView]
+    tenants: list[PausedTenantView]
+    warnings: list[str] = Field(description="Complaints or bounces above the limit at which somebody should look.")
     summary: str
 
 
