@@ -18,7 +18,7 @@ FLOORS = (
     ("suppression.entries",),
     (
         *("mailer.barrier", "mailer.errors", "mailer.garbage", "mailer.ids", "mailer.pacing", "mailer.providers"),
-        *("mailer.resources", "mailer.signals", "mailer.storable", "suppression.exchange"),
+        *("mailer.resources", "mailer.signals", "mailer.storable", "mailer.causes", "suppression.exchange"),
     ),
     ("mailer.relays", "mailer.outside"),
     ("mailer.settings", "mailer.status", "mailer.sealing"),
@@ -50,14 +50,16 @@ KEPT_TO = {
     "typer": ("mailer.cli",),
     "dns": ("mailer.published",),
     "httpcore2": ("mailer.outside",),
+    "flufl": ("mailer.feedback.inbound.parsing.last_resort",),
     "cryptography": (
         *("mailer.compose.dkim", "mailer.sealing", "mailer.published", "mailer.keyring"),
-        "mailer.feedback.inbound.providers",
+        "mailer.feedback.inbound.providers.signatures",
+        "mailer.feedback.inbound.providers.sendgrid",
     ),
 }
 PURE = (
     *("mailer.compose", "mailer.links", "suppression.rules", "suppression.address", "suppression.token"),
-    "mailer.feedback.inbound.providers",
+    *("mailer.causes", "mailer.feedback.inbound.parsing", "mailer.feedback.inbound.providers"),
 )
 #: The trial runs a tenant's template in a child process: the one place of `compose` that has a clock and a process.
 #: Of what providers tell only the tokens that were heard lie in the database.

@@ -4,6 +4,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from mailer.causes import Category
+
+__all__ = ["Category", "Kind", "Proof", "Reading", "Report"]
+
 
 class Kind(StrEnum):
     """What is told."""
@@ -18,32 +22,6 @@ class Kind(StrEnum):
     COMPLAINED = "complained"
     #: Somebody left by a way of the provider's.
     UNSUBSCRIBED = "unsubscribed"
-
-
-class Category(StrEnum):
-    """Why (standards R5.6)."""
-
-    INVALID_RECIPIENT = "invalid_recipient"
-    BAD_DOMAIN = "bad_domain"
-    INACTIVE_MAILBOX = "inactive_mailbox"
-    MAILBOX_FULL = "mailbox_full"
-    TRANSIENT = "transient"
-    EXPIRED = "expired"
-    DNS = "dns"
-    ROUTING = "routing"
-    PROTOCOL = "protocol"
-    AUTH = "auth"
-    POLICY = "policy"
-    SPAM_BLOCK = "spam_block"
-    CONTENT = "content"
-    TOO_LARGE = "too_large"
-    VIRUS = "virus"
-    RELAY_DENIED = "relay_denied"
-    SENDER_INVALID = "sender_invalid"
-    AUTOREPLY = "autoreply"
-    UNSUBSCRIBE = "unsubscribe"
-    COMPLAINT = "complaint"
-    UNKNOWN = "unknown"
 
 
 class Report(NamedTuple):
@@ -71,6 +49,8 @@ class Report(NamedTuple):
     message_id: str | None = None
     #: ... the ENVID that we gave it (RFC 3461 section 4.4).
     envelope_id: str | None = None
+    #: ... and the List-Unsubscribe of the copy, whose token names the person where all else was blackened.
+    list_unsubscribe: str | None = None
     #: The source's own id of this event, by which a repeated one is known.
     event_id: str | None = None
     #: Who reports: a server's or provider's domain.
