@@ -87,7 +87,7 @@ def events(draw: st.DrawFn) -> tuple[str, object]:
     return provider, body
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(events())
 def test_an_event_that_was_bent_is_read_or_refused_with_a_sentence(event: tuple[str, object]) -> None:
     provider, body = event

@@ -12,8 +12,8 @@ from starlette.applications import Starlette
 
 from mailer.database import Database
 from mailer.errors import ConfigurationError
+from mailer.feedback.inbound.providers import Arrival, tokens
 from mailer.feedback.inbound.providers import sendgrid as sendgrid_events
-from mailer.feedback.inbound.providers import tokens
 from mailer.models import HeardToken
 from mailer.outside import Answer
 from mailer.settings import Settings
@@ -162,7 +162,7 @@ async def test_an_event_may_come_before_our_own_outcome(here: World) -> None:
     assert await here.known() == ([], [], 1)
 
 
-def forged(provider: str, identifier: str) -> tuple[signing.Arrival, int]:
+def forged(provider: str, identifier: str) -> tuple[Arrival, int]:
     """Return a request that tells a hard bounce of a mail, wrongly signed, and how it is answered."""
     now = datetime.now(UTC)
     event = {"kind": "bounced", "email_id": identifier, "hard": True}
@@ -225,7 +225,7 @@ async def test_a_body_that_is_too_large_is_answered_413(small: World, provider: 
     ids=range(5),
 )
 async def test_a_body_that_is_no_json_is_answered_400(small: World, provider: str, body: bytes) -> None:
-    response = await small.call(provider, signing.Arrival({}, body, POSTMARK_SECRET if provider == "postmark" else ""))
+    response = await small.call(provider, Arrival({}, body, POSTMARK_SECRET if provider == "postmark" else ""))
     assert response.status_code == 400, response.text
     assert await small.known() == NOTHING
 
@@ -365,6 +365,6 @@ async def test_the_document_has_the_addresses_and_no_key_is_asked_for(small: Wor
 async def test_a_setting_that_cannot_work_stops_the_start_with_a_sentence(
     small: World, settings: dict[str, str]
 ) -> None:
-    small.api.service.settings = Settings(**settings)  # type: ignore[arg-type]  # all of these are texts
+    small.api.service.settings = Settings(**settings)
     with pytest.raises(ConfigurationError, match=f"MAILER_{next(iter(settings)).upper()} must be"):
         routes(small.api.service, small.amazon.fetch)

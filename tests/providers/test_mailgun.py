@@ -17,7 +17,7 @@ read = mailgun.reader([b"an older key", MAILGUN_KEY.encode()])
 FAILURES = [
     ("permanent", "bounce", "5.1.1 The email account does not exist", "5.1.1", Kind.BOUNCED, C.INVALID_RECIPIENT, True),
     ("permanent", "bounce", "550 no such user", "", Kind.BOUNCED, C.INVALID_RECIPIENT, True),
-    ("permanent", "bounce", "5.7.1 refused by policy", "5.7.1", Kind.BOUNCED, C.SPAM_BLOCK, False),
+    ("permanent", "bounce", "5.7.1 refused by policy", "5.7.1", Kind.BOUNCED, C.POLICY, False),
     ("permanent", "bounce", "", "", Kind.BOUNCED, C.UNKNOWN, False),
     ("permanent", "generic", "5.2.2 over quota", "5.2.2", Kind.BOUNCED, C.MAILBOX_FULL, False),
     (
@@ -33,8 +33,9 @@ FAILURES = [
     ("permanent", "greylisted", "", "", Kind.BOUNCED, C.TRANSIENT, False),
     ("permanent", "old", "", "", Kind.BOUNCED, C.EXPIRED, False),
     ("permanent", "something-new", "5.1.1 unknown", "5.1.1", Kind.BOUNCED, C.INVALID_RECIPIENT, True),
-    ("temporary", "generic", "No MX for example.org", "", Kind.DEFERRED, C.TRANSIENT, False),
+    ("temporary", "generic", "No MX for example.org", "", Kind.DEFERRED, C.ROUTING, False),
     ("temporary", "bounce", "5.1.1 unknown", "5.1.1", Kind.DEFERRED, C.INVALID_RECIPIENT, False),
+    ("temporary", "generic", "", "", Kind.DEFERRED, C.TRANSIENT, False),
     ("temporary", "greylisted", "Greylisted", "", Kind.DEFERRED, C.TRANSIENT, False),
     ("", "", "", "", Kind.DEFERRED, C.TRANSIENT, False),
 ]

@@ -18,7 +18,7 @@ TYPES: list[tuple[str, str, Kind | None, Category, bool]] = [
     ("HardBounce", "smtp;550 5.1.1 The account does not exist", Kind.BOUNCED, C.INVALID_RECIPIENT, True),
     ("HardBounce", "", Kind.BOUNCED, C.INVALID_RECIPIENT, True),
     ("HardBounce", "smtp;550 5.1.2 no such host", Kind.BOUNCED, C.BAD_DOMAIN, True),
-    ("HardBounce", "smtp;550 5.7.1 blocked", Kind.BOUNCED, C.SPAM_BLOCK, False),
+    ("HardBounce", "smtp;550 5.7.1 blocked", Kind.BOUNCED, C.POLICY, False),
     ("Transient", "smtp;451 4.7.1 greylisted", Kind.DEFERRED, C.TRANSIENT, False),
     ("Transient", "", Kind.DEFERRED, C.TRANSIENT, False),
     ("Unsubscribe", "", Kind.UNSUBSCRIBED, C.UNSUBSCRIBE, False),

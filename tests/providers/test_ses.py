@@ -16,7 +16,7 @@ BOUNCES = [
     ("Permanent", "General", "5.1.1", "550 5.1.1 user unknown", C.INVALID_RECIPIENT, True),
     ("Permanent", "General", "5.1.2", "550 5.1.2 no such domain", C.BAD_DOMAIN, True),
     ("Permanent", "General", "5.7.1", "554 5.7.1 blocked by policy", C.SPAM_BLOCK, False),
-    ("Permanent", "General", "5.7.26", "550 5.7.26 unauthenticated", C.AUTH, False),
+    ("Permanent", "General", "5.7.26", "550 5.7.26 unauthenticated", C.POLICY, False),
     ("Permanent", "General", "5.2.2", "552 5.2.2 mailbox full", C.MAILBOX_FULL, False),
     ("Permanent", "General", "5.2.1", "550 5.2.1 account is disabled", C.INACTIVE_MAILBOX, True),
     ("Permanent", "General", "5.2.1", "550 5.2.1 receiving mail at a rate", C.TRANSIENT, False),

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
+from mailer.causes import Cause
 from mailer.errors import Forbidden
 from mailer.feedback.inbound.providers import plain, signatures
 from mailer.feedback.inbound.providers.arriving import Arrival, Batch, Read, Unreadable
-from mailer.feedback.inbound.providers.causes import Cause, cause, code_in
+from mailer.feedback.inbound.providers.causes import cause, code_in
 from mailer.feedback.inbound.providers.plain import Json
 from mailer.feedback.inbound.report import Category, Kind, Proof, Report
 

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
+from mailer.causes import Cause
 from mailer.errors import Forbidden
 from mailer.feedback.inbound.providers import plain, signatures
 from mailer.feedback.inbound.providers.arriving import MOST_EVENTS, Arrival, Batch, Read, Told, Unreadable
-from mailer.feedback.inbound.providers.causes import Cause, cause, code_in
+from mailer.feedback.inbound.providers.causes import cause, code_in
 from mailer.feedback.inbound.providers.plain import Json
 from mailer.feedback.inbound.report import Category, Kind, Proof, Report
 

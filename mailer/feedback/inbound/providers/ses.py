@@ -7,9 +7,10 @@ publishes to Amazon SNS" in its developer guide. Several recipients an event, in
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
+from mailer.causes import Cause
 from mailer.feedback.inbound.providers import plain
 from mailer.feedback.inbound.providers.arriving import MOST_EVENTS, Batch, Unreadable
-from mailer.feedback.inbound.providers.causes import Cause, cause, code_in
+from mailer.feedback.inbound.providers.causes import cause, code_in
 from mailer.feedback.inbound.providers.plain import Json
 from mailer.feedback.inbound.report import Category, Kind, Proof, Report
 
