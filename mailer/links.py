@@ -10,7 +10,7 @@ import orjson
 from mailer import ids
 from mailer.settings import Settings
 from suppression.rules import Stream
-from suppression.token import OptOut, Purpose, Ring, sign_mailto
+from suppression.token import MAILTO_PREFIX, OptOut, Purpose, Ring, pack_mailto
 
 UNSUBSCRIBE = "/u/{token}"
 PREFERENCES = "/p/{token}"
@@ -18,6 +18,9 @@ OPEN = "/o/{token}.gif"
 VIEW = "/v/{token}"
 SUBSCRIBE = "/subscribe"
 CONFIRM = "/s/{token}"
+
+#: Begins the local part of a return path.
+RETURN_PATH_PREFIX = "b+"
 
 #: How many bytes say when a link for editing ends, in seconds since 1970.
 _MOMENT = 5
@@ -71,6 +74,17 @@ class MailLinks(NamedTuple):
     ways_out: WaysOut | None
     #: None where nobody counts its openings.
     pixel: str | None
+    #: MAIL FROM; None where no domain of return paths is set.
+    return_path: str | None = None
+
+    @property
+    def envelope_id(self) -> str:
+        """Return what ENVID says (RFC 3461 section 4.4), the token of the return path; empty where there is none."""
+        return self.return_path[len(RETURN_PATH_PREFIX) :].partition("@")[0] if self.return_path else ""
+
+
+#: Of mail that nobody can leave, whose openings nobody counts, and whose bounces nobody reads.
+_NO_LINKS = MailLinks(None, None)
 
 
 class Hit(NamedTuple):
@@ -102,29 +116,57 @@ class Links:
         """
         return cast("WaysOut", self.of_mail(opt_out.stream, opt_out, None).ways_out)
 
-    def of_mail(self, stream: Stream, opt_out: OptOut | None, opened: bytes | None) -> MailLinks:
-        """Return all links of one mail, signed together: how it is left, and the pixel that says what `opened` says."""
+    def of_mail(
+        self, stream: Stream, opt_out: OptOut | None, opened: bytes | None, email: bytes | None = None
+    ) -> MailLinks:
+        """Return all links of one mail, signed together: how it is left, and the pixel that says what `opened` says.
+
+        `email`, the 16 bytes of its id, is what its return path says.
+        """
         wanted: list[tuple[Purpose, bytes]] = []
+        short: list[tuple[Purpose, bytes]] = []
+        domain = self.settings.return_path_domain
         if opt_out is not None:
             packed = opt_out.pack()
             wanted += ((Purpose.OPT_OUT, packed), (Purpose.PREFERENCES, packed))
             if stream is Stream.PROMOTIONAL and opt_out.email is not None:
                 wanted.append((Purpose.VIEW, opt_out.email))
+            if domain:
+                short.append((Purpose.OPT_OUT, pack_mailto(opt_out)))
         if opened is not None:
             wanted.append((Purpose.OPEN, opened))
-        base, tokens = self.base(stream), self.ring.sign_many(wanted)
+        if domain and email is not None:
+            short.append((Purpose.RETURN_PATH, email))
+        if not wanted and not short:
+            return _NO_LINKS
+        base, tokens = self.base(stream), self.ring.sign_many(wanted, short)
+        return_path = f"{RETURN_PATH_PREFIX}{tokens.pop()}@{domain}" if domain and email is not None else None
+        mailto = f"mailto:{MAILTO_PREFIX}{tokens.pop()}@{domain}" if domain and opt_out is not None else None
         pixel = f"{base}{_OPEN}{tokens.pop()}.gif" if opened is not None else None
         if opt_out is None:
-            return MailLinks(None, pixel)
+            return MailLinks(None, pixel, return_path)
         leave, choose, *view = tokens
-        domain = self.settings.return_path_domain
         ways_out = WaysOut(
             unsubscribe=f"{base}{_UNSUBSCRIBE}{leave}",
             preferences=f"{base}{_PREFERENCES}{choose}",
-            mailto=f"mailto:{sign_mailto(self.ring, opt_out)}@{domain}" if domain else None,
+            mailto=mailto,
             view=f"{base}{_VIEW}{view[0]}" if view else None,
         )
-        return MailLinks(ways_out, pixel)
+        return MailLinks(ways_out, pixel, return_path)
+
+    def return_path(self, email_id: str) -> str | None:
+        """Return an email's MAIL FROM (VERP, R5.1); None where no domain of return paths is set."""
+        return self.of_mail(Stream.TRANSACTIONAL, None, None, ids.to_bytes(email_id)).return_path
+
+    def read_return_path(self, address: str) -> str | None:
+        """Return the email that a return path names, "em_…"; None where it is not one we signed.
+
+        Servers may fold its case. Of an address only the local part is read, and a bare token (our ENVID) will do.
+        """
+        local = address.strip().strip("<>").partition("@")[0]
+        token = local[len(RETURN_PATH_PREFIX) :] if local[:2].lower() == RETURN_PATH_PREFIX else local
+        payload = self.ring.verify_short(Purpose.RETURN_PATH, token)
+        return None if payload is None or len(payload) != 16 else ids.from_bytes("em", payload)
 
     def edit(self, opt_out: OptOut, expires_at: datetime) -> str:
         """Return the preference link that may do more than stop mail; it is mailed when asked for, and soon ends."""

@@ -14,6 +14,7 @@ from mailer.providers import PROVIDERS
 
 Starttls = Literal["required", "opportunistic", "off"]
 Auth = Literal["plain", "login", "cram-md5", "xoauth2"]
+Notify = Literal["failure", "success"]
 Provider = Literal["ses", "sendgrid", "mailgun", "postmark"]
 
 #: Nobody assigned a port to LMTP: RFC 2033 forbids 25, Dovecot and Cyrus listen on 24.
@@ -65,6 +66,8 @@ class Relay:
     provider: Provider | None = None
     #: Whether we sign what goes through it.
     dkim: bool = True
+    #: Which reports are asked for where it offers DSN (RFC 3461): of failures and delays, or of successes too.
+    notify: Notify = "failure"
     #: Seconds that it may think after the final dot (RFC 5321 section 4.5.3.2.6: at least 600).
     timeout: float = 600.0
     groups: Mapping[str, GroupLimits] = field(default_factory=lambda: MappingProxyType({}), hash=False)
@@ -131,6 +134,7 @@ def parse_relay(text: str, setting: str) -> Relay:
         weight=1 if (weight := options.whole("weight", 0, 1000)) is None else weight,
         provider=cast("Provider | None", options.choice("provider", get_args(Provider))),
         dkim=options.choice("dkim", ("yes", "no")) != "no",
+        notify=cast("Notify", options.choice("notify", get_args(Notify)) or "failure"),
         timeout=options.number("timeout", 1, 3600) or 600.0,
         groups=_groups(options),
     )

@@ -110,7 +110,7 @@ class Service:
     async def hear(self, reports: Sequence[tuple[Report, Proof]]) -> list[Heard]:
         """Take in what others tell about our mail; from the answer on, mail that it forbids goes no more."""
         # What names a mail by a token of ours is as good as the return path itself, wherever it stands.
-        proven = [(report, hearing.vouched(self.links.ring, report, proof)) for report, proof in reports]
+        proven = [(report, hearing.vouched(self.links.read_return_path, report, proof)) for report, proof in reports]
         return await self.database.run(
             lambda session: hearing.hear(session, proven, self.now()), urgency=0, conclusive=True
         )

@@ -16,7 +16,8 @@ _LONGEST_TOKEN = 1024
 _FINGERPRINT_LENGTH = 16
 _EMAIL_LENGTH = 16
 _PROMOTIONAL, _WITH_EMAIL, _WITH_TOPIC = 1, 2, 4
-_MAILTO_PREFIX = "u-"
+#: Begins the local part of an opt-out mailto.
+MAILTO_PREFIX = "u-"
 #: Larger tenant ids would push a mailto local part over 64 octets (RFC 5321 section 4.5.3.1.1).
 _MAILTO_TENANTS = 1 << 34
 
@@ -70,10 +71,13 @@ class Ring:
         body = self._head + payload
         return _encode(body + _mac(self._signing[purpose], body))
 
-    def sign_many(self, wanted: Sequence[tuple[Purpose, bytes]]) -> list[str]:
-        """Return a token for each purpose and payload; several are written out as fast as one."""
-        bodies = [(purpose, self._head + payload) for purpose, payload in wanted]
-        return _encode_all([body + _mac(self._signing[purpose], body) for purpose, body in bodies])
+    def sign_many(
+        self, wanted: Sequence[tuple[Purpose, bytes]], short: Sequence[tuple[Purpose, bytes]] = ()
+    ) -> list[str]:
+        """Return a token for each purpose and payload, then the short ones; several are written out as fast as one."""
+        bodies = [(self._signing[purpose], self._head + payload) for purpose, payload in wanted]
+        bodies += [(self._short[purpose][0], _SHORT + payload) for purpose, payload in short]
+        return _encode_all([body + _mac(key, body) for key, body in bodies])
 
     def verify(self, purpose: Purpose, token: str) -> bytes | None:
         """Return the payload of a token written exactly as it was signed, else None."""
@@ -85,8 +89,7 @@ class Ring:
 
     def sign_short(self, purpose: Purpose, payload: bytes) -> str:
         """Return a token without key id, for local parts of 64 octets; it verifies by `verify_short` only."""
-        body = _SHORT + payload
-        return _encode(body + _mac(self._short[purpose][0], body))
+        return self.sign_many((), [(purpose, payload)])[0]
 
     def verify_short(self, purpose: Purpose, token: str) -> bytes | None:
         """Return the payload of a short token, ignoring case and trying every key, else None."""
@@ -198,19 +201,23 @@ def verify_opt_out(ring: Ring, token: str) -> OptOut | None:
 
 def sign_mailto(ring: Ring, opt_out: OptOut) -> str:
     """Return the whole local part of an opt-out mailto, at most 64 octets; email and topic are left out."""
+    return MAILTO_PREFIX + ring.sign_short(Purpose.OPT_OUT, pack_mailto(opt_out))
+
+
+def pack_mailto(opt_out: OptOut) -> bytes:
+    """Return what the short token of a mailto carries; it stands behind `MAILTO_PREFIX`."""
     if not 0 <= opt_out.tenant_id < _MAILTO_TENANTS:
         raise ValueError("the tenant id is too large for a mailto link")
     promotional = 1 if opt_out.stream is Stream.PROMOTIONAL else 0
     opt_out._check()
-    payload = _varint(opt_out.tenant_id << 1 | promotional) + opt_out.fingerprint
-    return _MAILTO_PREFIX + ring.sign_short(Purpose.OPT_OUT, payload)
+    return _varint(opt_out.tenant_id << 1 | promotional) + opt_out.fingerprint
 
 
 def verify_mailto(ring: Ring, local: str) -> OptOut | None:
     """Return what the local part of a mailto says, ignoring case, or None when it is not one we signed."""
-    if local[: len(_MAILTO_PREFIX)].lower() != _MAILTO_PREFIX:
+    if local[: len(MAILTO_PREFIX)].lower() != MAILTO_PREFIX:
         return None
-    payload = ring.verify_short(Purpose.OPT_OUT, local[len(_MAILTO_PREFIX) :])
+    payload = ring.verify_short(Purpose.OPT_OUT, local[len(MAILTO_PREFIX) :])
     if payload is None:
         return None
     try:

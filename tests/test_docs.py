@@ -26,7 +26,7 @@ def test_the_relays_of_readme_and_of_their_page_are_real() -> None:
         assert [relay.weight for relay in parse_relays(example, "X")] == [3, 1, 0]
     rows = "".join(line.split(" | ")[0] for line in RELAYS.splitlines() if line.startswith("| `"))
     options = re.findall(r"`([a-z_.]+)=", rows)
-    assert len(options) == 15
+    assert len(options) == 16
     for option in options:
         with pytest.raises(ConfigurationError, match=f"X: {option} must be|X needs a user name"):
             parse_relay(f"smtp://r.example?{option}=%20", "X")

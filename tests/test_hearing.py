@@ -13,11 +13,13 @@ from mailer.erasure import erase
 from mailer.feedback import hearing
 from mailer.feedback.hearing import Fate, Heard, hear, hear_again
 from mailer.feedback.inbound.report import Category, Kind, Proof, Report
+from mailer.links import Links
 from mailer.models import Email, Event, Tenant, Told, ToldState
+from mailer.settings import Settings
 from mailer.status import Status
 from suppression.entries import Entry
 from suppression.rules import Reason
-from suppression.token import Purpose, Ring
+from suppression.token import Ring
 from tests.delivery import mails
 from tests.delivery.mails import NOW, P, T
 
@@ -294,14 +296,16 @@ async def test_what_names_no_mail_of_ours_is_kept_and_shown(database: Database, 
 
 
 def test_a_token_of_ours_in_a_report_says_which_mail_it_was() -> None:
-    ring, identifier = Ring("k1:" + "s" * 32), ids.new("em", NOW)
-    token = ring.sign_short(Purpose.RETURN_PATH, ids.to_bytes(identifier))
-    own = HARD._replace(return_path=f"<B+{token.upper()}@bounce.example>")
-    assert hearing.vouched(ring, own, Proof("provider:ses")) == Proof("provider:ses", identifier)
-    assert hearing.vouched(ring, own, Proof("")) == Proof("return_path", identifier)
-    assert hearing.vouched(ring, own, Proof("return_path", "em_1")) == Proof("return_path", "em_1")
-    changed = f"b+{token[:-9]}{'a' if token[-9] != 'a' else 'b'}{token[-8:]}@bounce.example"
-    assert hearing.vouched(ring, HARD._replace(return_path=changed), Proof("")) == Proof("")
+    links, identifier = Links(Settings(return_path_domain="b.example"), Ring("k1:" + "s" * 32)), ids.new("em", NOW)
+    path = links.return_path(identifier) or ""
+    own = HARD._replace(return_path=f"<{path.upper()}>")
+    for report in (own, HARD._replace(envelope_id=path[2:].partition("@")[0])):
+        found = hearing.vouched(links.read_return_path, report, Proof("provider:ses"))
+        assert found == Proof("provider:ses", identifier)
+    assert hearing.vouched(links.read_return_path, own, Proof("")) == Proof("return_path", identifier)
+    assert hearing.vouched(links.read_return_path, own, Proof("return_path", "em_1")) == Proof("return_path", "em_1")
+    changed = f"{path[:9]}{'a' if path[9] != 'a' else 'b'}{path[10:]}"
+    assert hearing.vouched(links.read_return_path, HARD._replace(return_path=changed), Proof("")) == Proof("")
 
 
 def bounce_softly(session: Session, number: int, now: datetime, first: int = 0) -> None:

@@ -143,3 +143,48 @@ def test_a_damaged_token_is_none(text: str) -> None:
 def test_a_link_of_another_service_does_not_verify() -> None:
     other = Links(Settings(), Ring("k1:" + "b" * 32))
     assert links().read_view(token(str(other.ways_out(LEAVING).view))) is None
+
+
+def test_a_return_path_names_its_email_whatever_servers_do_to_its_case() -> None:
+    made = links(return_path_domain="b.example.org")
+    address = str(made.return_path(EMAIL))
+    local, _, domain = address.partition("@")
+    assert (local[:2], domain) == ("b+", "b.example.org")
+    assert len(local) <= 64
+    assert local == local.lower()
+    for written in (address, address.upper(), f"<{address}>", local, local.removeprefix("b+")):
+        assert made.read_return_path(written) == EMAIL
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "empty", "another ring's", "a fullwidth letter"])
+def test_a_return_path_that_is_not_ours_names_nothing(damage: str) -> None:
+    made = links(return_path_domain="b.example.org")
+    local = str(made.return_path(EMAIL)).partition("@")[0]
+    forged = {
+        "truncated": local[:-1],
+        "changed": local[:10] + ("a" if local[10] != "a" else "b") + local[11:],
+        "empty": "",
+        "another ring's": str(Links(made.settings, Ring("k1:" + "z" * 32)).return_path(EMAIL)).partition("@")[0],
+        "a fullwidth letter": local[:-1] + "ａ",
+    }[damage]
+    assert made.read_return_path(f"{forged}@b.example.org") is None
+
+
+def test_a_token_of_another_kind_is_no_return_path() -> None:
+    made = links(return_path_domain="b.example.org")
+    mailto = str(made.ways_out(LEAVING).mailto).removeprefix("mailto:u-")
+    assert made.read_return_path(f"b+{mailto}") is None
+
+
+def test_without_a_domain_there_is_no_return_path() -> None:
+    made = links().of_mail(P, LEAVING, b"i" + ids.to_bytes(EMAIL), ids.to_bytes(EMAIL))
+    assert (made.return_path, made.envelope_id) == (None, "")
+
+
+def test_links_signed_together_are_those_signed_apart() -> None:
+    made = links(return_path_domain="b.example.org")
+    whole = made.of_mail(P, LEAVING, one_email(ids.to_bytes(EMAIL)), ids.to_bytes(EMAIL))
+    assert whole.ways_out == made.ways_out(LEAVING)
+    assert whole.pixel == pixel(made, one_email(ids.to_bytes(EMAIL)))
+    assert whole.return_path == made.return_path(EMAIL)
+    assert whole.return_path == f"b+{whole.envelope_id}@b.example.org"

@@ -13,10 +13,11 @@ from typing import NamedTuple, Protocol
 
 from mailer.delivery import outcomes, replies
 from mailer.delivery.claims import Job, Outcome, Step
+from mailer.delivery.envelope import Envelope
 from mailer.delivery.lines import Line
 from mailer.delivery.outcomes import Retry
 from mailer.delivery.replies import Stage
-from mailer.delivery.wire import Answer, Envelope, Lost
+from mailer.delivery.wire import Answer, Lost
 from mailer.errors import MailerError
 
 logger = logging.getLogger(__name__)
@@ -30,11 +31,13 @@ class Ready(NamedTuple):
     data: bytes
     smtputf8: bool
     tracked: bool
+    #: What reports about this mail repeat (ENVID); empty: reports are not read here, so none are asked for.
+    envelope_id: str = ""
 
     @property
     def envelope(self) -> Envelope:
         """Return what MAIL and RCPT say."""
-        return Envelope(self.sender, self.recipient, len(self.data), self.smtputf8)
+        return Envelope(self.sender, self.recipient, len(self.data), self.smtputf8, self.envelope_id)
 
 
 class Depot(Protocol):

@@ -38,7 +38,7 @@ from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
 from mailer.errors import MailerError
 from mailer.keyring import Keyring, Usable
-from mailer.links import Audience, Links, one_email, one_of
+from mailer.links import Audience, Links, MailLinks, one_email, one_of
 from mailer.models import Attachment, Campaign, ConsentRule, Content, Opens, Tenant, Topic
 from suppression.rules import Stream
 from suppression.token import OptOut as Leaving
@@ -96,6 +96,7 @@ class _Written(NamedTuple):
     """A composed mail, and who signs it."""
 
     sender: str
+    envelope_id: str
     recipient: str
     letter: Letter
     signers: Sequence[Signer]
@@ -105,6 +106,7 @@ class _Written(NamedTuple):
         """Return it as it goes out."""
         return Ready(
             sender=self.sender,
+            envelope_id=self.envelope_id,
             recipient=self.recipient,
             data=self.letter.to_bytes(),
             smtputf8=self.letter.needs_smtputf8 or not self.recipient.isascii(),
@@ -210,11 +212,13 @@ class Letterbox:
         if job.address is None:
             raise MailerError("the address was erased")
         kind = self._kind(job)
-        order = self._order(job, kind, self._opened(job, kind))
+        links = self._signed_links(job, kind, self._opened(job, kind))
+        order = self._order(job, kind, links)
         letter = kind.mailing.compose(order)
         self._shelf.files.pop(job.id, None)
         self._shelf.choices.pop(job.id, None)
-        return _Written(job.from_address, job.address, letter, kind.signers, order.pixel_url is not None)
+        sender = links.return_path or job.from_address
+        return _Written(sender, links.envelope_id, job.address, letter, kind.signers, order.pixel_url is not None)
 
     async def view(self, email_id: str) -> str | None:
         """Return an email's HTML as a page, without pixel; None where it is unknown or erased."""
@@ -231,7 +235,7 @@ class Letterbox:
         self._make_room({job.content_id})
         self._shelf.files.pop(job.id, None)
         kind = self._kind(job)
-        return kind.mailing.view(self._order(job, kind, None))
+        return kind.mailing.view(self._order(job, kind, self._signed_links(job, kind, None)))
 
     def _kind(self, job: Job) -> _Kind:
         """Return what this mail shares with others, made now or before."""
@@ -265,12 +269,15 @@ class Letterbox:
         signers = sending.keys.signers(job.stream, domain)
         return _Kind(mailing, domain, signers, (campaign.variables if campaign else None) or {}, {})
 
-    def _order(self, job: Job, kind: _Kind, opened: bytes | None) -> Order:
-        """Return what this mail has alone; `opened` is what its pixel says."""
-        leaving = None
+    def _signed_links(self, job: Job, kind: _Kind, opened: bytes | None) -> MailLinks:
+        """Return the links of this mail alone; `opened` is what its pixel says."""
+        email, leaving = ids.to_bytes(job.id), None
         if kind.mailing.leavable:
-            leaving = Leaving(job.tenant_id, job.fingerprint, job.stream, job.topic, ids.to_bytes(job.id))
-        links = self._links.of_mail(job.stream, leaving, opened)
+            leaving = Leaving(job.tenant_id, job.fingerprint, job.stream, job.topic, email)
+        return self._links.of_mail(job.stream, leaving, opened, email)
+
+    def _order(self, job: Job, kind: _Kind, links: MailLinks) -> Order:
+        """Return what this mail has alone."""
         key = job.details.get("message_key") if job.details else None
         own = job.variables or {}
         return Order(

@@ -149,7 +149,7 @@ def _taken_over(client: aiosmtplib.SMTP, relay: Relay) -> Wire:
     if transport is None or transport.is_closing():
         raise RelayAway(relay, "it closed the connection after its greeting")
     offers = Offers.read(client.esmtp_extensions, lmtp=relay.scheme == "lmtp")
-    wire = Wire(offers, dot_timeout=relay.timeout, most=relay.per_connection)
+    wire = Wire(offers, dot_timeout=relay.timeout, most=relay.per_connection, successes=relay.notify == "success")
     wire.connection_made(transport)
     transport.set_protocol(wire)
     return wire

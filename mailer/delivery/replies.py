@@ -4,8 +4,9 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from mailer.causes import Category, Command, Said, enhanced_of, judge, without_addresses
+from mailer.delivery.envelope import Envelope
 from mailer.delivery.offers import Offers
-from mailer.delivery.wire import Answer, Envelope
+from mailer.delivery.wire import Answer
 from mailer.status import Status
 
 

@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import NamedTuple, cast
 
+from mailer.delivery.envelope import Envelope, reports_asked
 from mailer.delivery.offers import Offers
 
 #: RFC 5321 section 4.5.3.2, in seconds.
@@ -35,15 +36,6 @@ class Lost(ConnectionError):
         """Keep the reason, which holds no address."""
         super().__init__(reason)
         self.in_doubt = in_doubt
-
-
-class Envelope(NamedTuple):
-    """What MAIL and RCPT say."""
-
-    sender: str
-    recipient: str
-    size: int
-    smtputf8: bool
 
 
 class _Expected:
@@ -80,10 +72,18 @@ class _Expected:
 class Wire(asyncio.Protocol):
     """One connection: a mail is offered, then handed over; the next may be offered behind its last dot."""
 
-    def __init__(self, offers: Offers, *, dot_timeout: float = _FINAL_DOT_TIMEOUT, most: int | None = 100) -> None:
+    def __init__(
+        self,
+        offers: Offers,
+        *,
+        dot_timeout: float = _FINAL_DOT_TIMEOUT,
+        most: int | None = 100,
+        successes: bool = False,
+    ) -> None:
         """Know what the relay's EHLO offered, and how many seconds it may think after the final dot.
 
-        `most` is how many mails one connection may carry (R4.7), None for any number.
+        `most` is how many mails one connection may carry (R4.7), None for any number. `successes`: reports are asked
+        for of mail that arrives too.
         """
         self.offers = offers
         #: In lower case.
@@ -91,6 +91,7 @@ class Wire(asyncio.Protocol):
         #: Octets of the largest mail that the relay takes; None where it names no limit.
         self.size_limit = offers.size_limit
         self._dot_timeout = dot_timeout
+        self._successes = successes
         self.lost: str | None = None
         #: Mails handed over on this connection, and how many it may carry.
         self.mails = 0
@@ -200,7 +201,9 @@ class Wire(asyncio.Protocol):
         return expected.answer
 
     def _commands(self, envelope: Envelope) -> tuple[bytes, bytes]:
-        options = ""
+        options = asked = ""
+        if envelope.envelope_id and "dsn" in self.extensions:
+            options, asked = reports_asked(envelope, successes=self._successes)
         if "size" in self.extensions:
             options += f" SIZE={envelope.size}"
         if envelope.smtputf8:
@@ -209,7 +212,7 @@ class Wire(asyncio.Protocol):
                 options += " BODY=8BITMIME"
         return (
             f"MAIL FROM:<{envelope.sender}>{options}\r\n".encode(),
-            f"RCPT TO:<{envelope.recipient}>\r\n".encode(),
+            f"RCPT TO:<{envelope.recipient}>{asked}\r\n".encode(),
         )
 
     def data(self) -> "asyncio.Future[Answer]":

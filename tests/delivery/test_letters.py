@@ -112,6 +112,29 @@ async def test_a_mail_is_the_same_at_every_attempt(sqlite: Database, letterbox: 
     assert made[0] == made[1]
 
 
+@pytest.mark.parametrize("domain", ["", "b.example.org"])
+async def test_each_mail_of_a_batch_has_its_own_return_path_where_there_is_a_domain(
+    sqlite: Database, domain: str
+) -> None:
+    ring = "k1:" + "a" * 32
+    links = Links(Settings(public_url="https://x.example", return_path_domain=domain), Ring(ring))
+    letterbox = Letterbox(sqlite, links, Keyring(Seals(ring, "dkim")))
+
+    def verb(session: Session) -> Sequence[Job]:
+        write(session)
+        mails.add(session, 3, P)
+        return claimed(session)
+
+    jobs = await sqlite.run(verb)
+    await letterbox.prepare(jobs)
+    made = await composed(letterbox, jobs)
+    if domain:
+        assert [links.read_return_path(mail.sender) for mail in made] == [job.id for job in jobs]
+        assert [links.read_return_path(mail.envelope_id) for mail in made] == [job.id for job in jobs]
+    else:
+        assert [(mail.sender, mail.envelope_id) for mail in made] == [(job.from_address, "") for job in jobs]
+
+
 async def test_a_mail_that_cannot_be_made_spoils_no_other(sqlite: Database, letterbox: Letterbox) -> None:
     def verb(session: Session) -> Sequence[Job]:
         write(session)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from mailer.delivery.envelope import Envelope
 from mailer.delivery.relay import RelayAway, connect, tls_context
-from mailer.delivery.wire import Answer, Envelope
+from mailer.delivery.wire import Answer
 from mailer.relays import Relay as Address
 from tests import servers
 from tests.servers import Certificate, Relay, Stage

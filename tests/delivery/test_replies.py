@@ -3,9 +3,10 @@
 import pytest
 
 from mailer.delivery import replies
+from mailer.delivery.envelope import Envelope
 from mailer.delivery.offers import Offers
 from mailer.delivery.replies import Stage, decide, enhanced_code, told
-from mailer.delivery.wire import Answer, Envelope
+from mailer.delivery.wire import Answer
 from mailer.status import Status
 
 SENT, DEFERRED, BOUNCED, FAILED = Status.SENT, Status.DEFERRED, Status.BOUNCED, Status.FAILED

@@ -13,9 +13,11 @@ from mailer.compose.skeleton import compile_content
 from mailer.compose.templates import Parts, literal
 from mailer.delivery import replies
 from mailer.delivery import wire as wires
+from mailer.delivery.envelope import Envelope, original_recipient
 from mailer.delivery.offers import Offers
 from mailer.delivery.relay import connect
-from mailer.delivery.wire import Answer, Envelope, Lost, Wire
+from mailer.delivery.wire import Answer, Lost, Wire
+from mailer.relays import Notify
 from mailer.relays import Relay as Address
 from suppression.rules import Stream
 from tests import servers
@@ -150,6 +152,47 @@ async def test_an_address_beyond_ascii_asks_for_smtputf8(relay: Relay, opened: O
     await send(await opened(relay), envelope=envelope)
     assert relay.mails[0].recipient == "їжак@example.org"
     assert "SMTPUTF8 BODY=8BITMIME" in relay.mails[0].options
+
+
+# --- reports (RFC 3461, RFC 6533)
+
+
+@pytest.mark.parametrize(
+    ("recipient", "written"),
+    [
+        ("ann@example.org", "rfc822;ann@example.org"),
+        ("ann+a=b@example.org", "rfc822;ann+2Ba+3Db@example.org"),
+        ('"a b"@example.org', 'rfc822;"a+20b"@example.org'),
+        ("їжак+a@example.org", r"utf-8;\x{457}\x{436}\x{430}\x{43A}\x{2B}a@example.org"),
+        ("a\\ї@example.org", r"utf-8;a\x{5C}\x{457}@example.org"),
+    ],
+    ids=["plain", "plus", "quoted", "beyond ascii", "backslash"],
+)
+def test_an_address_as_orcpt_says_it(recipient: str, written: str) -> None:
+    assert original_recipient(recipient) == written
+
+
+@pytest.mark.parametrize("lmtp", [False, True], ids=["smtp", "lmtp"])
+@pytest.mark.parametrize("notify", ["failure", "success"])
+async def test_reports_are_asked_for_where_the_relay_knows_them(notify: Notify, lmtp: bool) -> None:
+    async with servers.relay(("PIPELINING", "DSN"), lmtp=lmtp) as relay:
+        scheme = "lmtp" if lmtp else "smtp"
+        at = Address(scheme=scheme, host="127.0.0.1", port=relay.port, starttls="off", notify=notify)
+        wire = await connect(at, "us.example", ssl.create_default_context())
+        assert (await send(wire, envelope=ENVELOPE._replace(envelope_id="a+1"))).positive
+        assert (await send(wire)).positive
+        await wire.quit()
+    mail, rcpt, _data, *others = relay.commands[1:]
+    when = {"failure": "FAILURE,DELAY", "success": "SUCCESS,FAILURE,DELAY"}[notify]
+    assert mail == "MAIL FROM:<us@x.example> RET=HDRS ENVID=a+2B1"
+    assert rcpt == f"RCPT TO:<ann@example.org> NOTIFY={when} ORCPT=rfc822;ann@example.org"
+    # Reports of this one would come to nobody who reads them.
+    assert others[:2] == ["MAIL FROM:<us@x.example>", "RCPT TO:<ann@example.org>"]
+
+
+async def test_no_reports_are_asked_for_where_the_relay_does_not_know_them(relay: Relay, opened: Open) -> None:
+    assert (await send(await opened(relay), envelope=ENVELOPE._replace(envelope_id="a1"))).positive
+    assert not [line for line in relay.commands if "ENVID" in line or "NOTIFY" in line]
 
 
 # --- replies, however they come

@@ -1,6 +1,7 @@
 """Which mail a report is about: a token of ours wins, then what names one mail and its recipient."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -11,10 +12,7 @@ from mailer.feedback.hearing.policy import RETURN_PATH, TRIED
 from mailer.feedback.inbound.report import Proof, Report
 from mailer.models import Email
 from suppression.address import AddressError, parse
-from suppression.token import Purpose, Ring
 
-#: Before the token in the local part of a return path.
-_BOUNCE = "b+"
 #: An id of ours, as Message-ID and ENVID have it; some servers fold its letters.
 _ID = re.compile(r"em_[0-9a-hjkmnp-tv-z]{26}")
 _MESSAGE_ID = re.compile(r"<?(em_[0-9a-hjkmnp-tv-z]{26})@[^@\s<>]+>?")
@@ -31,12 +29,15 @@ class Match(NamedTuple):
     why: str | None = None
 
 
-def vouched(ring: Ring, report: Report, proof: Proof) -> Proof:
-    """Return the proof with the email that a token of ours in the report names; a proof that names one stands."""
+def vouched(read: Callable[[str], str | None], report: Report, proof: Proof) -> Proof:
+    """Return the proof with the email that a token of ours in the report names; a proof that names one stands.
+
+    `read` is `Links.read_return_path`.
+    """
     if proof.email_id is not None:
         return proof
     for text in (report.return_path, report.envelope_id):
-        if text and (email_id := _token(ring, text)) is not None:
+        if text and (email_id := read(text)) is not None:
             return Proof(proof.by or RETURN_PATH, email_id)
     return proof
 
@@ -105,11 +106,3 @@ def _canonical(text: str | None) -> str | None:
         return parse(text).canonical if text else None
     except AddressError:
         return None
-
-
-def _token(ring: Ring, text: str) -> str | None:
-    local = text.strip().strip("<>").rpartition("@")[0] or text.strip()
-    if local[: len(_BOUNCE)].lower() != _BOUNCE:
-        return None
-    payload = ring.verify_short(Purpose.RETURN_PATH, local[len(_BOUNCE) :])
-    return ids.from_bytes("em", payload) if payload is not None and len(payload) == 16 else None

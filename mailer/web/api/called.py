@@ -151,9 +151,9 @@ class _Ear:
 
     async def _commit(self, told: Sequence[Told], token: bytes | None) -> bool:
         """Return whether this is new; a token that was heard before brings nothing."""
-        ring = self._service.intake.links.ring
+        read = self._service.intake.links.read_return_path
         # What names a mail by a token of ours is as good as the return path itself, wherever it stands.
-        proven = [(report, hearing.vouched(ring, report, proof)) for report, proof in told]
+        proven = [(report, hearing.vouched(read, report, proof)) for report, proof in told]
 
         def verb(session: Session) -> bool:
             now = self._service.now()
