@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import httpx2
@@ -149,6 +150,18 @@ async def test_a_program_of_the_operators_tells_what_its_provider_said(here: Wor
     assert told(await here.call("generic", signing.generic(event, datetime.now(UTC)))) == known(1)
     assert await here.known() == BOUNCED
     assert told(await here.call("generic", signing.generic(event, datetime.now(UTC)))) == known(1)
+    assert await here.known() == BOUNCED
+
+
+async def test_our_return_path_names_the_mail_whatever_became_of_its_message_id(here: World) -> None:
+    identifier = await here.sent()
+    links = here.api.service.intake.links
+    bounces = replace(links, settings=replace(links.settings, return_path_domain="bounce.example"))
+    event = payloads.ses_bounce("Permanent", "General")
+    mail = payloads.ses_mail(headers=[], source=f"Ringwise <{bounces.return_path(identifier)}>")
+    arrival = signing.packed(signing.sns({**event, "mail": mail}, Timestamp=stamp()))
+    assert told(await here.call("ses", arrival)) == known(1)
+    assert await here.status(identifier) is Status.BOUNCED
     assert await here.known() == BOUNCED
 
 
