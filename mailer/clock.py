@@ -12,6 +12,7 @@ from mailer import alarms, campaigns, counters, database, halts, subscribing
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.feedback import hearing
+from mailer.feedback.inbound.providers import tokens
 from mailer.models import SeenHit, StoredAnswer
 from mailer.settings import Limits, Settings
 from mailer.submission import Intake
@@ -54,6 +55,7 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     alarms.forget(session, now)
     hearing.give_up(session, now)
     hearing.forget(session, now)
+    tokens.forget(session, now)
     return changed
 
 

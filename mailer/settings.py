@@ -103,6 +103,20 @@ class Settings:
     imap_password: str = field(default="", repr=False)
     #: Networks of proxies whose X-Forwarded-For is believed, separated by commas.
     trusted_proxies: str = ""
+    #: Ports of webhooks and other servers outside that we may connect to, beside 443 and 8443, separated by commas.
+    outside_ports: str = ""
+    #: `yes`: webhooks may go to this machine too, by http as well. For development and tests.
+    outside_loopback: str = "no"
+    #: ARNs of the topics of Amazon SNS that bring Amazon SES's events, separated by commas.
+    ses_topics: str = ""
+    #: Verification keys of SendGrid's Signed Event Webhook, separated by commas.
+    sendgrid_public_key: str = ""
+    #: Mailgun's HTTP webhook signing keys, separated by commas.
+    mailgun_signing_key: str = field(default="", repr=False)
+    #: The secret at the end of the address that Postmark calls, or the password that it signs in with.
+    postmark_secret: str = field(default="", repr=False)
+    #: Secrets `whsec_…` of programs that tell bounces at `/v1/inbound/generic`, separated by commas.
+    inbound_secret: str = field(default="", repr=False)
     #: Staging: only these addresses get mail (`*@ours.example`, separated by commas); everything else is captured.
     only_to: str = ""
 
@@ -128,7 +142,8 @@ class Settings:
             raise ConfigurationError(
                 "set both MAILER_TRANSACTIONAL_RELAY and MAILER_PROMOTIONAL_RELAY, or neither (then mail is captured)"
             )
-        _ = (self.retries, self.give_up, self.inbound_address, self.proxies, self.complaints, self.bounces)
+        _ = (self.retries, self.give_up, self.inbound_address, self.proxies, self.more_ports, self.to_loopback)
+        _ = (self.complaints, self.bounces)
         if self.redis_url and not self.on_postgresql:
             raise ConfigurationError("MAILER_REDIS_URL needs PostgreSQL: set MAILER_DATABASE_URL, or remove it")
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
@@ -199,6 +214,21 @@ class Settings:
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Return the networks of proxies whose word is believed."""
         return _networks(self.trusted_proxies)
+
+    @property
+    def more_ports(self) -> frozenset[int]:
+        """Return the ports outside that the operator allowed."""
+        texts = [each.strip() for each in self.outside_ports.split(",") if each.strip()]
+        if not all(re.fullmatch(r"[1-9]\d{0,4}", each) and int(each) < 65536 for each in texts):
+            raise ConfigurationError("MAILER_OUTSIDE_PORTS must be ports from 1 to 65535, separated by commas")
+        return frozenset(map(int, texts))
+
+    @property
+    def to_loopback(self) -> bool:
+        """Return whether webhooks may go to this machine."""
+        if self.outside_loopback not in ("yes", "no"):
+            raise ConfigurationError("MAILER_OUTSIDE_LOOPBACK must be yes or no")
+        return self.outside_loopback == "yes"
 
     def relays(self, stream: Stream) -> tuple[Relay, ...]:
         """Return the relays of a stream as they are written; the inbox alone where none is set."""

@@ -285,13 +285,13 @@ class Certificate(NamedTuple):
 
 
 def certificate(folder: Path) -> Certificate:
-    """Make a certificate with the openssl command."""
+    """Make a certificate for 127.0.0.1 and hooks.example.org with the openssl command."""
     openssl = shutil.which("openssl")
     if openssl is None:
         missing("openssl")
         raise AssertionError
     made = Certificate(folder / "relay.crt", folder / "relay.key")
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1,DNS:hooks.example.org"]
     kind = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     subprocess.run(
         [openssl, *kind, *subject, "-keyout", made.key, "-out", made.certificate], check=True, capture_output=True

@@ -150,3 +150,12 @@ def test_a_relay_that_is_no_address_is_a_sentence(relay: str) -> None:
 def test_a_length_of_time_has_a_bound() -> None:
     with pytest.raises(ConfigurationError, match="MAILER_GIVE_UP_AFTER must be at most 3650d"):
         Settings.read({"MAILER_GIVE_UP_AFTER": "99999999999d"})
+
+
+def test_ports_outside_and_loopback_are_checked() -> None:
+    settings = Settings.read({"MAILER_OUTSIDE_PORTS": "9443, 444", "MAILER_OUTSIDE_LOOPBACK": "yes"})
+    assert (settings.more_ports, settings.to_loopback) == (frozenset({9443, 444}), True)
+    assert (Settings().more_ports, Settings().to_loopback) == (frozenset(), False)
+    for name, value in (("PORTS", "0"), ("PORTS", "443;444"), ("PORTS", "70000"), ("LOOPBACK", "true")):
+        with pytest.raises(ConfigurationError, match=f"MAILER_OUTSIDE_{name} must be"):
+            Settings.read({f"MAILER_OUTSIDE_{name}": value})

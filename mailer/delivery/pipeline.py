@@ -19,6 +19,7 @@ from mailer.delivery.claims.together import Together
 from mailer.delivery.committing import GroupCommit, ended
 from mailer.delivery.connections import Connections
 from mailer.delivery.desk import Desk, Letters, Waiting
+from mailer.delivery.echo import ECHOING, echoed
 from mailer.delivery.leases import Leases
 from mailer.delivery.limits import is_rate_reply
 from mailer.delivery.lines import Line
@@ -302,7 +303,9 @@ class Pipeline:
         rewritten = line.relay.rewritten if line.relay.dkim else None
         state = self._state
         assert state is not None, "a run ends after its carriers"
-        return await state.desk.take(job, rewritten, state.queue)
+        ready = await state.desk.take(job, rewritten, state.queue)
+        provider = line.relay.provider
+        return ready._replace(data=echoed(ready.data, job.id, provider)) if provider in ECHOING else ready
 
     async def commit(self, step: Step) -> None:
         """Have one step committed together with those of the other connections."""

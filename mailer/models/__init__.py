@@ -5,6 +5,7 @@ from mailer.models.hearing import Brake, BrakeState, Told, ToldState
 from mailer.models.lists import Alarm, AlarmKind, OptOutMark, SuppressionImport
 from mailer.models.mail import Attachment, Content, Email, Lease
 from mailer.models.people import Consent, Invitation, OptIn, Person
+from mailer.models.providers import HeardToken
 from mailer.models.record import Counter, DayCount, Event, Halt, Role, SeenHit, StoredAnswer, Tally
 from mailer.models.tenancy import (
     ApiKey,
@@ -41,6 +42,7 @@ __all__ = [
     "Email",
     "Event",
     "Halt",
+    "HeardToken",
     "Identity",
     "Invitation",
     "Lease",

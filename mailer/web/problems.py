@@ -11,6 +11,7 @@ from starlette.responses import Response
 from mailer.compose.errors import ContentError
 from mailer.database import full, unreachable
 from mailer.errors import Conflict, Forbidden, Invalid, Limited, MailerError, NotFound, Problem, Unauthorized
+from mailer.feedback.inbound.providers import Unreadable
 from suppression.entries import EntryError, LiftError, UnknownEntry
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class TooLarge(MailerError):
 #: Error -> status; the first that fits.
 STATUSES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (Malformed, HTTPStatus.BAD_REQUEST),
+    (Unreadable, HTTPStatus.BAD_REQUEST),
     (TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (Unauthorized, HTTPStatus.UNAUTHORIZED),
     (Forbidden, HTTPStatus.FORBIDDEN),

@@ -25,7 +25,7 @@ from mailer.delivery.relay import connect, tls_context
 from mailer.delivery.wire import Wire
 from mailer.errors import MailerError
 from mailer.models import Content, Email, Event, Tenant
-from mailer.relays import Relay
+from mailer.relays import Provider, Relay
 from mailer.status import TRANSITIONS, Status
 from suppression import entries
 from suppression.entries import Entry, KeyProof, NewEntry
@@ -203,10 +203,17 @@ def pipeline(
     connections: int = 4,
     letters: Letters | None = None,
     give_up: timedelta = timedelta(days=3),
+    provider: Provider | None = None,
 ) -> Pipeline:
     """Return a pipeline to a relay of this machine."""
     relay = Relay(
-        scheme="smtp", host="127.0.0.1", port=port, starttls="off", connections=connections, per_connection=None
+        scheme="smtp",
+        host="127.0.0.1",
+        port=port,
+        starttls="off",
+        connections=connections,
+        per_connection=None,
+        provider=provider,
     )
     limits = Limits(stream, f"test:{random.random()}", LocalStore(monotonic), database)
 

@@ -324,6 +324,15 @@ def upgrade() -> None:
     with op.batch_alter_table('dkim_key', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_dkim_key_tenant_id'), ['tenant_id'], unique=False)
 
+    # What providers tell
+    op.create_table('heard_token',
+    sa.Column('digest', sa.LargeBinary(length=32), nullable=False),
+    sa.Column('expires_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('digest')
+    )
+    with op.batch_alter_table('heard_token', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_heard_token_expires_at'), ['expires_at'], unique=False)
+
     op.create_table('identity',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('tenant_id', sa.Integer(), nullable=False),
@@ -506,6 +515,10 @@ def downgrade() -> None:
 
     op.drop_table('opt_in')
     op.drop_table('invitation')
+    with op.batch_alter_table('heard_token', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_heard_token_expires_at'))
+
+    op.drop_table('heard_token')
     op.drop_table('identity')
     with op.batch_alter_table('dkim_key', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_dkim_key_tenant_id'))

@@ -8,7 +8,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from mailer.web.api.endpoints import Endpoint
+from mailer.web.api.hooks import ERRORS, Hook
 from mailer.web.api.shapes import ProblemDocument
+from mailer.web.api.shapes.hooks import HeardView
 from mailer.web.problems import MEDIA_TYPE
 
 _TITLE = "mailer"
@@ -26,17 +28,22 @@ _ALWAYS = {
 _WITH_BODY = {"400": "The body is not JSON.", "413": "The body is larger than 25 MB."}
 _WITH_ID = {"404": "There is no such thing for this tenant."}
 
+#: What providers are answered.
+_HEARD: tuple[type[BaseModel], JsonSchemaMode] = (HeardView, "serialization")
+
 _Json = dict[str, object]
 _Refs = Mapping[tuple[type[BaseModel], JsonSchemaMode], _Json]
 
 
-def document(endpoints: Sequence[Endpoint]) -> _Json:
-    """Return the document of these endpoints."""
-    models = list(dict.fromkeys(_models(endpoints)))
+def document(endpoints: Sequence[Endpoint], hooks: Sequence[Hook]) -> _Json:
+    """Return the document of these endpoints, and of the addresses that providers call."""
+    models = list(dict.fromkeys((*_models(endpoints), _HEARD)))
     refs, definitions = models_json_schema(models, ref_template=_REF)
     paths: dict[str, _Json] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, cast("_Refs", refs))
+    for hook in hooks:
+        paths[hook.path] = {"post": _called(hook, cast("_Refs", refs))}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -71,7 +78,7 @@ def _operation(endpoint: Endpoint, refs: _Refs) -> _Json:
         "description": f"Scopes: {' or '.join(sorted(endpoint.scopes))}.",
         "responses": _responses(endpoint, refs),
     }
-    if parameters := [*_path_parameters(endpoint), *_query_parameters(endpoint), *_header_parameters(endpoint)]:
+    if parameters := [*_path_parameters(endpoint.path), *_query_parameters(endpoint), *_header_parameters(endpoint)]:
         operation["parameters"] = parameters
     if endpoint.body is not None or endpoint.streamed:
         content: _Json = {kind: {"schema": {"type": "string"}} for kind in endpoint.streamed}
@@ -99,8 +106,27 @@ def _responses(endpoint: Endpoint, refs: _Refs) -> _Json:
     return {str(endpoint.status.value): good, **told}
 
 
-def _path_parameters(endpoint: Endpoint) -> list[_Json]:
-    return [_parameter(name, "path", {"type": "string"}, required=True) for name in _PARAMETER.findall(endpoint.path)]
+def _called(hook: Hook, refs: _Refs) -> _Json:
+    """Return what a provider calls, whose body its own documents describe."""
+    problem = {MEDIA_TYPE: {"schema": refs[ProblemDocument, "serialization"]}}
+    good = {"description": "OK", "content": {"application/json": {"schema": refs[_HEARD]}}}
+    errors = {str(status.value): {"description": ERRORS[status], "content": problem} for status in sorted(ERRORS)}
+    operation: _Json = {
+        "operationId": f"inbound_{hook.provider}{'_secret' if '{' in hook.path else ''}",
+        "summary": hook.summary,
+        "tags": ["inbound"],
+        "description": f"The provider's signature or secret stands for a key. Needs {hook.setting}.",
+        "security": [],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {}}}},
+        "responses": {"200": good, **errors},
+    }
+    if parameters := _path_parameters(hook.path):
+        operation["parameters"] = parameters
+    return operation
+
+
+def _path_parameters(path: str) -> list[_Json]:
+    return [_parameter(name, "path", {"type": "string"}, required=True) for name in _PARAMETER.findall(path)]
 
 
 def _query_parameters(endpoint: Endpoint) -> list[_Json]:

@@ -12,10 +12,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mailer.errors import MailerError, NotFound
 from mailer.storable import NUL
 from mailer.web import problems
-from mailer.web.api import documentation, openapi
+from mailer.web.api import called, documentation, openapi
 from mailer.web.api.calls import MOST_DRAINED, Answer, Call, KnownKeys, Service, authorised, body_of
+from mailer.web.api.certificates import Fetch, fetched
 from mailer.web.api.endpoints import ENDPOINTS, Endpoint
 from mailer.web.api.gathering import Gathering
+from mailer.web.api.hooks import HOOKS
 from mailer.web.api.queries import Nothing
 from mailer.web.drain import drain
 
@@ -25,14 +27,18 @@ _WITHOUT_BODY = frozenset({"GET", "HEAD"})
 _PATIENCE = 10.0
 
 
-def routes(service: Service) -> list[BaseRoute]:
-    """Return the routes of product code's API, its document, and a page that explains it."""
+def routes(service: Service, fetch: Fetch = fetched) -> list[BaseRoute]:
+    """Return the routes of product code's API, those that providers call, its document, and a page that explains it.
+
+    `fetch` asks the servers of providers, for the certificates that sign.
+    """
     found: list[BaseRoute] = []
     known = KnownKeys()
     shared = _Shared(service, known, Gathering(service, known.renew))
     for path, endpoints in groupby(sorted(ENDPOINTS, key=_place), key=lambda endpoint: endpoint.path):
         found.append(Route(path, _Resource(shared, {endpoint.method: endpoint for endpoint in endpoints})))
-    document = openapi.document(ENDPOINTS)
+    found += called.routes(service, fetch)
+    document = openapi.document(ENDPOINTS, HOOKS)
     page = documentation.page(ENDPOINTS, document)
 
     async def as_json(_request: Request) -> Response:
