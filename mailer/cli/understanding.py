@@ -16,10 +16,7 @@ from mailer.feedback.inbound.parsing import LONGEST, read
 _KINDS = ((Kind.BOUNCED, "bounce"), (Kind.COMPLAINED, "complaint"), (Kind.UNSUBSCRIBED, "optout"))
 _DROPPED = {"auto_reply": "autoreply", "challenge": "autoreply", "unsubscribe": "optout"}
 
-Files = Annotated[
-    list[Path],
-    typer.Argument(help="Raw mails (.eml), `-` for standard input.", exists=True, dir_okay=False, allow_dash=True),
-]
+Files = Annotated[list[Path], typer.Argument(help="Raw mails (.eml), `-` for standard input.", show_default=False)]
 
 
 def parse(files: Files, json: Annotated[bool, typer.Option("--json", help="One object a file.")] = False) -> None:
@@ -80,5 +77,8 @@ def _beginning(file: Path) -> bytes:
     """Return as much of a mail as is looked at."""
     if str(file) == "-":
         return sys.stdin.buffer.read(LONGEST)
-    with file.open("rb") as stream:
-        return stream.read(LONGEST)
+    try:
+        with file.open("rb") as stream:
+            return stream.read(LONGEST)
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from error

@@ -53,9 +53,8 @@ def _print(outcomes: list[Outcome], *, wrong: bool) -> None:
         print(f"{real:16}" + "".join(f"{kinds[real, taken]:>11}" for taken in words))
     for truth in (True, False):
         same = [each for each in outcomes if each.label.hard is truth]
-        print(
-            f"{'hard' if truth else 'not hard':16} taken for hard {sum(each.hard for each in same)}, not {sum(not each.hard for each in same)}"
-        )
+        taken = sum(each.hard for each in same)
+        print(f"{'hard' if truth else 'not hard':16} taken for hard {taken}, not {len(same) - taken}")
     exact = [each for each in outcomes if each.label.category and each.label.kind == "bounce"]
     print("hard: precision {:.3f}, recall {:.3f}".format(*precision(outcomes)))
     print(f"category right: {sum(each.category == each.label.category for each in exact)} of {len(exact)}")

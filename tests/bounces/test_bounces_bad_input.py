@@ -53,6 +53,14 @@ BAD = {
     "many recipients": REPORT
     + b"--B\nContent-Type: message/delivery-status\n\n"
     + b"Final-Recipient: rfc822; a@x.example\nAction: failed\nStatus: 5.1.1\n\n" * 10_000,
+    "long diagnostics": REPORT
+    + b"--B\nContent-Type: message/delivery-status\n\n"
+    + b"".join(
+        b"Final-Recipient: rfc822; a%d@x.example\nAction: failed\nDiagnostic-Code: smtp; 550 %s\n\n"
+        % (number, b"address is " * 700)
+        for number in range(100)
+    ),
+    "long reasons": HEAD + b"\n" + b"".join(b"<a%d@x.example>:\n%s\n" % (at, b"mailbox " * 80) for at in range(100)),
     "status of junk": REPORT + b"--B\nContent-Type: message/delivery-status\n\n" + b"junk\n" * 100_000,
     "base64 of junk": REPORT + b"--B\nContent-Transfer-Encoding: base64\n\n" + b"=" * 500_000,
     "quoted-printable": REPORT + b"--B\nContent-Transfer-Encoding: quoted-printable\n\n" + b"=\n" * 300_000,

@@ -11,7 +11,9 @@ from mailer.feedback.inbound.parsing import addresses, refusal
 from mailer.feedback.inbound.parsing.mime import Part, decoded, fields_of
 from mailer.feedback.inbound.report import Kind, Report
 
-_LONGEST, _RECIPIENTS, _DIAGNOSTIC = 256 * 1024, 200, 500
+_LONGEST, _DIAGNOSTIC = 256 * 1024, 500
+#: We write a mail to each; a report of more of ours than this is a flood, of which the beginning is read.
+_RECIPIENTS = 25
 _KINDS = {"message/delivery-status", "message/global-delivery-status"}
 _OF_ALL = {"reporting-mta", "dsn-gateway", "received-from-mta", "arrival-date", "original-envelope-id"}
 #: A recipient's block begins with one of these, where it has not said it yet.

@@ -13,7 +13,7 @@ from mailer.feedback.inbound.parsing.original import Original
 from mailer.feedback.inbound.parsing.phrases import phrase
 from mailer.feedback.inbound.report import Kind, Report
 
-_RECIPIENTS, _DIAGNOSTIC, _HEAD = 50, 500, ("from", "subject", "x-mailer", "x-failed-recipients")
+_RECIPIENTS, _DIAGNOSTIC, _HEAD = 20, 500, ("from", "subject", "x-mailer", "x-failed-recipients")
 #: What every failure says in some language; a mail of a server that says none of it tells something else.
 _FAILED = phrase("failed")
 _DELAYED = phrase("delayed")
@@ -79,7 +79,10 @@ def read(mail: Part, text: str, ours: Original) -> tuple[Report, ...]:
     family = next((family for family in _FAMILIES if family.signs.search(head) or family.signs.search(text)), None)
     named = _named(mail, text, family, ours)
     kind = Kind.DEFERRED if says_delayed(f"{mail.field('subject')}\n{text}") else Kind.BOUNCED
-    reports = (_report(mail, kind, each, text, family, alone=len(named) == 1) for each in named[:_RECIPIENTS])
+    # The reason may stand above the addresses; judged once, for it is the same for all of them.
+    above = text if len(named) == 1 else text[: max(0, text.find(named[0].said))]
+    common = refusal.why(_ADVICE.sub("", above))
+    reports = (_report(mail, kind, each, text, family, common) for each in named[:_RECIPIENTS])
     # What anybody may have written convicts nobody.
     return tuple(report._replace(hard=report.hard and by_server) for report in reports)
 
@@ -143,8 +146,10 @@ def _is_recipient(address: str, before: str, not_meant: set[str]) -> bool:
     )
 
 
-def _report(mail: Part, kind: Kind, named: _Named, text: str, family: _Family | None, *, alone: bool) -> Report:
-    cause, told = _cause(named, text, family, alone=alone)
+def _report(
+    mail: Part, kind: Kind, named: _Named, text: str, family: _Family | None, common: tuple[Cause, Said]
+) -> Report:
+    cause, told = _cause(named, text, family, common)
     if kind is Kind.BOUNCED:
         cause = refusal.given_up(cause, told)
     return Report(
@@ -160,19 +165,13 @@ def _report(mail: Part, kind: Kind, named: _Named, text: str, family: _Family | 
     )
 
 
-def _cause(named: _Named, text: str, family: _Family | None, *, alone: bool) -> tuple[Cause, Said]:
+def _cause(named: _Named, text: str, family: _Family | None, common: tuple[Cause, Said]) -> tuple[Cause, Said]:
     said = _ADVICE.sub("", named.said)
     if family is not None and family.cause is not None:
         return family.cause, Said(said)
     if family is not None and family.reason is not None and (found := family.reason.search(text)):
         said = found[1]
-    provider = addresses.domain(named.address or "")
-    cause, told = refusal.why(said, near=text, provider=provider)
-    if cause.category is Category.UNKNOWN and not alone:
-        # The reason may stand above all addresses.
-        return refusal.why(_ADVICE.sub("", text[: max(0, text.find(named.said))]), provider=provider)
-    if cause.category is Category.UNKNOWN:
-        # The reason may stand before the address.
-        whole, told_there = refusal.why(_ADVICE.sub("", text), provider=provider)
-        return (whole, told_there._replace(text=said)) if whole.category is not Category.UNKNOWN else (cause, told)
+    cause, told = refusal.why(said, near=text[:2000], provider=addresses.domain(named.address or ""))
+    if cause.category is Category.UNKNOWN and common[0].category is not Category.UNKNOWN:
+        return common[0], common[1]._replace(text=said)
     return cause, told
