@@ -12,6 +12,8 @@ from mailer import erasure, ids, people
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.delivery.claims import Outcome, Step
+from mailer.feedback.hearing import hear
+from mailer.feedback.inbound.report import Kind, Proof, Report
 from mailer.inbox import capture
 from mailer.models import Consent, Event, OptIn, Person
 from mailer.status import Status
@@ -31,9 +33,9 @@ HOLD = {
     *("email.address", "email.variables", "email.metadata", "email.tags", "email.details", "email.reply"),
     *("content.data", "attachment.data", "event.data", "stored_answer.body", "tally.value"),
     *("suppression.address", "suppression.note", "suppression.evidence", "consent.evidence"),
-    *("person.address", "opt_in.address"),
+    *("person.address", "opt_in.address", "told.recipient"),
 }
-KNOW_PEOPLE = {"email", "suppression", "consent", "person", "opt_in"}
+KNOW_PEOPLE = {"email", "suppression", "consent", "person", "opt_in", "told"}
 #: What knows fingerprints only, and is kept: an invitation is sent once, and kin find each other.
 KEEP_FINGERPRINTS = {"invitation", "suppression_kin"}
 
@@ -82,6 +84,7 @@ def remember(session: Session, api: Api, email_id: str, now: datetime) -> None:
         )
     )
     session.add(Person(**whose, address=ANN, changed_at=now))  # type: ignore[arg-type]
+    hear(session, [(Report(Kind.BOUNCED, recipient=ANN, source="ses"), Proof("provider:ses"))], now)
     session.add(
         OptIn(
             id=ids.new("oi", now),
