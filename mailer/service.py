@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import IO
@@ -47,6 +48,8 @@ logger = logging.getLogger(__name__)
 _LOOK = 0.5
 #: Seconds between two looks into a box of inbound mail.
 _EMPTY = 5.0
+#: How many reports are heard together: a provider tells a thousand at once, and SQLite has one writer for all.
+_HEARD = 20
 #: Seconds after which a loop that goes on is cancelled again.
 _CANCEL_AGAIN = 1.0
 
@@ -110,12 +113,17 @@ class Service:
         return await self.letters.view(email_id)
 
     async def hear(self, reports: Sequence[tuple[Report, Proof]]) -> list[Heard]:
-        """Take in what others tell about our mail; from the answer on, mail that it forbids goes no more."""
+        """Take in what others tell about our mail; from the answer on, mail that it forbids goes no more.
+
+        Where it fails in the middle, what was heard before is known when all of it comes again.
+        """
         # What names a mail by a token of ours is as good as the return path itself, wherever it stands.
         proven = [(report, hearing.vouched(self.links.read_return_path, report, proof)) for report, proof in reports]
-        return await self.database.run(
-            lambda session: hearing.hear(session, proven, self.now()), urgency=0, conclusive=True
-        )
+        heard: list[Heard] = []
+        for start in range(0, len(proven), _HEARD):
+            some = proven[start : start + _HEARD]
+            heard += await self.database.run(partial(hearing.hear, heard=some, now=self.now()), conclusive=True)
+        return heard
 
     @property
     def captures(self) -> bool:

@@ -15,6 +15,8 @@ from sqlmodel import Session, SQLModel
 
 from mailer import halts
 from mailer.database import Database
+from mailer.feedback.hearing import hear
+from mailer.feedback.inbound.report import Kind, Proof, Report
 from mailer.status import Status
 from suppression.rules import Stream
 from tests.servers import Postgres
@@ -92,6 +94,30 @@ def test_a_stream_is_paused_shown_and_resumed(quick: Quick) -> None:
         "paused": False,
         "changed": False,
     }
+
+
+def test_one_tenants_promotional_mail_is_paused_shown_and_resumed(quick: Quick) -> None:
+    quick.json("stream", "pause", "promotional", "--tenant", "default", "--reason", "a bought list")
+    _transactional, promotional = json.loads(quick.run("stream", "status", "--json").stdout)["data"]
+    assert promotional["paused"] is False
+    assert [(each["tenant"], each["reason"]) for each in promotional["tenants"]] == [("default", "a bought list")]
+    assert "default is paused since" in quick.run("stream", "status").stdout
+    assert quick.run("stream", "resume", "promotional").stdout == "promotional was not paused\n"
+    assert quick.run("stream", "resume", "promotional", "--tenant", "default").stdout == "promotional goes on\n"
+    assert "--tenant" in quick.run("stream", "pause", "transactional", "--tenant", "default", code=2).stderr
+
+
+def test_a_report_that_found_no_mail_is_listed(quick: Quick) -> None:
+    quick.run("stream", "status")
+    report = Report(Kind.BOUNCED, source="ses", message_id="<1@elsewhere.example>")
+    inside(quick, lambda session: hear(session, [(report, Proof("provider:ses"))], datetime.now(UTC)))
+    (found,) = json.loads(quick.run("inbound", "unmatched", "--json").stdout)["data"]
+    assert (found["kind"], found["message_id"], found["why"]) == (
+        "bounced",
+        "<1@elsewhere.example>",
+        "it names no mail of ours",
+    )
+    assert "<1@elsewhere.example>" in "".join(quick.run("inbound", "unmatched").stdout.split())
 
 
 def test_a_relay_that_rests_is_shown(quick: Quick) -> None:

@@ -121,3 +121,21 @@ async def test_totals_are_of_all_tenants(database: Database) -> None:
     await counted(database, {"requested": 2, "sent": 1})
     totals = await database.read(reports.totals)
     assert totals == [("promotional", "requested", 4), ("promotional", "sent", 2)]
+
+
+@pytest.mark.parametrize(
+    ("told", "rate", "formula"),
+    [(60, round(2 / 120, 4), "complained / delivered"), (10, round(2 / 160, 4), "complained / accepted")],
+    ids=["deliveries are told", "hardly any is"],
+)
+async def test_what_came_back_stays_sent_and_is_a_bounce(
+    database: Database, told: int, rate: float, formula: str
+) -> None:
+    facts = {"sent": 90, "bounced": 10, "returned": 10, "hard_bounced": 15, "soft_bounced": 5}
+    tenant_id = await counted(database, {**facts, "delivered": told, "complained": 1})
+    found = await report(database, tenant_id)
+    numbers = values(found)
+    assert (numbers["sent"], numbers["bounced"], numbers["accepted"], numbers["delivered"]) == (180, 40, 160, 2 * told)
+    assert (numbers["bounce_rate"], numbers["hard_bounce_rate"], numbers["soft_bounce_rate"]) == (0.2, 0.15, 0.05)
+    assert numbers["complaint_rate"] == rate
+    assert next(each.formula for each in found.figures if each.name == "complaint_rate").startswith(formula)

@@ -131,7 +131,8 @@ def _move(session: Session, case: Case, now: datetime) -> bool:
     """Change the status where the table allows it, and put the sums right; return whether it changed."""
     told, email = case
     said = None if told.at == told.heard_at else told.at
-    if not moves(Kind(told.kind), email.status, said, _known_at(session, case)):
+    known = _known_at(session, case) if said is not None and email.status in BECOMES.values() else None
+    if not moves(Kind(told.kind), email.status, said, known):
         return False
     tally, old = Tally(), email.status
     if email.sent_at is None:
