@@ -45,6 +45,8 @@ class Cause(NamedTuple):
     hard: bool = False
     #: Id of the row that decided.
     rule: str = "unknown"
+    #: It was said in words that leave no doubt, whenever they are said.
+    sure: bool = False
 
 
 class _Words(NamedTuple):
@@ -82,7 +84,7 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 
 def _cause(row: dict[str, str]) -> Cause:
-    return Cause(Category(row["category"]), bool(row.get("hard")), row["id"])
+    return Cause(Category(row["category"]), bool(row.get("hard")), row["id"], bool(row.get("sure")))
 
 
 def _pattern(row: dict[str, str], name: str) -> re.Pattern[str] | None:
@@ -145,7 +147,8 @@ def _limited(cause: Cause, said: Said) -> Cause:
         return Cause(Category.SENDER_INVALID, rule=cause.rule)
     # Who names the address after having taken the whole mail may mean anything (Japanese carriers filter so): then
     # only a code convicts. And 4xx says that it may become better.
-    vague = said.command is Command.CONTENT and (not said.enhanced or _VAGUE.fullmatch(said.enhanced) is not None)
+    coded = bool(said.enhanced) and _VAGUE.fullmatch(said.enhanced) is None
+    vague = said.command is Command.CONTENT and not coded and not cause.sure
     temporary = said.enhanced.startswith("4") or (400 <= said.code < 500 and not said.enhanced.startswith("5"))
     return cause._replace(hard=False) if vague or temporary else cause
 

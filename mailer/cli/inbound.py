@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from sqlmodel import Session
 
-from mailer.cli import printing, processes, receiving, running
+from mailer.cli import printing, processes, receiving, running, understanding
 from mailer.cli.tenants import Json
 from mailer.errors import ConfigurationError
 from mailer.feedback import hearing
@@ -19,6 +19,7 @@ app = typer.Typer(
     help="Receive bounces, complaints and opt-outs by mail, at the address in MAILER_INBOUND_LISTEN or in other ways.",
     invoke_without_command=True,
 )
+app.command("parse")(understanding.parse)
 
 
 @app.callback()

@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 #: A report stands before the mail that it is about: what comes later is not looked at.
 LONGEST = 1024 * 1024
-_DEEPEST, _PARTS, _FIELDS, _FIELD = 8, 60, 400, 8 * 1024
+_DEEPEST, _PARTS, _LINES, _FIELD = 8, 60, 2000, 8 * 1024
 #: How much of a text is read.
 _TEXT = 64 * 1024
 #: How far down the first part of a mail may begin that does not name its boundary.
 _PREAMBLE = 600
 
-_BLANK = re.compile(rb"\n[ \t]*\n")
 _NAME = re.compile(rb"([!-9;-~]{1,100})[ \t]*:")
 _PARAMETER = re.compile(r";\s*([\w*-]{1,40})\s*=\s*(\"[^\"]{0,300}\"|[^\s;\"]{1,300})")
 _GUESSED = re.compile(rb"(?:^|\n)--([^\s]{1,120})[ \t]*\ncontent-", re.IGNORECASE)
@@ -66,20 +65,28 @@ class Part(NamedTuple):
 
 def parse(raw: bytes) -> Part:
     """Return a mail as a tree of at most 60 parts, eight deep; line ends of every kind are the same."""
-    lines = raw[:LONGEST].replace(b"\0", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n")
+    lines = raw[:LONGEST].replace(b"\0", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    # Spaces and empty lines before the header are no empty header.
+    lines = lines.lstrip(b" \t\n")
     return _part(lines, 0, [_PARTS])
 
 
 def fields_of(block: bytes) -> tuple[tuple[tuple[str, str], ...], int]:
     """Return the header fields at the beginning of a block, and where the rest begins."""
     found: list[tuple[str, list[bytes]]] = []
-    at = 0
+    at = lines = 0
     while at < len(block):
         end = block.find(b"\n", at)
         end = len(block) if end < 0 else end
         line = block[at:end]
         if not line.strip():
             at = end + 1
+            break
+        lines += 1
+        if lines > _LINES:
+            # Nobody needs so long a header; what it hides is not looked for.
+            blank = block.find(b"\n\n", at)
+            at = len(block) if blank < 0 else blank + 2
             break
         name = _NAME.match(line)
         if line[:1] in b" \t" and found:
@@ -90,7 +97,7 @@ def fields_of(block: bytes) -> tuple[tuple[tuple[str, str], ...], int]:
             # No field, no blank line: the header ended without one.
             break
         at = end + 1
-    return tuple((name, as_text(b" ".join(lines[:200])[:_FIELD])) for name, lines in found[:_FIELDS]), at
+    return tuple((name, as_text(b" ".join(values)[:_FIELD])) for name, values in found), at
 
 
 def as_text(octets: bytes, charset: str = "") -> str:

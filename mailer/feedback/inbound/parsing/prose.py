@@ -70,29 +70,41 @@ def says_delayed(text: str) -> bool:
 def read(mail: Part, text: str, ours: Original) -> tuple[Report, ...]:
     """Return what a mail in plain words reports; none where it does not say that something was not delivered."""
     head = "".join(f"{name}: {mail.field(name)}\n" for name in _HEAD if mail.has(name))[:2000]
-    if not _reports_failure(mail, text):
+    by_server = _by_server(mail)
+    if by_server:
+        if not (sender.is_failure(mail) or says_failed(text)):
+            return ()
+    elif not _plainly(mail, text):
         return ()
     family = next((family for family in _FAMILIES if family.signs.search(head) or family.signs.search(text)), None)
     named = _named(mail, text, family, ours)
     kind = Kind.DEFERRED if says_delayed(f"{mail.field('subject')}\n{text}") else Kind.BOUNCED
-    return tuple(_report(mail, kind, each, text, family, alone=len(named) == 1) for each in named[:_RECIPIENTS])
+    reports = (_report(mail, kind, each, text, family, alone=len(named) == 1) for each in named[:_RECIPIENTS])
+    # What anybody may have written convicts nobody.
+    return tuple(report._replace(hard=report.hard and by_server) for report in reports)
 
 
-def _reports_failure(mail: Part, text: str) -> bool:
+def _by_server(mail: Part) -> bool:
+    """Say whether a mail server wrote this, as far as it says so itself."""
     named = mail.kind == "multipart/report" and "delivery-status" in mail.parameters.get("report-type", "").lower()
-    if not (sender.is_failure(mail) or named) and not says_failed(text):
-        return False
     if named or sender.is_daemon(mail) or mail.has("x-failed-recipients"):
         # A person may have such an address, too: an answer of one is no report.
         return not sender.is_answer(mail) or sender.is_nobody(mail)
+    listed = any(mail.has(name) for name in ("list-id", "list-unsubscribe", "in-reply-to"))
     automatic = sender.is_nobody(mail) or sender.is_automatic(mail)
-    listed = mail.has("list-id") or mail.has("list-unsubscribe") or mail.has("in-reply-to") or sender.is_answer(mail)
-    return sender.is_failure(mail) and not listed and (automatic or _plainly(text))
+    return automatic and sender.is_failure(mail) and not listed and not sender.is_answer(mail)
 
 
-def _plainly(text: str) -> bool:
-    """Say whether a text that anybody may have written has the form of a report."""
-    return len(text) < 4000 and _FAILED.search(text[:400]) is not None and _FORM.search(text) is not None
+def _plainly(mail: Part, text: str) -> bool:
+    """Say whether a mail that anybody may have written has the form of a report from beginning to end."""
+    listed = any(mail.has(name) for name in ("list-id", "list-unsubscribe", "in-reply-to")) or sender.is_answer(mail)
+    return (
+        sender.is_failure(mail)
+        and not listed
+        and len(text) < 4000
+        and _FAILED.search(text[:400]) is not None
+        and _FORM.search(text) is not None
+    )
 
 
 def _named(mail: Part, text: str, family: _Family | None, ours: Original) -> list[_Named]:

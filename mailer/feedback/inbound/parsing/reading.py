@@ -22,13 +22,12 @@ def read(raw: bytes) -> Reading:
     if dropped is not None:
         return Reading(dropped=dropped)
     ours = original(mail, copy)
-    wrapped = (
-        _wrapped(mail) if not prose.says_failed(text) and (sender.is_daemon(mail) or sender.is_nobody(mail)) else None
-    )
+    by_server = sender.is_daemon(mail) or sender.is_nobody(mail)
+    wrapped = _wrapped(mail) if by_server and not prose.says_failed(text) else None
     if wrapped is not None:
         mail, (text, copy) = wrapped, plain.said(wrapped)
         ours = original(wrapped, copy)
-    if ours.report:
+    if by_server and ours.report:
         return Reading(dropped="bounce_of_bounce")
     return _delivery(mail, text, ours) or _rest(raw, mail, text, ours)
 
@@ -52,6 +51,8 @@ def _delivery(mail: Part, text: str, ours: Original) -> Reading | None:
 
 def _wrapped(mail: Part) -> Part | None:
     """Return the report that a gateway wrapped into a mail that says nothing of its own."""
+    if delivery.status_part(mail) is not None:
+        return None
     for part in mail.walk():
         if part.kind == "message/rfc822" and part.parts and part.parts[0].kind == "multipart/report":
             return part.parts[0]

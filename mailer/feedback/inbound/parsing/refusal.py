@@ -17,6 +17,7 @@ _COMMANDS = (
     (Command.RECIPIENT, phrase("at-recipient")),
     (Command.CONTENT, phrase("at-content")),
 )
+_OF_THE_ADDRESS = {Category.INVALID_RECIPIENT, Category.BAD_DOMAIN, Category.INACTIVE_MAILBOX, Category.UNKNOWN}
 _VERBS = {"mail": Command.SENDER, "rcpt": Command.RECIPIENT, "data": Command.CONTENT}
 _VAGUE = re.compile(r"[245]\.\d{1,3}\.0|[45]\.(5|4)\.\d+|[45]\.0\.\d+|")
 _CODED = re.compile(r"(?<![\d.])[45]\d\d[ \-]#?([45]\.\d{1,3}\.\d{1,3})(?![\d.]*\.\d)")
@@ -36,7 +37,13 @@ def why(text: str, *, status: str = "", near: str = "", provider: str = "") -> t
     command = command_of(text) or command_of(near)
     text = _GRANTED.sub("", text)
     told = Said(text, code_of(text), _enhanced(text, status), command, provider)
-    return judge(told), told
+    cause = judge(told)
+    if told.code and told.enhanced == status and not enhanced_of(text):
+        # The code is the reporter's own, for a receiver that gave none: `550 Sender verify failed` becomes 5.1.1.
+        by_words = judge(told._replace(enhanced=""))
+        if by_words.category not in _OF_THE_ADDRESS:
+            return by_words, told
+    return cause, told
 
 
 def given_up(cause: Cause, said: Said) -> Cause:
