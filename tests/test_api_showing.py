@@ -13,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from mailer.database import Database
 from mailer.web.api import shapes
 from mailer.web.api.endpoints import ENDPOINTS
+from mailer.web.api.hooks import HOOKS
 from tests.test_api_world import Api, Json, data, mail, news, paths, rows, variables, world
 
 TEMPLATE: Json = {
@@ -319,7 +320,8 @@ async def test_the_document_is_valid_and_names_every_endpoint(api: Api) -> None:
     known = document["paths"]
     assert isinstance(known, dict)
     assert {(path, method) for path, methods in known.items() for method in methods} == {
-        (endpoint.path, endpoint.method.lower()) for endpoint in ENDPOINTS
+        *((endpoint.path, endpoint.method.lower()) for endpoint in ENDPOINTS),
+        *((hook.path, "post") for hook in HOOKS),
     }
 
 
