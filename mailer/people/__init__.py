@@ -14,7 +14,7 @@ from mailer.people.choices import (
 )
 from mailer.people.consents import TRACKING, choose_tracking, tracking_choice, tracking_choices
 from mailer.people.languages import choose_language, chosen_languages
-from mailer.people.permitting import Permission, answers_of, permit, permitted
+from mailer.people.permitting import Permission, answers_of, permit
 from mailer.people.stopping import Leaving, Left, key_of, leave, lift, suppress
 from mailer.people.telling import EventKind, News, tell
 
@@ -43,7 +43,6 @@ __all__ = [
     "may_leave",
     "opted_in",
     "permit",
-    "permitted",
     "preferences",
     "purpose_of",
     "rejoin",

@@ -13,7 +13,7 @@ from mailer.models import Consent, Email, Event
 from mailer.people import Preferences
 from mailer.web.api.calls import Answer, Call
 from suppression import address, entries
-from suppression.entries import Entry
+from suppression.entries import Entry, KinKind
 from suppression.rules import Stream
 from suppression.token import OptOut
 
@@ -32,6 +32,8 @@ async def change(call: Call) -> Answer:
     draft, who = call.draft(PersonChange), _who(call)
 
     def verb(session: Session) -> dict[str, object]:
+        named = call.service.intake.fingerprints.named(call.tenant_id, who.canonical)
+        entries.relate(session, call.tenant_id, [named], KinKind.KEY, call.now)
         _save(session, call, who, draft)
         return _view(session, call, who)
 
@@ -122,7 +124,7 @@ def _check(draft: PersonChange, before: Preferences) -> None:
 
 def _view(session: Session, call: Call, who: address.Address) -> dict[str, object]:
     prints = call.service.intake.fingerprints.all_of(call.tenant_id, who.canonical)
-    chosen = people.preferences(session, call.tenant_id, prints[0], call.now)
+    chosen = people.preferences(session, call.tenant_id, prints[0], call.now, prints[1:])
     family = entries.family(session, call.tenant_id, prints)
     said = people.answers_of(session, call.tenant_id, family)
     return {
