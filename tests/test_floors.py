@@ -31,7 +31,7 @@ FLOORS = (
         *("mailer.keyring", "mailer.rekeying"),
     ),
     ("mailer.submission", "mailer.delivery", "mailer.alarms"),
-    ("mailer.campaigns", "mailer.erasure", "mailer.exchanging", "mailer.subscribing"),
+    ("mailer.campaigns", "mailer.erasure", "mailer.exchanging", "mailer.moving", "mailer.subscribing"),
     ("mailer.tasks", "mailer.clock", "mailer.streams"),
     ("mailer.service",),
     ("mailer.web",),

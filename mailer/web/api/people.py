@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from mailer import emails, people
+from mailer import emails, moving, people
 from mailer.drafts import PersonChange
 from mailer.errors import Conflict, Invalid, NotFound, Problem
 from mailer.feedback import optouts
@@ -32,10 +32,11 @@ async def change(call: Call) -> Answer:
     draft, who = call.draft(PersonChange), _who(call)
 
     def verb(session: Session) -> dict[str, object]:
-        named = call.service.intake.fingerprints.named(call.tenant_id, who.canonical)
+        now_at = _moved(session, call, who, draft)
+        named = call.service.intake.fingerprints.named(call.tenant_id, now_at.canonical)
         entries.relate(session, call.tenant_id, [named], KinKind.KEY, call.now)
-        _save(session, call, who, draft)
-        return _view(session, call, who)
+        _save(session, call, now_at, draft)
+        return _view(session, call, now_at)
 
     return Answer(await call.run(verb, conclusive=True))
 
@@ -45,6 +46,15 @@ def _who(call: Call) -> address.Address:
         return address.parse(call.path("email"))
     except address.AddressError:
         raise NotFound("there is no such address") from None
+
+
+def _moved(session: Session, call: Call, former: address.Address, draft: PersonChange) -> address.Address:
+    """Return the address that the person has now; what else they chose is chosen for it."""
+    if draft.email is None:
+        return former
+    present = address.parse(draft.email)
+    moving.move(session, call.tenant_id, former, present, call.service.intake, call.now)
+    return present
 
 
 def _opt_out(call: Call, who: address.Address) -> OptOut:
