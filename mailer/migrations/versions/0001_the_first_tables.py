@@ -188,7 +188,6 @@ def upgrade() -> None:
     sa.Column('proof', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
     sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
     sa.Column('retired_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
-    sa.Column('walked_to', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=True),
     sa.PrimaryKeyConstraint('key_id')
     )
     op.create_table('suppression_kin',
