@@ -80,7 +80,10 @@ def _save(session: Session, call: Call, who: address.Address, draft: PersonChang
         optouts.stop(session, opt_out, gone, how, call.now, promotional=draft.promotional is False)
     if draft.snoozed:
         optouts.snooze(session, opt_out, how, call.now)
-    elif draft.snoozed is False:
+    elif draft.snoozed is False or (
+        draft.snoozed is None and any(known[key].topic.stream is Stream.PROMOTIONAL for key in back)
+    ):
+        # Who says yes today wants it from today on, unless they say that the pause goes on.
         people.wake(session, call.tenant_id, opt_out.fingerprint, call.now)
     _answer(session, call, who, draft)
     if draft.reason:
