@@ -44,6 +44,7 @@ class Purpose(StrEnum):
     CLICK = "click"
     CONFIRM = "confirm"
     RETURN_PATH = "return_path"
+    REMOVAL = "removal"
 
 
 class Ring:
