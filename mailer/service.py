@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO
 
-from mailer import clock, migrate, published, secrets, tenancy
+from mailer import clock, migrate, postmaster, published, secrets, tenancy
 from mailer.database import Database
 from mailer.delivery import claims, limits
 from mailer.delivery.breaker import Breaker
@@ -138,12 +138,16 @@ class Service:
             )
 
         settings = self.settings
-        readers = [inbound.opt_outs(self.links.ring, leave)]
+        readers = [inbound.opt_outs(self.links.ring, leave), inbound.postmaster(self._keep_for_operators)]
         self._inbound = inbound.listener(
             readers, settings.return_path_domain, settings.inbound_address, lmtp=settings.inbound_lmtp
         )
         await self._inbound.start()
         logger.info("opt-outs by mail are received on %s:%d", *settings.inbound_address)
+
+    async def _keep_for_operators(self, sender: str, raw: bytes) -> None:
+        kept = await self.database.run(lambda session: postmaster.keep(session, sender, raw, self.now()), urgency=2)
+        logger.warning("somebody wrote to the postmaster: mailer postmaster show %s", kept)
 
     async def _start_workers(self, streams: frozenset[Stream]) -> None:
         assert self._bells is not None

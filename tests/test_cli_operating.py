@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 from sqlmodel import Session, SQLModel
 
-from mailer import halts
+from mailer import halts, postmaster
 from mailer.database import Database
 from mailer.status import Status
 from suppression.rules import Stream
@@ -238,3 +238,13 @@ def test_a_tenant_is_changed_and_its_word_on_complaints_is_obeyed(quick: Quick) 
     assert json.loads(quick.run(*why, "bob@example.org").stdout)["allowed"] is True
     assert "nope" in quick.run("tenant", "set", "nope", "--name", "X", code=1).stderr
     assert "locale" in quick.run("tenant", "set", "default", "--locale", "Klingon!", code=2).stderr
+
+
+def test_an_operator_reads_what_came_to_the_postmaster(quick: Quick) -> None:
+    quick.run("postmaster", "list")
+    raw, now = b"Subject: Your mail\r\n\r\nHello\r\n", datetime.now(UTC)
+    kept = inside(quick, lambda session: postmaster.keep(session, "mo@isp.example", raw, now))
+    [found] = json.loads(quick.run("postmaster", "list", "--json").stdout)["data"]
+    assert (found["id"], found["sender"], found["subject"]) == (kept, "mo@isp.example", "Your mail")
+    assert "Your mail" in quick.run("postmaster", "list").stdout
+    assert "there is no mail pm_nope" in quick.run("postmaster", "show", "pm_nope", code=1).stderr

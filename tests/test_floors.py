@@ -25,7 +25,7 @@ FLOORS = (
     ("mailer.links", "mailer.secrets", "mailer.models", "mailer.compose"),
     ("mailer.database", "mailer.smtpd", "mailer.published"),
     ("mailer.counters", "mailer.migrate", "mailer.drafts", "mailer.inbox"),
-    ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts"),
+    ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts", "mailer.postmaster"),
     (
         *("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.uncertain"),
         *("mailer.keyring", "mailer.rekeying"),

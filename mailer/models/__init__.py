@@ -4,6 +4,7 @@ from mailer.models.campaigns import Campaign, CampaignStatus
 from mailer.models.lists import Alarm, AlarmKind, OptOutMark, SuppressionImport
 from mailer.models.mail import Attachment, Content, Email, Lease
 from mailer.models.people import Consent, Invitation, OptIn, Person
+from mailer.models.postmaster import PostmasterMail
 from mailer.models.record import Counter, DayCount, Event, Halt, Role, SeenHit, StoredAnswer, Tally
 from mailer.models.tenancy import (
     ApiKey,
@@ -47,6 +48,7 @@ __all__ = [
     "OptOutMark",
     "OptOutScope",
     "Person",
+    "PostmasterMail",
     "Role",
     "Scope",
     "SeenHit",

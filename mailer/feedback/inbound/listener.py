@@ -21,6 +21,10 @@ _KEPT = 1024 * 1024
 #: How much of that an opt-out looks at.
 _HEAD = 8 * 1024
 _CONNECTIONS = 100
+#: How many of them one network may hold (one address of IPv4, a /64 of IPv6), so that one sender cannot take all.
+_OF_ONE_NETWORK = 20
+#: The one address that every domain has, also written without the domain (RFC 5321 section 4.5.1).
+POSTMASTER = "postmaster"
 #: A mail for more of ours at once is no answer to one of ours; who guesses addresses is sent away.
 _RECIPIENTS, _GUESSES = 100, 20
 _LONGEST = 200
@@ -72,6 +76,8 @@ class _Handler:
         """Nothing waits: whatever a mail means is committed before its 250."""
 
     def _receipt(self, address: str) -> Receipt | None:
+        if address.lower() == POSTMASTER:
+            address = f"{address}@{self._domain}"
         local, _, domain = address.rpartition("@")
         if domain.lower() != self._domain:
             return None
@@ -120,7 +126,9 @@ class _Handler:
 def listener(readers: Sequence[Reader], domain: str, address: tuple[str, int], *, lmtp: bool = False) -> Server:
     """Return the server for mail to `@domain`, which listens at (host, port); the first reader that knows decides."""
     kind = "LMTP" if lmtp else "ESMTP"
-    terms = Terms(lmtp=lmtp, kept=_KEPT, connections=_CONNECTIONS)
+    # By LMTP every mail comes from our own mail server, which counts its clients itself.
+    of_one = None if lmtp else _OF_ONE_NETWORK
+    terms = Terms(lmtp=lmtp, kept=_KEPT, connections=_CONNECTIONS, of_one_network=of_one)
     return Server(_Handler(readers, domain, lmtp=lmtp), f"{domain} {kind} mailer inbound", *address, terms=terms)
 
 
