@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select
 from sqlmodel import Session, SQLModel, col
 
-from mailer import alarms, campaigns, counters, database, halts, subscribing
+from mailer import alarms, campaigns, counters, database, halts, postmaster, subscribing
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.feedback import hearing
@@ -47,6 +47,7 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
         return 0
     halts.forget(session, now)
     subscribing.forget_unanswered(session, now)
+    postmaster.forget(session, now)
     changed = claims.recover(session, now) + claims.expire(session, now, give_up)
     answers, marks = (SQLModel.metadata.tables[str(model.__tablename__)] for model in (StoredAnswer, SeenHit))
     old = select(answers.c.id).where(col(StoredAnswer.created_at) < now - _ANSWERS).limit(1000)

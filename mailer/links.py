@@ -18,6 +18,7 @@ OPEN = "/o/{token}.gif"
 VIEW = "/v/{token}"
 SUBSCRIBE = "/subscribe"
 CONFIRM = "/s/{token}"
+REMOVE = "/r/{token}"
 
 #: Begins the local part of a return path.
 RETURN_PATH_PREFIX = "b+"
@@ -25,8 +26,8 @@ RETURN_PATH_PREFIX = "b+"
 #: How many bytes say when a link for editing ends, in seconds since 1970.
 _MOMENT = 5
 
-_UNSUBSCRIBE, _PREFERENCES, _OPEN, _VIEW, _CONFIRM = (
-    route.partition("{")[0] for route in (UNSUBSCRIBE, PREFERENCES, OPEN, VIEW, CONFIRM)
+_UNSUBSCRIBE, _PREFERENCES, _OPEN, _VIEW, _CONFIRM, _REMOVE = (
+    route.partition("{")[0] for route in (UNSUBSCRIBE, PREFERENCES, OPEN, VIEW, CONFIRM, REMOVE)
 )
 
 
@@ -189,6 +190,15 @@ class Links:
         """Return the request that a link says yes to, None where it does not verify."""
         payload = self.ring.verify(Purpose.CONFIRM, token)
         return None if payload is None or len(payload) != 16 else ids.from_bytes("oi", payload)
+
+    def removal(self, invited: OptOut) -> str:
+        """Return the link by which who was invited has their address removed; `invited` names person and mail."""
+        return f"{self.base(invited.stream)}{_REMOVE}{self.ring.sign(Purpose.REMOVAL, invited.pack())}"
+
+    def read_removal(self, token: str) -> OptOut | None:
+        """Return who may be removed by a link, and the mail it stood in; None where it does not verify."""
+        payload = self.ring.verify(Purpose.REMOVAL, token)
+        return None if payload is None else OptOut.unpack(payload)
 
     def read_ended(self, token: str) -> OptOut | None:
         """Return whom and what a link for editing was about whose end has passed, None where it never verified."""

@@ -1,9 +1,10 @@
 """Builds the mailroom: what mail to our domain of return paths means, for every way in."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from mailer import published
+from mailer import postmaster, published
 from mailer.database import Database
 from mailer.errors import ConfigurationError
 from mailer.feedback import inbound
@@ -12,6 +13,8 @@ from mailer.feedback.inbound.report import Proof, Report
 from mailer.feedback.optouts import How, opted_out
 from mailer.links import Links
 from suppression.token import OptOut
+
+log = logging.getLogger(__name__)
 
 Hear = Callable[[Sequence[tuple[Report, Proof]]], Awaitable[object]]
 
@@ -38,9 +41,14 @@ def mailroom(database: Database, links: Links, hear: Hear) -> Mailroom:
         trusted = settings.signers
         return await asyncio.to_thread(inbound.signer, raw, trusted, lambda name: published.certain_key(resolver, name))
 
+    async def keep(sender: str, raw: bytes) -> None:
+        kept = await database.run(lambda session: postmaster.keep(session, sender, raw, database.now()), urgency=2)
+        log.warning("somebody wrote to the postmaster: mailer postmaster show %s", kept)
+
     readers = [
         inbound.opt_outs(links.ring, leave),
         inbound.bounces(links.read_return_path, parsing.read, hear, count),
         inbound.complaints(links, parsing.read, hear, signed),
+        inbound.postmaster(keep),
     ]
     return Mailroom(readers, settings.return_path_domain)

@@ -8,7 +8,7 @@ from sqlalchemy import exists, func, update
 from sqlmodel import Session, SQLModel, col, select
 
 from mailer.errors import Conflict, NotFound
-from mailer.models import Consent, Email, OptIn, Person
+from mailer.models import Consent, OptIn, Person
 from suppression import address, entries
 from suppression.address import AddressError, Fingerprints
 from suppression.entries import Entry, KeyProof, KinKind
@@ -135,14 +135,3 @@ def retire(session: Session, prints: Fingerprints, key_id: str, now: datetime) -
         proof.retired_at = now
         session.add(proof)
         session.flush()
-
-
-def walked(session: Session, prints: Fingerprints, last: str | None) -> None:
-    """Keep how far the mail was walked."""
-    others = [key_id for key_id in prints.key_ids if key_id != prints.primary_id]
-    session.execute(update(KeyProof).where(col(KeyProof.key_id).in_(others)).values(walked_to=last))
-
-
-def newest_email(session: Session) -> str | None:
-    """Return the id of the newest mail."""
-    return session.exec(select(func.max(Email.id))).one()

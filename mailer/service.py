@@ -22,7 +22,7 @@ from mailer.delivery.breaker import Breaker
 from mailer.delivery.connections import Connections
 from mailer.delivery.letters import Letterbox
 from mailer.delivery.outcomes import Retry
-from mailer.delivery.pipeline import Identity, Pipeline, Route
+from mailer.delivery.pipeline import Pipeline, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.delivery.wire import Wire
 from mailer.errors import ConfigurationError
@@ -220,8 +220,7 @@ class Service:
         shared = limits.Limits(route.stream, worker, store, self.database, now=self.database.now)
         connections = Connections(relays, opened, shared, breaker)
         retry = Retry(self.settings.retries, self.settings.give_up)
-        who = Identity(self._holder(), self.intake.fingerprints.primary_id)
-        return Pipeline(self.database, self.letters, route, connections, retry, who)
+        return Pipeline(self.database, self.letters, route, connections, retry, self._holder())
 
     def _holder(self) -> str:
         if self.database.on_postgresql:

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Protocol
 
 from aiosmtpd.smtp import SMTP, syntax
@@ -27,6 +28,8 @@ class Terms:
     #: How much of a mail is kept for its handler; None: all of it. The rest is taken from the wire and dropped.
     kept: int | None = None
     connections: int | None = None
+    #: How many of these one network may hold: an IPv4 address, or an IPv6 /64, which one subscriber has (RFC 6177).
+    of_one_network: int | None = None
     #: Seconds without a word, or for the whole text of a mail, after which a connection is closed.
     patience: float = 300.0
 
@@ -49,6 +52,7 @@ class _Connection(SMTP):
         # aiosmtpd keeps this table on the class, where each new connection would reset it for all others.
         self.command_size_limits = defaultdict(lambda: _COMMAND_LIMIT)
         self._connections = connections
+        self.network = ""
         super().__init__(
             handler,
             data_size_limit=LARGEST_MAIL,
@@ -61,7 +65,15 @@ class _Connection(SMTP):
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the connection."""
+        """Remember the connection, or send it away where its network has too many already."""
+        self.network = network_of(transport.get_extra_info("peername"))
+        most = self._terms.of_one_network
+        if most is not None and sum(each.network == self.network for each in self._connections) >= most:
+            busy = _Busy()
+            assert isinstance(transport, asyncio.Transport)
+            transport.set_protocol(busy)
+            busy.connection_made(transport)
+            return
         super().connection_made(transport)
         self._connections.add(self)
 
@@ -130,6 +142,15 @@ class _Connection(SMTP):
             self.transport.close()
         if self._handler_coroutine:
             await asyncio.gather(self._handler_coroutine, return_exceptions=True)
+
+
+def network_of(peer: object) -> str:
+    """Return what of an address is one sender's; "" where a socket has no address."""
+    if not isinstance(peer, tuple):
+        return ""
+    found = ip_address(str(peer[0]).partition("%")[0])
+    found = (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found
+    return str(ip_network((found, 64), strict=False)) if isinstance(found, IPv6Address) else str(found)
 
 
 class _Local(_Connection):

@@ -15,6 +15,7 @@ from sqlmodel import Session, SQLModel, col, select
 from mailer import database, ids
 from mailer.compose import headers
 from mailer.drafts import TenantChange, TopicChange, TopicDraft
+from mailer.drafts.topics import YES_NEEDS_A_NO
 from mailer.errors import ConfigurationError, Conflict, Invalid, MailerError, NotFound, Problem, Unauthorized
 from mailer.models import ApiKey, Identity, LeaveRule, Scope, Tenant, Topic, TopicDefault, Visibility
 from mailer.settings import Settings
@@ -181,6 +182,8 @@ def change_topic(session: Session, tenant_id: int, key: str, change: TopicChange
         raise NotFound(f"there is no topic {key[:80]}")
     if topic.stream is Stream.PROMOTIONAL and change.opt_out is LeaveRule.NEVER:
         raise Invalid(Problem("opt_out", "a promotional topic can always be left"))
+    if (change.default or topic.default, change.opt_out or topic.opt_out) == (TopicDefault.OPT_OUT, LeaveRule.NEVER):
+        raise Invalid(Problem("opt_out", YES_NEEDS_A_NO))
     return _changed(session, topic, change)
 
 

@@ -45,6 +45,7 @@ class Purpose(StrEnum):
     CLICK = "click"
     CONFIRM = "confirm"
     RETURN_PATH = "return_path"
+    REMOVAL = "removal"
 
 
 class Ring:
@@ -82,10 +83,6 @@ class Ring:
     def verify(self, purpose: Purpose, token: str) -> bytes | None:
         """Return the payload of a token written exactly as it was signed, else None."""
         return self._payload(purpose, _decode(token, fold=False))
-
-    def verify_folded(self, purpose: Purpose, token: str) -> bytes | None:
-        """Return the payload of a token from a mailto local part, where case means nothing, else None."""
-        return self._payload(purpose, _decode(token, fold=True))
 
     def sign_short(self, purpose: Purpose, payload: bytes) -> str:
         """Return a token without key id, for local parts of 64 octets; it verifies by `verify_short` only."""
@@ -181,11 +178,6 @@ def _ends(tenant_id: int, stream: Stream, topic: str | None, *, email: bool) -> 
         if not valid_topic_key(topic):
             raise ValueError("the topic key is not valid")
     return bytes([flags]) + _varint(tenant_id), (topic or "").encode()
-
-
-def sign_opt_out(ring: Ring, opt_out: OptOut) -> str:
-    """Return the token of an opt-out link."""
-    return ring.sign(Purpose.OPT_OUT, opt_out.pack())
 
 
 def verify_opt_out(ring: Ring, token: str) -> OptOut | None:

@@ -132,3 +132,28 @@ async def test_topics_change_but_their_key_and_stream(api: Api) -> None:
         refused = await admin.call("PATCH", "/v1/topics/surveys", body)
         assert (refused.status_code, paths(refused)) == (422, [path])
     assert (await admin.call("PATCH", "/v1/topics/nope", {"default": "opt_out"})).status_code == 404
+
+
+async def test_a_fresh_yes_ends_a_pause_unless_they_say_that_it_goes_on(api: Api) -> None:
+    await patch(api, topics={"newsletter": False, "notifications": False}, snoozed=True)
+    assert (await patch(api, topics={"notifications": True}, **PROOF))["snoozed_until"] is not None
+    assert (await patch(api, topics={"newsletter": True}, snoozed=True, **PROOF))["snoozed_until"] is not None
+    await patch(api, topics={"newsletter": False})
+    assert (await patch(api, topics={"newsletter": True}, **PROOF))["snoozed_until"] is None
+
+
+async def test_a_topic_that_asks_for_a_yes_can_be_left(api: Api) -> None:
+    admin = await api.with_key("admin")
+    asks = {"key": "beta", "stream": "transactional", "default": "opt_out", "opt_out": "never"}
+    refused = await admin.post("/v1/topics", asks)
+    assert (refused.status_code, paths(refused)) == (422, ["opt_out"])
+    assert "must be able to take it back" in refused.text
+    for first, second in (
+        ({"default": "opt_out"}, {"opt_out": "never"}),
+        ({"opt_out": "never"}, {"default": "opt_out"}),
+    ):
+        await admin.post("/v1/topics", {"key": f"t-{next(iter(first))[:3]}", "stream": "transactional", **first})
+        path = f"/v1/topics/t-{next(iter(first))[:3]}"
+        assert paths(await admin.call("PATCH", path, second)) == ["opt_out"]
+    both = await admin.call("PATCH", "/v1/topics/t-opt", {"default": "opt_out", "opt_out": "allowed"})
+    assert data(both)["default"] == "opt_out"

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import update
 from sqlmodel import Session, SQLModel
 
-from mailer import halts
+from mailer import halts, postmaster
 from mailer.database import Database
 from mailer.feedback.hearing import hear
 from mailer.feedback.inbound.report import Kind, Proof, Report
@@ -208,3 +208,69 @@ def test_a_command_that_prints_its_result_logs_it_only_where_asked(tmp_path: Pat
     resumed = shell.run("--debug", "stream", "resume", "promotional")
     assert resumed.stdout == "promotional goes on\n"
     assert "the promotional stream goes on; it was paused for" in resumed.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x89PNG\r\n\x1a\n\0\0", b"Dear Ann,\n\nFrom: here\nDate: today\n", b"Subject: no more\n\nFrom: x\n", b"{}"],
+    ids=["empty", "picture", "letter", "half a mail", "json"],
+)
+def test_a_file_that_is_no_mail_is_one_sentence(quick: Quick, content: bytes) -> None:
+    file = quick.folder / "saved.eml"
+    file.write_bytes(content)
+    done = quick.run("doctor", "unsubscribe", "--eml", str(file), code=2)
+    assert done.stdout == ""
+    assert "the file is no mail as it arrived" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_mail_that_a_mailbox_file_held_is_read(quick: Quick) -> None:
+    file = quick.folder / "saved.eml"
+    file.write_bytes(
+        b"From ann Mon Mar  1 09:30:00 2027\nFrom: a@example.org\nDate: Mon, 1 Mar 2027 09:30:00 +0000\n\nHi\n"
+    )
+    done = quick.run("doctor", "unsubscribe", "--eml", str(file), "--json", "--only-read", code=1)
+    assert "one List-Unsubscribe" in {each["check"] for each in json.loads(done.stdout)["findings"]}
+
+
+def test_a_topic_is_changed_and_what_cannot_be_is_refused(quick: Quick) -> None:
+    quick.run("topic", "create", "beta", "--stream", "transactional", "--name", "en=Beta")
+    changed = quick.json("topic", "set", "beta", "--opt-out", "never", "--visibility", "private", "--name", "uk=Бета")
+    assert (changed["opt_out"], changed["visibility"], changed["default"]) == ("never", "private", "opt_in")
+    assert changed["names"] == {"uk": "Бета"}
+    assert quick.run("topic", "set", "beta", "--description", "en=New things").stdout == "beta\n"
+    [beta] = [each for each in json.loads(quick.run("topic", "list", "--json").stdout)["data"] if each["key"] == "beta"]
+    assert (beta["descriptions"], beta["opt_out"]) == ({"en": "New things"}, "never"), "what is not given stays"
+    for words, said, code in (
+        (("beta", "--default", "opt_out"), "take it back", 2),
+        (("newsletter", "--opt-out", "never"), "can always be left", 2),
+        (("nope", "--opt-out", "allowed"), "there is no topic nope", 1),
+        (("beta", "--name", "Beta"), "--name", 2),
+    ):
+        assert said in quick.run("topic", "set", *words, code=code).stderr
+
+
+def test_a_tenant_is_changed_and_its_word_on_complaints_is_obeyed(quick: Quick) -> None:
+    changed = quick.json("tenant", "set", "default", "--complaints-block", "--no-keep-ip", "--consent", "not_refused")
+    assert (changed["complaints_block"], changed["keep_ip"], changed["consent"]) == (True, False, "not_refused")
+    assert "complaints_block" in quick.run("tenant", "set", "default", "--locale", "uk").stdout
+    [tenant] = json.loads(quick.run("tenant", "list", "--json").stdout)["data"]
+    assert (tenant["complaints_block"], tenant["locale"]) == (True, "uk"), "what is not given stays"
+    quick.run("suppression", "add", "ann@example.org", "--reason", "complaint", "--note", "the provider's list")
+    why = ("suppression", "why", "--stream", "transactional", "--json")
+    assert json.loads(quick.run(*why, "ann@example.org").stdout)["allowed"] is False
+    quick.run("tenant", "set", "default", "--no-complaints-block")
+    quick.run("suppression", "add", "bob@example.org", "--reason", "complaint", "--note", "the provider's list")
+    assert json.loads(quick.run(*why, "bob@example.org").stdout)["allowed"] is True
+    assert "nope" in quick.run("tenant", "set", "nope", "--name", "X", code=1).stderr
+    assert "locale" in quick.run("tenant", "set", "default", "--locale", "Klingon!", code=2).stderr
+
+
+def test_an_operator_reads_what_came_to_the_postmaster(quick: Quick) -> None:
+    quick.run("postmaster", "list")
+    raw, now = b"Subject: Your mail\r\n\r\nHello\r\n", datetime.now(UTC)
+    kept = inside(quick, lambda session: postmaster.keep(session, "mo@isp.example", raw, now))
+    [found] = json.loads(quick.run("postmaster", "list", "--json").stdout)["data"]
+    assert (found["id"], found["sender"], found["subject"]) == (kept, "mo@isp.example", "Your mail")
+    assert "Your mail" in quick.run("postmaster", "list").stdout
+    assert "there is no mail pm_nope" in quick.run("postmaster", "show", "pm_nope", code=1).stderr

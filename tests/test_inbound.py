@@ -4,18 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiosmtplib
 import pytest
 from sqlmodel import select
 
-from mailer.errors import ConfigurationError
+from mailer import postmaster
+from mailer.database import Database
+from mailer.errors import ConfigurationError, NotFound
 from mailer.feedback import inbound
 from mailer.feedback.inbound import Mail, Mailroom, Receipt
 from mailer.feedback.optouts import How
 from mailer.service import Service
 from mailer.settings import Settings
+from mailer.smtpd import network_of
 from suppression import entries
 from suppression.entries import Entry, Question
 from suppression.rules import Stream
@@ -210,7 +214,11 @@ async def test_who_guesses_addresses_is_sent_away() -> None:
 
 async def test_one_connection_too_many_is_told_to_come_later() -> None:
     async with listening(Desk()) as port:
-        open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
+        # Of ten networks: all of 127.0.0.0/8 is this machine.
+        open_ones = [
+            await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.0.{2 + number // 10}", 0))
+            for number in range(100)
+        ]
         for reader, _ in open_ones:
             assert (await _reply(reader)).startswith("220")
         assert (await talk(port))[0].startswith("421")
@@ -236,3 +244,86 @@ def test_where_it_listens(written: str, address: tuple[str, int], lmtp: bool) ->
 def test_where_it_cannot_listen(written: str) -> None:
     with pytest.raises(ConfigurationError, match="MAILER_INBOUND_LISTEN"):
         _ = Settings(inbound_listen=written).inbound_address
+
+
+async def test_one_network_takes_a_part_of_the_connections_only() -> None:
+    async with listening(Desk()) as port:
+        open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        for reader, _ in open_ones:
+            assert (await _reply(reader)).startswith("220")
+        assert (await talk(port))[0].startswith("421")
+        elsewhere, other = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
+        assert (await _reply(elsewhere)).startswith("220")
+        other.close()
+        open_ones[0][1].close()
+        await open_ones[0][1].wait_closed()
+        async with asyncio.timeout(10):
+            while (await talk(port))[0].startswith("421"):
+                await asyncio.sleep(0.05)
+        for _, writer in open_ones:
+            writer.close()
+
+
+async def test_our_own_mail_server_may_have_them_all() -> None:
+    async with listening(Desk(), lmtp=True) as port:
+        open_ones = [await asyncio.open_connection("127.0.0.1", port) for _ in range(30)]
+        for reader, _ in open_ones:
+            assert (await _reply(reader)).startswith("220")
+        for _, writer in open_ones:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("peer", "network"),
+    [
+        (("192.0.2.7", 4711), "192.0.2.7"),
+        (("2001:db8::1:2:3:4", 4711, 0, 0), "2001:db8::/64"),
+        (("::ffff:192.0.2.7", 4711, 0, 0), "192.0.2.7"),
+        (("fe80::1%eth0", 4711, 0, 2), "fe80::/64"),
+        ("/run/socket", ""),
+    ],
+    ids=["IPv4", "IPv6", "mapped", "zone", "unix"],
+)
+def test_what_of_an_address_is_one_senders(peer: object, network: str) -> None:
+    assert network_of(peer) == network
+
+
+@pytest.mark.parametrize("to", [f"Postmaster@{DOMAIN}", "postmaster"], ids=["domain", "bare"])
+async def test_mail_to_the_postmaster_is_kept_for_operators(service: Service, to: str) -> None:
+    mail = b"From: Mo <mo@isp.example>\r\nSubject: =?utf-8?q?Ihre_gro=C3=9Fe_Post?=\r\n\r\nPlease call.\r\n"
+    heard = await talk(
+        service.settings.inbound_address[1],
+        "EHLO isp.example",
+        "MAIL FROM:<mo@isp.example>",
+        f"RCPT TO:<{to}>",
+        "DATA",
+        mail.decode() + ".",
+        "QUIT",
+    )
+    assert [each[:3] for each in heard] == ["220", "250", "250", "250", "354", "250", "221"]
+    [kept] = await service.database.read(lambda session: postmaster.listing(session, 10))
+    assert (kept.sender, kept.subject) == ("mo@isp.example", "Ihre große Post")
+    assert await service.database.read(lambda session: postmaster.read(session, kept.id)) == mail
+
+
+async def test_mail_to_the_postmaster_is_kept_for_a_while_and_never_too_much(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postmaster, "MOST", 3)
+    now = datetime(2027, 3, 1, tzinfo=UTC)
+    kept = [
+        await database.run(
+            lambda session, day=day: postmaster.keep(  # type: ignore[misc]
+                session, "x\n@example.org", b"Subject: \xff\r\n\r\n" + b"z" * 300_000, now + timedelta(days=day)
+            )
+        )
+        for day in range(5)
+    ]
+    found = await database.read(lambda session: postmaster.listing(session, 10))
+    assert [each.id for each in found] == kept[:1:-1]
+    assert found[0].sender == "x?@example.org"
+    assert len(await database.read(lambda session: postmaster.read(session, kept[4]))) == postmaster.LARGEST
+    await database.run(lambda session: postmaster.forget(session, now + timedelta(days=33, hours=1)))
+    assert [each.id for each in await database.read(lambda session: postmaster.listing(session, 10))] == kept[4:]
+    with pytest.raises(NotFound, match="30 days"):
+        await database.read(lambda session: postmaster.read(session, kept[0]))

@@ -69,7 +69,7 @@ class World:
         """Let a worker try everything; return the emails after their intents."""
 
         def verb(session: Session) -> None:
-            worker = Worker(claims.open_lease(session, P, "me", NOW), "k2")
+            worker = Worker(claims.open_lease(session, P, "me", NOW))
             jobs = claims.claim(session, Ask(P, None, worker.lease, 100), NOW)
             claims.commit(session, [Step(intent=job) for job in jobs], worker, NOW)
 

@@ -15,7 +15,7 @@ from mailer.settings import Settings
 from mailer.status import Status
 from suppression.entries import Entry
 from suppression.rules import Stream
-from suppression.token import Ring, sign_opt_out
+from suppression.token import Purpose, Ring
 from tests.recipients.world import ANN, OLD_RING, RESUBSCRIBED, World, open_world
 
 # RFC 8058 section 8, to the letter; the last one is malformed in the RFC itself.
@@ -156,8 +156,8 @@ async def test_r1_10_a_link_that_does_not_verify_meets_one_page_whatever_is_wron
         .rpartition("/")[2]
         .removesuffix(".gif")
     )
-    foreign = sign_opt_out(Ring("k2:" + "x" * 32), opt_out)
-    stranger = sign_opt_out(world.links.ring, opt_out._replace(tenant_id=77))
+    foreign = Ring("k2:" + "x" * 32).sign(Purpose.OPT_OUT, opt_out.pack())
+    stranger = world.links.ring.sign(Purpose.OPT_OUT, opt_out._replace(tenant_id=77).pack())
     bad = ["", "x", good[:-1], good[1:], good + "a", good.upper(), good.title(), "a" * 5000, "%00", "é", "a/b/c"]
     bad += [good[:40] + ("a" if good[40] != "a" else "b") + good[41:], preferences, view, pixel, foreign, stranger]
     before = await world.fingerprint_of_everything()

@@ -391,3 +391,22 @@ async def test_the_mail_itself_ends_with_its_link(world: World) -> None:
     await ask(world)
     [mail], [opt_in] = await emails(world), await opt_ins(world)
     assert mail.expires_at == opt_in.expires_at == world.time + timedelta(days=7)
+
+
+@pytest.mark.parametrize(("topic", "ends"), [("newsletter", True), ("new-lead", False)], ids=["promotional", "other"])
+async def test_a_fresh_yes_to_promotional_mail_ends_a_pause(world: World, topic: str, ends: bool) -> None:
+    leaving = Leaving(tenant_id=1, fingerprint=print_of(), scope=rules.STREAM_PROMOTIONAL, address=ANN)
+    until = world.time + timedelta(days=30)
+    await world.database.run(lambda session: people.snooze(session, leaving, until, world.time))
+    request = subscribing.Request(tenant_id=1, email=ANN, topics=[topic], source="form", wording="v1", public=False)
+    await world.database.run(lambda session: subscribing.ask(session, request, world.intake, world.time))
+    [asked] = await opt_ins(world)
+    how = How(Kind.CONFIRM)
+    await world.database.run(lambda session: subscribing.confirm(session, asked.id, how, world.time), conclusive=True)
+    assert await world.may_get() is ends
+
+
+async def test_ten_who_ask_at_once_for_the_link_that_edits_get_one_mail(world: World) -> None:
+    paths = [world.preferences(world.opt_out(await world.email())) for _ in range(5)]
+    await asyncio.gather(*(world.post(path, form="link") for path in paths * 2))
+    assert [email.template for email in await emails(world)].count("preference-link") == 1

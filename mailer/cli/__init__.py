@@ -20,6 +20,7 @@ from mailer.cli import (
     logs,
     people,
     people_out,
+    postmaster,
     processes,
     rendering,
     reporting,
@@ -68,6 +69,7 @@ def begin(
 for group in (trying, processes, sending, rendering, reporting, benching):
     group.add(app)
 app.add_typer(inbound.app, name="inbound")
+app.add_typer(postmaster.app, name="postmaster")
 app.add_typer(emails.app, name="emails")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(uncertain.app, name="uncertain")

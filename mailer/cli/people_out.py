@@ -14,7 +14,8 @@ from mailer.errors import Invalid, Problem
 from mailer.feedback.optouts import How, Kind, opted_out
 from mailer.service import Service
 from suppression import address as addresses
-from suppression import rules
+from suppression import entries, rules
+from suppression.entries import KinKind
 from suppression.rules import Ender, Scope, Stream
 from suppression.token import OptOut
 
@@ -48,11 +49,12 @@ def optout(
     def put(service: Service, session: Session) -> dict[str, object]:
         owner, who = chosen(session, tenant), addresses.parse(asked.email)
         stream = _stream(session, owner, asked.topic)
-        fingerprint = service.intake.fingerprints.of(owner, who.canonical)
+        named = service.intake.fingerprints.named(owner, who.canonical)
+        entries.relate(session, owner, [named], KinKind.KEY, service.now())
         by = {"by": f"{Ender.OPERATOR}:{user()}"}
         how = How(Kind.SUPPORT, address=who.original, evidence=by, note=asked.note)
         scope = rules.topic_scope(asked.topic) if asked.topic else rules.ALL if everything else None
-        opt_out = OptOut(owner, fingerprint, stream, asked.topic)
+        opt_out = OptOut(owner, next(iter(named)), stream, asked.topic)
         outcome = opted_out(session, opt_out, how, service.now(), scope=scope or rules.STREAM_PROMOTIONAL)
         return {"id": outcome.entry_ids[0], "scope": Scope(outcome.scope), "created": outcome.created}
 

@@ -174,7 +174,6 @@ def _walk() -> None:
         columns = (TextColumn("reading addresses"), TextColumn("{task.completed:,.0f} rows"))
         async with running.opened(running.settings()) as service:
             prints, place = service.intake.fingerprints, rekeying.Place()
-            last = await service.database.read(rekeying.newest_email)
             with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
                 task = progress.add_task("walk", total=None)
                 while True:
@@ -185,7 +184,6 @@ def _walk() -> None:
                     if done.next is None:
                         break
                     place = done.next
-            await service.database.run(lambda session: rekeying.walked(session, prints, last))
 
     asyncio.run(work())
 

@@ -49,13 +49,6 @@ class Route(NamedTuple):
     captured: bool | None = None
 
 
-class Identity(NamedTuple):
-    """Who delivers: the process, and the suppression key that it fingerprints with."""
-
-    holder: str
-    key_id: str
-
-
 @dataclass(slots=True)
 class _State:
     """What a running pipeline holds."""
@@ -89,18 +82,18 @@ class Pipeline:
         route: Route,
         connections: Connections,
         retry: Retry,
-        who: Identity,
+        holder: str,
     ) -> None:
-        """Open nothing yet."""
+        """Open nothing yet; `holder` names the process that delivers."""
         self.route, self.retry, self.connections = route, retry, connections
         #: Whether a relay has taken a mail yet.
         self.proven = False
-        self._database, self._letters, self._who = database, letters, who
+        self._database, self._letters = database, letters
         self._committers = [Together(database) for _ in range(_COMMITTERS)] if database.on_postgresql else []
         self._state: _State | None = None
         #: What a limit made wait for long, told once.
         self._held_back: set[tuple[str, str]] = set()
-        self._leases = Leases(database, route.stream, who.holder)
+        self._leases = Leases(database, route.stream, holder)
         self._rung = False
         self._stopping = False
         self._running = asyncio.Lock()
@@ -159,7 +152,7 @@ class Pipeline:
     async def _run(self) -> None:
         """Work under a lease until nothing is due, and give back what could not be tried."""
         lease = await self._leases.fresh()
-        worker = Worker(lease, self._who.key_id)
+        worker = Worker(lease)
         commits = GroupCommit(self._database, worker, self._urgency, self._committers)
         state = self._state = _State(lease, commits, Desk(self._letters))
         state.commits.start()

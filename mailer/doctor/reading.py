@@ -15,6 +15,9 @@ _BOTH = (LIST_UNSUBSCRIBE.lower(), POST.lower())
 _URI = re.compile(r"\s*<([^<>\s]+)>\s*(?:,|$)")
 # RFC 2919 section 3: a phrase, then dot-atoms in angle brackets, nothing behind.
 _LIST_ID = re.compile(r"[^<>]*<([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+)>")
+#: What a mailbox file puts before a mail; some programs save it along.
+_MBOX = re.compile(rb"^>?From [^\r\n]*\r?\n")
+_FIRST_LINE = re.compile(rb"[!-9;-~]+[ \t]*:")
 _TOKEN = re.compile(r"/u/([0-9A-Za-z]+)$")
 
 
@@ -47,6 +50,14 @@ def examine(raw: bytes, ring: Ring, published: Published, *, expected: str | Non
         _visible(raw, ways),
     ]
     return Examined(ways, tuple(found))
+
+
+def is_mail(raw: bytes) -> bool:
+    """Return whether this is a mail as it arrived: it begins with header fields that say from whom and when it came."""
+    begins = _MBOX.sub(b"", raw.lstrip(b"\r\n"), count=1)
+    names = {each.name.lower() for each in dkim_verify.fields_of(begins)[0]}
+    # RFC 5322 section 3.6: these two every mail has, and whoever carries it adds a Received.
+    return _FIRST_LINE.match(begins) is not None and b"from" in names and bool(names & {b"date", b"received"})
 
 
 def ways_of(raw: bytes, ring: Ring) -> Ways:

@@ -57,6 +57,9 @@ class Report(NamedTuple):
 
 async def examine(service: Service, asked: Asked) -> Report:
     """Test unsubscribing from end to end; what the test leaves is given back by the link that left it."""
+    if asked.raw is not None and not reading.is_mail(asked.raw):
+        sentence = "the file is no mail as it arrived: save it with all its headers (`show original`, `save as .eml`)"
+        raise Invalid(Problem("--eml", sentence))
     expected, email_id, raw = None, None, asked.raw
     local = service.settings.captures(Stream.PROMOTIONAL)
     if raw is None:

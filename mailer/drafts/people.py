@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from mailer.drafts.checking import wrong
-from mailer.drafts.fields import TEXT, Body, Locale, Note, TopicKey
+from mailer.drafts.fields import TEXT, Address, Body, Locale, Note, TopicKey
 
 _Source = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT]
 
@@ -13,6 +13,9 @@ _Source = Annotated[str, StringConstraints(min_length=1, max_length=200), TEXT]
 class PersonChange(Body):
     """What a person chose on the product's own page; whatever begins needs `source` and `wording` as its proof."""
 
+    email: Address | None = Field(
+        default=None, description="Their present address, where it changed; the one in the path is the former."
+    )
     topics: dict[TopicKey, bool] = Field(
         default_factory=dict, max_length=200, description="true: come back to a topic; false: leave it."
     )
@@ -42,8 +45,23 @@ class PersonChange(Body):
     def _consistent(self) -> Self:
         if self.undo and self.model_fields_set - {"undo"}:
             raise wrong("goes alone: it takes back, and changes nothing else", "undo")
+        if "email" in self.model_fields_set and self.email is None:
+            raise wrong("must not be null: leave it out to keep the address, or erase the person", "email")
         if self.promotional is False and any(self.topics.values()):
             raise wrong("cannot bring topics back while promotional is false", "topics")
+        return self
+
+
+class Correction(Body):
+    """What is put right about a person; what is not given stays."""
+
+    email: Address | None = None
+    locale: Locale | None = None
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        if not self.model_fields_set:
+            raise wrong("say what is right: --email, --locale or --no-locale")
         return self
 
 

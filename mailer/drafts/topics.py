@@ -9,6 +9,12 @@ from mailer.drafts.fields import Body, Names, TopicKey
 from mailer.models import LeaveRule, TopicDefault, Visibility
 from suppression.rules import Stream
 
+#: Why a topic that asks for a yes cannot be one that nobody may leave.
+YES_NEEDS_A_NO = (
+    "must be allowed where the default is opt_out: who said yes must be able to take it back;"
+    " give the topic the default opt_in, or let people leave it"
+)
+
 
 class TopicDraft(Body):
     """A new topic that people can leave, or may not."""
@@ -28,6 +34,8 @@ class TopicDraft(Body):
     def _leavable(self) -> Self:
         if self.stream is Stream.PROMOTIONAL and self.opt_out is LeaveRule.NEVER:
             raise wrong("a promotional topic can always be left", "opt_out")
+        if self.default is TopicDefault.OPT_OUT and self.opt_out is LeaveRule.NEVER:
+            raise wrong(YES_NEEDS_A_NO, "opt_out")
         return self
 
 

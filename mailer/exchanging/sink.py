@@ -16,7 +16,7 @@ from mailer.people import telling
 from mailer.status import WAITING, Status
 from suppression import entries, rules
 from suppression.address import Fingerprints
-from suppression.entries import Kin, NewEntry
+from suppression.entries import Kin, KinKind, NewEntry
 from suppression.exchange import Found, Nothing
 from suppression.lines import Refusal
 from suppression.rules import Ender, Origin, Reason
@@ -31,6 +31,8 @@ _SOFT = timedelta(days=30)
 _MOST_GROUPS = 100
 
 _Key = tuple[bytes, Reason, str]
+#: The fingerprints of each entry's mailbox by every key, the newest first, with the id of its key.
+_Named = Mapping[_Key, Mapping[bytes, str]]
 
 
 @dataclass(slots=True)
@@ -103,7 +105,7 @@ class Sink:
         self.place: Place | None = None
         #: What is not written yet.
         self.waiting: dict[_Key, NewEntry] = {}
-        self._older: dict[_Key, tuple[bytes, ...]] = {}
+        self._named: dict[_Key, Mapping[bytes, str]] = {}
 
     def take(self, item: Found | Nothing | Refusal) -> None:
         """Count what a line said, and keep what it forbids until it is written."""
@@ -135,12 +137,13 @@ class Sink:
             return
         if found.widened:
             self._told.widen(found.widened)
-        fingerprint, *older = order.fingerprints.all_of(order.tenant_id, found.address.canonical)
+        named = order.fingerprints.named(order.tenant_id, found.address.canonical)
+        fingerprint = next(iter(named))
         key = (fingerprint, found.reason, str(found.scope))
         if key in self.waiting:
             self._told.standing += 1
             return
-        self._older[key] = tuple(older)
+        self._named[key] = named
         self.waiting[key] = NewEntry(
             tenant_id=order.tenant_id,
             fingerprint=fingerprint,
@@ -157,36 +160,45 @@ class Sink:
 
     async def write(self, position: int) -> None:
         """Write what waits, and that the list is read up to there."""
-        news, older = self.waiting, self._older
-        self.waiting, self._older = {}, {}
+        news, named = self.waiting, self._named
+        self.waiting, self._named = {}, {}
         order = self._order
         if order.dry_run:
-            self._count(news, await order.database.read(lambda session: self._standing(session, news, older)))
+            self._count(news, await order.database.read(lambda session: self._standing(session, news, named)))
             return
         known, busy = await order.database.read(
-            lambda session: (self._standing(session, news, older, only_older=True), self._busy(session, news, older))
+            lambda session: (self._standing(session, news, named, only_older=True), self._busy(session, news, named))
         )
         self._told.standing += len(known)
         rest = {key: new for key, new in news.items() if key not in known}
         people_with_mail = [new for key, new in rest.items() if key[0] in busy]
         for start in range(0, len(people_with_mail), _STOPPED):
             some = people_with_mail[start : start + _STOPPED]
-            self._count_made(some, await self._stopped(some))
+            self._count_made(some, await self._stopped(some, named))
         others = [new for key, new in rest.items() if key[0] not in busy]
         if others or self.place is not None:
             made = await order.database.run(
-                lambda session: self._add(session, others, position), urgency=BULK, conclusive=bool(others)
+                lambda session: self._add(session, others, named, position), urgency=BULK, conclusive=bool(others)
             )
             self._count_made(others, made)
 
-    async def _stopped(self, news: Sequence[NewEntry]) -> set[_Key]:
+    async def _stopped(self, news: Sequence[NewEntry], named: _Named) -> set[_Key]:
         order = self._order
-        return await order.database.run(
-            lambda session: _stop(session, news, order.now()), urgency=BULK, conclusive=True
-        )
 
-    def _add(self, session: Session, news: Sequence[NewEntry], position: int) -> set[_Key]:
+        def verb(session: Session) -> set[_Key]:
+            self._relate(session, news, named)
+            return _stop(session, news, order.now())
+
+        return await order.database.run(verb, urgency=BULK, conclusive=True)
+
+    def _relate(self, session: Session, news: Sequence[NewEntry], named: _Named) -> None:
+        """While there are several keys, keep which fingerprints are one person's: an older one finds the entry."""
+        groups = [named[_key_of(new)] for new in news]
+        entries.relate(session, self._order.tenant_id, groups, KinKind.KEY, self._order.now())
+
+    def _add(self, session: Session, news: Sequence[NewEntry], named: _Named, position: int) -> set[_Key]:
         now = self._order.now()
+        self._relate(session, news, named)
         added = entries.add_new(session, news, now)
         people.tell(session, [telling.created(entry) for entry in added], now)
         made = {(entry.fingerprint, entry.reason, entry.scope) for entry in added}
@@ -201,27 +213,21 @@ class Sink:
         self,
         session: Session,
         news: Mapping[_Key, NewEntry],
-        older: Mapping[_Key, tuple[bytes, ...]],
+        named: _Named,
         *,
         only_older: bool = False,
     ) -> set[_Key]:
         """Return which entries stand already; `only_older`: by fingerprints of older keys."""
-        asked = {print_: key for key, prints in older.items() for print_ in prints}
-        prints = set(asked) if only_older else set(asked) | {key[0] for key in news}
+        wanted = {key: tuple(named[key])[1 if only_older else 0 :] for key in news}
+        prints = {print_ for each in wanted.values() for print_ in each}
         if not prints:
             return set()
         there = entries.standing(session, self._order.tenant_id, prints, self._order.now())
-        return {
-            key
-            for key in news
-            if any((print_, key[1].value, key[2]) in there for print_ in _prints(key, older, only_older=only_older))
-        }
+        return {key for key, own in wanted.items() if any((print_, key[1].value, key[2]) in there for print_ in own)}
 
-    def _busy(
-        self, session: Session, news: Mapping[_Key, NewEntry], older: Mapping[_Key, tuple[bytes, ...]]
-    ) -> set[bytes]:
+    def _busy(self, session: Session, news: Mapping[_Key, NewEntry], named: _Named) -> set[bytes]:
         """Return who has mail that waits, or other fingerprints whose mail may wait: they are stopped one by one."""
-        owners = {print_: key[0] for key in news for print_ in (key[0], *older[key])}
+        owners = {print_: key[0] for key in news for print_ in named[key]}
         if not owners:
             return set()
         tenant_id = self._order.tenant_id
@@ -243,17 +249,17 @@ class Sink:
 
     def _count_made(self, news: Sequence[NewEntry], made: set[_Key]) -> None:
         for new in news:
-            if (new.fingerprint, new.reason, str(new.scope)) in made:
+            if _key_of(new) in made:
                 self._told.added(new)
             else:
                 self._told.standing += 1
 
 
-def _prints(key: _Key, older: Mapping[_Key, tuple[bytes, ...]], *, only_older: bool) -> tuple[bytes, ...]:
-    return older[key] if only_older else (key[0], *older[key])
+def _key_of(new: NewEntry) -> _Key:
+    return new.fingerprint, new.reason, str(new.scope)
 
 
 def _stop(session: Session, news: Sequence[NewEntry], now: datetime) -> set[_Key]:
     """Add entries with everything that they stop; return which are new."""
     left = [people.suppress(session, new, now) for new in news]
-    return {(new.fingerprint, new.reason, str(new.scope)) for new, each in zip(news, left, strict=True) if each.created}
+    return {_key_of(new) for new, each in zip(news, left, strict=True) if each.created}

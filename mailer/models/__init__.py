@@ -5,6 +5,7 @@ from mailer.models.hearing import Brake, BrakeState, Told, ToldState
 from mailer.models.lists import Alarm, AlarmKind, OptOutMark, SuppressionImport
 from mailer.models.mail import Attachment, Content, Email, Lease
 from mailer.models.people import Consent, Invitation, OptIn, Person
+from mailer.models.postmaster import PostmasterMail
 from mailer.models.providers import HeardToken
 from mailer.models.record import Counter, DayCount, Event, Halt, Role, SeenHit, StoredAnswer, Tally
 from mailer.models.tenancy import (
@@ -52,6 +53,7 @@ __all__ = [
     "OptOutMark",
     "OptOutScope",
     "Person",
+    "PostmasterMail",
     "Role",
     "Scope",
     "SeenHit",

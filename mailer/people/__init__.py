@@ -14,8 +14,8 @@ from mailer.people.choices import (
 )
 from mailer.people.consents import TRACKING, choose_tracking, tracking_choice, tracking_choices
 from mailer.people.languages import choose_language, chosen_languages
-from mailer.people.permitting import Permission, answers_of, permit, permitted
-from mailer.people.stopping import Leaving, Left, key_of, leave, lift, suppress
+from mailer.people.permitting import Permission, answers_of, permit
+from mailer.people.stopping import Leaving, Left, enforce, key_of, leave, lift, suppress
 from mailer.people.telling import EventKind, News, tell
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "choose_language",
     "choose_tracking",
     "chosen_languages",
+    "enforce",
     "key_of",
     "lacks_yes",
     "leave",
@@ -43,7 +44,6 @@ __all__ = [
     "may_leave",
     "opted_in",
     "permit",
-    "permitted",
     "preferences",
     "purpose_of",
     "rejoin",

@@ -1,16 +1,12 @@
 """What stands between a person and a mail: an entry of the list, or a topic that goes only to those who said yes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
-    CompoundSelect,
     SQLColumnExpression,
-    and_,
-    bindparam,
     func,
     literal,
     literal_column,
@@ -19,11 +15,10 @@ from sqlalchemy import (
 from sqlalchemy import select as core_select
 from sqlmodel import Session, SQLModel, col, select
 
-from mailer.database import on_postgresql
 from mailer.models import Consent, Topic, TopicDefault
+from mailer.people.permitting import Heard, Said, newest
 from suppression import entries, rules
 from suppression.entries import Entry, Kin, KinKind, Question
-from suppression.entries.kin import CHUNK, among
 
 #: The reason of a mail that is not sent because its topic goes only to those who said yes, and this person did not.
 NOT_OPTED_IN = "not_opted_in"
@@ -71,56 +66,25 @@ def barred(
     return found
 
 
-class _Said(NamedTuple):
-    #: Sorts by its time.
-    id: str
-    granted: bool
-    expires_at: datetime | None
-
-
 def opted_in(session: Session, tenant_id: int, questions: Sequence[Question], now: datetime) -> list[bool]:
-    """Return for each question whether the person's newest answer about its topic is a yes that still holds."""
-    prints = list(dict.fromkeys(one for question in questions for one in (question.fingerprint, *question.others)))
-    purposes = list(dict.fromkeys(purpose_of(question.topic.key) for question in questions if question.topic))
-    newest: dict[tuple[bytes, str], _Said] = {}
-    for start in range(0, len(prints), CHUNK):
-        given = {"tenant": tenant_id, "prints": prints[start : start + CHUNK], "purposes": purposes}
-        for about, purpose, *said in session.execute(_said(arrays=on_postgresql(session)), given):
-            newest[about, purpose] = max(newest.get((about, purpose), _Said._make(said)), _Said._make(said))
-    return [_holds(question, newest, now) for question in questions]
+    """Return for each question whether the person's newest answer about its topic is a yes that still holds.
+
+    A yes is of a mailbox, under whichever key: a new address is asked anew.
+    """
+    prints = [one for question in questions for one in (question.fingerprint, *question.others)]
+    purposes = {purpose_of(question.topic.key) for question in questions if question.topic}
+    answers = newest(session, tenant_id, prints, purposes)
+    return [_holds(question, answers, now) for question in questions]
 
 
-def _holds(question: Question, newest: dict[tuple[bytes, str], _Said], now: datetime) -> bool:
+def _holds(question: Question, answers: Mapping[Heard, Said], now: datetime) -> bool:
     if question.topic is None:
         return True
-    purpose, when = purpose_of(question.topic.key), max(now, question.due or now)
-    said = [newest[one, purpose] for one in (question.fingerprint, *question.others) if (one, purpose) in newest]
-    last = max(said, default=None)
-    return last is not None and last.granted and (last.expires_at is None or last.expires_at > when)
-
-
-@lru_cache(maxsize=2)
-def _said(*, arrays: bool) -> CompoundSelect[Any]:
-    """Return what mailboxes said, under whichever key: a yes is of an address, so a new one is asked anew."""
-    columns = (_consent.c.purpose, _consent.c.id, _consent.c.granted, _consent.c.expires_at)
-    wanted = and_(
-        _consent.c.tenant_id == bindparam("tenant"), _consent.c.purpose.in_(bindparam("purposes", expanding=True))
+    asked = (
+        Heard(one, KinKind.KEY, purpose_of(question.topic.key)) for one in (question.fingerprint, *question.others)
     )
-    own = core_select(_consent.c.fingerprint.label("about"), *columns).where(
-        wanted, among(_consent.c.fingerprint, arrays=arrays)
-    )
-    tied = and_(_consent.c.tenant_id == _kin.c.tenant_id, _consent.c.fingerprint == _kin.c.other)
-    theirs = (
-        core_select(_kin.c.fingerprint.label("about"), *columns)
-        .select_from(_kin.join(_consent, tied))
-        .where(
-            wanted,
-            _kin.c.tenant_id == bindparam("tenant"),
-            _kin.c.kind == KinKind.KEY,
-            among(_kin.c.fingerprint, arrays=arrays),
-        )
-    )
-    return own.union_all(theirs)
+    last = max((answers[each] for each in asked if each in answers), default=None)
+    return last is not None and last.holds(max(now, question.due or now))
 
 
 def lacks_yes(

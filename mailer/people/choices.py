@@ -10,10 +10,10 @@ from sqlmodel import Session, col, select
 from mailer.models import Email, LeaveRule, Topic, TopicDefault, Visibility
 from mailer.people.consents import tracking_choice
 from mailer.people.languages import chosen_languages
-from mailer.people.permitting import permitted
-from mailer.people.stopping import Leaving, Left, key_of, leave, lift, suppress
+from mailer.people.permitting import Said, newest
+from mailer.people.stopping import Leaving, Left, key_of, leave, lift, standing, suppress
 from suppression import entries, rules
-from suppression.entries import Entry, NewEntry
+from suppression.entries import Entry, KinKind, NewEntry
 from suppression.rules import Ender, Origin, Reason, Stream
 
 #: What a person has decided, and may take back by a fresh opt-in. A pause (snooze) is no decision to leave.
@@ -58,29 +58,35 @@ class Rejoined(NamedTuple):
     added: tuple[Entry, ...]
 
 
-def preferences(session: Session, tenant_id: int, fingerprint: bytes, now: datetime) -> Preferences:
-    """Return what the person gets, topic by topic."""
-    family = entries.family(session, tenant_id, [fingerprint])
-    live = _live(session, tenant_id, family, now)
+def preferences(
+    session: Session, tenant_id: int, fingerprint: bytes, now: datetime, others: Collection[bytes] = ()
+) -> Preferences:
+    """Return what the person gets, topic by topic.
+
+    `others` are fingerprints of the same mailbox by older keys; kin that the table knows is found without being named.
+    """
+    prints = [fingerprint, *others]
+    family = entries.family(session, tenant_id, prints)
+    live = standing(session, tenant_id, family, now)
     own = [entry for entry in live if entry.reason in _OWN]
     known = topics(session, tenant_id)
-    yes = permitted(session, tenant_id, family, now)
+    yes = _said_yes(session, tenant_id, prints, known, now)
     came = _came(session, tenant_id, family, [topic for topic in known if topic.visibility is Visibility.PRIVATE])
     choices = []
     for topic in known:
-        left, said = _any_blocks(own, topic), yes.get(rules.topic_scope(topic.key), False)
+        left, said = _any_blocks(own, topic), rules.topic_scope(topic.key) in yes
         gets = not left and (topic.default is TopicDefault.OPT_IN or said)
         shown = topic.visibility is Visibility.PUBLIC or said or topic.key in came
         why = next((entry.reason for entry in live if _blocks(entry, topic)), None)
         choices.append(Choice(topic, left, gets, shown, may_leave(topic), why))
+    languages = chosen_languages(session, tenant_id, family)
     pauses = [entry.expires_at for entry in live if entry.reason is Reason.SNOOZE and entry.expires_at]
-    answers = (tracking_choice(session, tenant_id, each) for each in family)
     return Preferences(
         topics=tuple(choices),
         all_promotional_left=any(_whole(each) for each in own),
-        tracking=next((answer for answer in answers if answer is not None), None),
+        tracking=tracking_choice(session, tenant_id, fingerprint, others),
         snoozed_until=max(pauses, default=None),
-        locale=next(iter(chosen_languages(session, tenant_id, family).values()), None),
+        locale=next((languages[each] for each in family if each in languages), None),
         complained=any(entry.reason is Reason.COMPLAINT for entry in own),
     )
 
@@ -103,9 +109,20 @@ def snooze(session: Session, leaving: Leaving, until: datetime, now: datetime) -
 
 def wake(session: Session, tenant_id: int, fingerprint: bytes, now: datetime) -> list[Entry]:
     """End a pause before its time, in the person's name."""
-    live = _live(session, tenant_id, entries.family(session, tenant_id, [fingerprint]), now)
+    live = standing(session, tenant_id, entries.family(session, tenant_id, [fingerprint]), now)
     pauses = [entry for entry in live if entry.reason is Reason.SNOOZE]
     return [lift(session, tenant_id, entry.id, Ender.PERSON, None, now) for entry in pauses]
+
+
+def _said_yes(
+    session: Session, tenant_id: int, prints: Collection[bytes], known: Collection[Topic], now: datetime
+) -> set[str]:
+    """Return the purposes, among these topics', to which this mailbox said yes last; a former address's is no yes."""
+    last = dict[str, Said]()
+    for heard, said in newest(session, tenant_id, prints, [rules.topic_scope(topic.key) for topic in known]).items():
+        if heard.kind is KinKind.KEY:
+            last[heard.purpose] = max(last.get(heard.purpose, said), said)
+    return {purpose for purpose, said in last.items() if said.holds(now)}
 
 
 def _came(session: Session, tenant_id: int, prints: Collection[bytes], among: Collection[Topic]) -> set[str]:
@@ -141,7 +158,7 @@ def rejoin(session: Session, leaving: Leaving, back: Collection[str], now: datet
     """
     known = topics(session, leaving.tenant_id)
     returning = [topic for topic in known if topic.key in back]
-    live = _live(session, leaving.tenant_id, entries.family(session, leaving.tenant_id, [leaving.fingerprint]), now)
+    live = standing(session, leaving.tenant_id, entries.family(session, leaving.tenant_id, [leaving.fingerprint]), now)
     # Facts about the mailbox and an operator's entries are not the person's to end, so they are not touched.
     ended = [
         entry
@@ -164,21 +181,6 @@ def rejoin(session: Session, leaving: Leaving, back: Collection[str], now: datet
 
 def _whole(entry: Entry) -> bool:
     return rules.blocks(entry.reason, entry.scope, Stream.PROMOTIONAL, None)
-
-
-def _live(session: Session, tenant_id: int, prints: Collection[bytes], now: datetime) -> list[Entry]:
-    """Return what is in force for a person, strictest first."""
-    statement = (
-        select(Entry)
-        .where(
-            col(Entry.tenant_id) == tenant_id,
-            col(Entry.fingerprint).in_(prints),
-            col(Entry.lifted_at).is_(None),
-        )
-        .execution_options(populate_existing=True)
-    )
-    live = [entry for entry in session.exec(statement) if entry.live(now)]
-    return sorted(live, key=lambda entry: (rules.strictness(entry.reason), entry.id))
 
 
 def _blocks(entry: Entry, topic: Topic) -> bool:

@@ -1,6 +1,6 @@
 """Entries begin and end: what waits is stopped at once, and everything is told."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -97,6 +97,27 @@ def _obey_complaint(session: Session, complaint: Entry, now: datetime) -> None:
         evidence={**evidence, "complaint": complaint.id},
     )
     suppress(session, new, now)
+
+
+def enforce(session: Session, tenant_id: int, fingerprint: bytes, now: datetime) -> None:
+    """Stop the mail that waits for a person and that an entry forbids which stood before they were known as one."""
+    for entry in standing(session, tenant_id, entries.family(session, tenant_id, [fingerprint]), now):
+        _stop_waiting(session, entry, now)
+
+
+def standing(session: Session, tenant_id: int, prints: Collection[bytes], now: datetime) -> list[Entry]:
+    """Return what is in force for some fingerprints, strictest first."""
+    statement = (
+        select(Entry)
+        .where(
+            col(Entry.tenant_id) == tenant_id,
+            col(Entry.fingerprint).in_(prints),
+            col(Entry.lifted_at).is_(None),
+        )
+        .execution_options(populate_existing=True)
+    )
+    live = [entry for entry in session.exec(statement) if entry.live(now)]
+    return sorted(live, key=lambda entry: (rules.strictness(entry.reason), entry.id))
 
 
 def lift(session: Session, tenant_id: int, entry_id: str, by: str, note: str | None, now: datetime) -> Entry:

@@ -1,5 +1,6 @@
 """The verbs of product code: may this be sent, and then it waits for its turn."""
 
+from mailer.submission.deciding import stays_inside
 from mailer.submission.parties import Accepted, Asking, Intake, Placed, Refused, Submitter
 from mailer.submission.placing import submit, submit_many, submit_together
 
@@ -10,6 +11,7 @@ __all__ = [
     "Placed",
     "Refused",
     "Submitter",
+    "stays_inside",
     "submit",
     "submit_many",
     "submit_together",

@@ -283,9 +283,14 @@ def _people(desk: Desk, draft: Draft) -> list[Person]:
 def person_of(desk: Desk, email: str | address.Address, name: str) -> Person:
     """Return a recipient as suppressions know them, and whether their mail only goes to the inbox."""
     who = address.parse(email) if isinstance(email, str) else email
-    allowed = _allowed(desk.context.settings.only_to)
-    captured = desk.sender.captures or (allowed is not None and not allowed.fullmatch(who.canonical))
+    captured = desk.sender.captures or stays_inside(desk.context.settings, who)
     return Person(who, name, desk.context.fingerprints.all_of(desk.house.tenant_id, who.canonical), captured)
+
+
+def stays_inside(settings: Settings, who: address.Address) -> bool:
+    """Return whether mail to this address only goes to the inbox, since staging may not mail it."""
+    allowed = _allowed(settings.only_to)
+    return allowed is not None and not allowed.fullmatch(who.canonical)
 
 
 @lru_cache(maxsize=8)

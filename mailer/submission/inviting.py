@@ -7,14 +7,18 @@ from typing import NamedTuple, cast
 from sqlalchemy import update
 from sqlmodel import SQLModel, col, select
 
-from mailer import database
+from mailer import database, ids
 from mailer.drafts import Draft
 from mailer.models import Email, Invitation
 from mailer.status import Status
 from mailer.submission.deciding import Desk, Person
+from suppression.rules import Stream
+from suppression.token import OptOut
 
 #: Template -> the variable that names what people are invited to.
 OCCASIONS: Mapping[str, str] = {"teammate-invite": "workspace"}
+#: The variable of these templates that is filled in here, whatever product code says.
+REMOVAL = "removal_url"
 #: Product code whose workspaces may have one name says here which one it is.
 _NAMED = "workspace_id"
 _LONGEST = 64
@@ -38,6 +42,12 @@ def occasion_of(template: object, draft: Draft) -> str | None:
     said = str(draft.metadata.get(_NAMED) or draft.variables.get(variable))
     # What is longer than the column stands there as its digest.
     return said if len(said) <= _LONGEST else hashlib.blake2b(said.encode(), digest_size=32).hexdigest()
+
+
+def with_removal(desk: Desk, person: Person, variables: object, email_id: str) -> dict[str, object]:
+    """Return the variables of an invitation with the link by which its reader has their address removed."""
+    reader = OptOut(desk.house.tenant_id, person.prints[0], Stream.TRANSACTIONAL, None, ids.to_bytes(email_id))
+    return {**cast("Mapping[str, object]", variables or {}), REMOVAL: desk.context.links.removal(reader)}
 
 
 def invited(desk: Desk, person: Person, occasion: str, email_id: str) -> Invited | None:

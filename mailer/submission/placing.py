@@ -16,7 +16,7 @@ from mailer.providers import provider_of
 from mailer.status import Status
 from mailer.submission import rows
 from mailer.submission.deciding import Desk, Plan, Writing, plan, shown
-from mailer.submission.inviting import invited, occasion_of
+from mailer.submission.inviting import invited, occasion_of, with_removal
 from mailer.submission.parties import Accepted, Asking, House, Intake, Placed, Refused, Submitter, house_of
 from suppression import entries
 from suppression.entries import KinKind, Question
@@ -138,7 +138,7 @@ def _place(desk: Desk, decided: Plan, answers: Sequence[Barred | None], *, langu
     waits = Status.SCHEDULED if decided.shared["scheduled_at"] else Status.QUEUED
     topic = decided.topic.key if decided.topic else None
     dims = counters.dimensions(tags=draft.tags, topic=topic, template=draft.template)
-    occasion = occasion_of(decided.shared["template"], draft)
+    occasion, variables = occasion_of(decided.shared["template"], draft), decided.shared["variables"]
     for identifier, person, bar in zip(identifiers, decided.people, answers, strict=True):
         # What is only captured reaches nobody, so it may be tried as often as one likes.
         if occasion and not person.captured and (earlier := invited(desk, person, occasion, identifier)):
@@ -150,6 +150,7 @@ def _place(desk: Desk, decided: Plan, answers: Sequence[Barred | None], *, langu
                 **decided.shared,
                 "id": identifier,
                 "status": status,
+                "variables": with_removal(desk, person, variables, identifier) if occasion else variables,
                 "locale": next(filter(None, map(languages.get, person.prints)), decided.shared["locale"]),
                 "captured": person.captured,
                 "address": person.address.envelope,

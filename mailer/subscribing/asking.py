@@ -1,6 +1,5 @@
 """Opt in: whoever asks gets one mail, and only a yes from the mailbox itself begins anything (double opt-in)."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +7,7 @@ from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
-from sqlalchemy import func, or_, text, update
+from sqlalchemy import func, or_, update
 from sqlmodel import Session, SQLModel, col, select
 
 from mailer import database, ids, people, submission
@@ -18,6 +17,7 @@ from mailer.feedback.optouts import How, begin, tell_each
 from mailer.models import Opens, OptIn, Person, Tenant, Topic, Visibility
 from mailer.people import EventKind, Leaving, Permission
 from mailer.submission import Accepted, Intake, Submitter
+from mailer.subscribing.counting import one_at_a_time
 from suppression import address, rules
 from suppression.rules import Stream
 from suppression.token import OptOut
@@ -30,8 +30,6 @@ TEMPLATE = "confirm-subscription"
 
 #: Tenant ids begin with 1, so no fingerprint of a mailbox is one of a network.
 _OF_NO_TENANT = 0
-#: An advisory lock's class; the second number is a hash of what is counted.
-_COUNTING = 7203
 _GONE = b"\x00" * 16
 
 
@@ -237,10 +235,7 @@ def _network(request: Request, context: Intake) -> bytes | None:
 def _limited(session: Session, tenant_id: int, prints: Sequence[bytes], network: bytes | None, now: datetime) -> bool:
     """Return whether a limit is reached; who asks at the same moment waits until this one is counted."""
     keys = {Counted.ADDRESS: (tenant_id.to_bytes(8) + prints[0]), Counted.NETWORK: network or b""}
-    if database.on_postgresql(session):
-        # In one order, so that two requests never wait for each other. SQLite has one writer.
-        for number in sorted(_lock_of(key) for key in keys.values() if key):
-            session.execute(text(f"SELECT pg_advisory_xact_lock({_COUNTING}, {number})"))
+    one_at_a_time(session, filter(None, keys.values()))
     same = {
         Counted.ADDRESS: (col(OptIn.tenant_id) == tenant_id) & col(OptIn.fingerprint).in_(prints),
         Counted.NETWORK: col(OptIn.network) == network,
@@ -252,10 +247,6 @@ def _limited(session: Session, tenant_id: int, prints: Sequence[bytes], network:
         if session.exec(within).one() >= limit.most:
             return True
     return False
-
-
-def _lock_of(key: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), signed=True)
 
 
 def _mail(opt_in: OptIn, wanted: Sequence[Topic], context: Intake) -> Draft:
@@ -316,6 +307,9 @@ def _begin(session: Session, found: Standing, how: How, now: datetime, read: str
             ),
             now,
         )
+    if any(topic.stream is Stream.PROMOTIONAL for topic in found.topics):
+        # Who says yes today wants it from today on: a pause from before is over.
+        people.wake(session, opt_in.tenant_id, opt_in.fingerprint, now)
     _remember_language(session, opt_in, now)
 
 

@@ -74,8 +74,6 @@ class KeyProof(SQLModel, table=True):
     created_at: datetime
     #: From then on no fingerprint is made with it; None while it is in use.
     retired_at: datetime | None = None
-    #: How far what it made was given fingerprints by the newest key, None before that has begun.
-    walked_to: str | None = Field(default=None, max_length=40)
 
 
 class KinKind(StrEnum):

@@ -20,7 +20,7 @@ from mailer.delivery.claims import Ask, Job, Worker
 from mailer.delivery.connections import Connections
 from mailer.delivery.limits import Limits, LocalStore
 from mailer.delivery.outcomes import Retry
-from mailer.delivery.pipeline import Identity, Pipeline, Route
+from mailer.delivery.pipeline import Pipeline, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.delivery.wire import Wire
 from mailer.errors import MailerError
@@ -155,7 +155,7 @@ def claim(
 ) -> tuple[Worker, list[Job]]:
     """Open a lease and claim under it."""
     lease = claims.open_lease(session, stream, holder, now)
-    return Worker(lease, KEY), claims.claim(session, Ask(stream, None, lease, limit), now)
+    return Worker(lease), claims.claim(session, Ask(stream, None, lease, limit), now)
 
 
 def move(session: Session, identifiers: Sequence[str], **values: Any) -> None:
@@ -222,7 +222,7 @@ def pipeline(
 
     taken = Connections([relay], opened, limits, Breaker(database, stream))
     retry = Retry([timedelta(minutes=1), timedelta(minutes=5)], give_up)
-    return Pipeline(database, letters or Letters(), Route(stream), taken, retry, Identity("test", KEY))
+    return Pipeline(database, letters or Letters(), Route(stream), taken, retry, "test")
 
 
 def watch_transitions(session: Session) -> None:

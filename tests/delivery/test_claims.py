@@ -102,7 +102,7 @@ async def test_captured_mail_has_its_own_way(database: Database) -> None:
     def verb(session: Session) -> tuple[list[str], Worker]:
         mails.add(session, 2, P)
         captured = mails.add(session, 1, P, captured=True)
-        return captured, Worker(claims.open_lease(session, P, "me", NOW), "k1")
+        return captured, Worker(claims.open_lease(session, P, "me", NOW))
 
     captured, worker = await database.run(verb)
     for route, expected in ((True, 1), (False, 2)):
@@ -124,9 +124,7 @@ async def test_a_claim_dates_the_mail_once_and_for_all(database: Database) -> No
 
 async def test_many_claimers_at_once_never_share_a_row(database: Database) -> None:
     await database.run(lambda session: mails.add(session, 400, P))
-    workers = [
-        await database.run(lambda session: Worker(claims.open_lease(session, P, "me", NOW), "k1")) for _ in range(6)
-    ]
+    workers = [await database.run(lambda session: Worker(claims.open_lease(session, P, "me", NOW))) for _ in range(6)]
 
     async def take(worker: Worker) -> list[str]:
         taken: list[str] = []

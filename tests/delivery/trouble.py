@@ -13,7 +13,7 @@ from mailer.delivery.breaker import Breaker
 from mailer.delivery.connections import Connections
 from mailer.delivery.limits import Limits, Schedule, Store
 from mailer.delivery.outcomes import Retry
-from mailer.delivery.pipeline import Identity, Pipeline, Route
+from mailer.delivery.pipeline import Pipeline, Route
 from mailer.delivery.relay import connect, tls_context
 from mailer.delivery.wire import Wire
 from mailer.models import Email
@@ -54,7 +54,7 @@ async def worker(
     limits = Limits(stream, name, store, database)
     taken = Connections(relays, opened, limits, Breaker(database, stream))
     retry = Retry([timedelta(minutes=1), timedelta(minutes=5)], timedelta(days=3))
-    made = Pipeline(database, letters or Letters(), Route(stream), taken, retry, Identity(name, mails.KEY))
+    made = Pipeline(database, letters or Letters(), Route(stream), taken, retry, name)
     try:
         yield made
     finally:

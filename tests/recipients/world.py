@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import httpx2
@@ -16,6 +18,7 @@ from mailer import ids
 from mailer.counters import ALL, FACTS
 from mailer.database import Database
 from mailer.feedback.opens import Hits, Sighting, record
+from mailer.inbox import Store
 from mailer.links import Links
 from mailer.models import Content, Email, Event, Identity, LeaveRule, Opens, Tenant, Topic
 from mailer.settings import Settings
@@ -52,10 +55,12 @@ class World:
     database: Database
     links: Links = field(default_factory=lambda: Links(Settings(), Ring(RING)))
     time: datetime = NOON
+    folder: TemporaryDirectory[str] = field(default_factory=TemporaryDirectory)
     mail: dict[str, str] = field(default_factory=dict)
     rung: list[Stream] = field(default_factory=list)
     client: httpx2.AsyncClient = field(init=False)
     hits: Hits = field(init=False)
+    store: Store = field(init=False)
     tenant_id: int = 1
     #: A person gets one mail of a campaign, so each mail here is of another.
     campaigns: int = 0
@@ -63,6 +68,7 @@ class World:
     def __post_init__(self) -> None:
         """Put the routes into an application, and its pictures into this database."""
         self.hits = Hits(self.write, pause=0.02)
+        self.store = Store(Path(self.folder.name) / "inbox.db")
         app = Starlette(routes=routes(self))
         self.client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://mail.example.org")
 
@@ -270,3 +276,5 @@ async def open_world(database: Database) -> AsyncIterator[World]:
     finally:
         await world.client.aclose()
         await world.hits.stop()
+        world.store.close()
+        world.folder.cleanup()

@@ -88,10 +88,9 @@ class Ask(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """Who commits: under which lease, with which suppression key."""
+    """Who commits: under which lease."""
 
     lease: str
-    key_id: str
 
 
 class Outcome(NamedTuple):

@@ -9,6 +9,7 @@ from mailer.feedback.inbound.listener import listener
 from mailer.feedback.inbound.maildir import Maildir
 from mailer.feedback.inbound.mailroom import KEPT, Mail, Mailroom, Reader, Receipt
 from mailer.feedback.inbound.mailtos import Leave, opt_outs
+from mailer.feedback.inbound.postmaster import Keep, postmaster
 from mailer.feedback.inbound.report import Category, Kind, Proof, Reading, Report
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Category",
     "Collected",
     "Imap",
+    "Keep",
     "Kind",
     "Leave",
     "Mail",
@@ -34,6 +36,7 @@ __all__ = [
     "count_dropped",
     "listener",
     "opt_outs",
+    "postmaster",
     "signer",
     "watch",
 ]

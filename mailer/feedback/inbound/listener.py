@@ -11,6 +11,8 @@ from mailer.smtpd import Server, Terms
 log = logging.getLogger(__name__)
 
 _CONNECTIONS = 100
+#: How many of them one network may hold (one address of IPv4, a /64 of IPv6), so that one sender cannot take all.
+_OF_ONE_NETWORK = 20
 #: A mail for more of ours at once is no answer to one of ours; who guesses addresses is sent away.
 _RECIPIENTS, _GUESSES = 100, 20
 
@@ -58,5 +60,7 @@ class _Handler:
 def listener(room: Mailroom, address: tuple[str, int], *, lmtp: bool = False) -> Server:
     """Return the server for the mailroom's mail, which listens at (host, port)."""
     kind = "LMTP" if lmtp else "ESMTP"
-    terms = Terms(lmtp=lmtp, kept=KEPT, connections=_CONNECTIONS)
+    # By LMTP every mail comes from our own mail server, which counts its clients itself.
+    of_one = None if lmtp else _OF_ONE_NETWORK
+    terms = Terms(lmtp=lmtp, kept=KEPT, connections=_CONNECTIONS, of_one_network=of_one)
     return Server(_Handler(room, lmtp=lmtp), f"{room.domain} {kind} mailer inbound", *address, terms=terms)

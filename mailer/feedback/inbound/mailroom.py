@@ -8,6 +8,8 @@ log = logging.getLogger(__name__)
 
 #: How much of a mail is kept: a report stands before the mail that it is about. The rest is read and dropped.
 KEPT = 1024 * 1024
+#: The one address that every domain has, also written without the domain (RFC 5321 section 4.5.1).
+POSTMASTER = "postmaster"
 UNKNOWN = "550 5.1.1 There is no such address here"
 LATER = "451 4.3.0 Please try again later"
 
@@ -53,6 +55,8 @@ class Mailroom:
             return LATER
 
     def _receipt(self, address: str) -> Receipt | None:
+        if address.lower() == POSTMASTER:
+            address = f"{address}@{self.domain}"
         local, _, domain = address.rpartition("@")
         if domain.lower() != self.domain:
             return None

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 from mailer import ids, people
 from mailer.errors import NotFound
 from mailer.models import Email, OptOutScope, Tenant
+from suppression import entries
 from suppression.entries import Entry
 from suppression.rules import Reason, Scope, Stream
 from suppression.token import OptOut
@@ -153,7 +154,7 @@ def _newest(session: Session, opt_out: OptOut, within: timedelta | None, now: da
     """Return the newest mail that the person was sent of this stream, and of this topic where one is named."""
     where = [
         col(Email.tenant_id) == opt_out.tenant_id,
-        col(Email.fingerprint) == opt_out.fingerprint,
+        col(Email.fingerprint).in_(entries.family(session, opt_out.tenant_id, [opt_out.fingerprint])),
         col(Email.stream) == opt_out.stream,
         col(Email.sent_at).is_not(None),
     ]
@@ -178,7 +179,7 @@ def unsubscribed(session: Session, opt_out: OptOut, now: datetime) -> list[Entry
         select(Entry)
         .where(
             col(Entry.tenant_id) == opt_out.tenant_id,
-            col(Entry.fingerprint) == opt_out.fingerprint,
+            col(Entry.fingerprint).in_(entries.family(session, opt_out.tenant_id, [opt_out.fingerprint])),
             col(Entry.reason).in_((Reason.UNSUBSCRIBE, Reason.COMPLAINT)),
             col(Entry.lifted_at).is_(None),
         )

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlmodel import Session, col, select
 
-from mailer import emails, people
+from mailer import emails, moving, people
 from mailer.drafts import PersonChange
 from mailer.errors import Conflict, Invalid, NotFound, Problem
 from mailer.feedback import optouts
@@ -13,7 +13,7 @@ from mailer.models import Consent, Email, Event
 from mailer.people import Preferences
 from mailer.web.api.calls import Answer, Call
 from suppression import address, entries
-from suppression.entries import Entry
+from suppression.entries import Entry, KinKind
 from suppression.rules import Stream
 from suppression.token import OptOut
 
@@ -32,8 +32,11 @@ async def change(call: Call) -> Answer:
     draft, who = call.draft(PersonChange), _who(call)
 
     def verb(session: Session) -> dict[str, object]:
-        _save(session, call, who, draft)
-        return _view(session, call, who)
+        now_at = _moved(session, call, who, draft)
+        named = call.service.intake.fingerprints.named(call.tenant_id, now_at.canonical)
+        entries.relate(session, call.tenant_id, [named], KinKind.KEY, call.now)
+        _save(session, call, now_at, draft)
+        return _view(session, call, now_at)
 
     return Answer(await call.run(verb, conclusive=True))
 
@@ -43,6 +46,15 @@ def _who(call: Call) -> address.Address:
         return address.parse(call.path("email"))
     except address.AddressError:
         raise NotFound("there is no such address") from None
+
+
+def _moved(session: Session, call: Call, former: address.Address, draft: PersonChange) -> address.Address:
+    """Return the address that the person has now; what else they chose is chosen for it."""
+    if draft.email is None:
+        return former
+    present = address.parse(draft.email)
+    moving.move(session, call.tenant_id, former, present, call.service.intake, call.now)
+    return present
 
 
 def _opt_out(call: Call, who: address.Address) -> OptOut:
@@ -68,7 +80,10 @@ def _save(session: Session, call: Call, who: address.Address, draft: PersonChang
         optouts.stop(session, opt_out, gone, how, call.now, promotional=draft.promotional is False)
     if draft.snoozed:
         optouts.snooze(session, opt_out, how, call.now)
-    elif draft.snoozed is False:
+    elif draft.snoozed is False or (
+        draft.snoozed is None and any(known[key].topic.stream is Stream.PROMOTIONAL for key in back)
+    ):
+        # Who says yes today wants it from today on, unless they say that the pause goes on.
         people.wake(session, call.tenant_id, opt_out.fingerprint, call.now)
     _answer(session, call, who, draft)
     if draft.reason:
@@ -122,7 +137,7 @@ def _check(draft: PersonChange, before: Preferences) -> None:
 
 def _view(session: Session, call: Call, who: address.Address) -> dict[str, object]:
     prints = call.service.intake.fingerprints.all_of(call.tenant_id, who.canonical)
-    chosen = people.preferences(session, call.tenant_id, prints[0], call.now)
+    chosen = people.preferences(session, call.tenant_id, prints[0], call.now, prints[1:])
     family = entries.family(session, call.tenant_id, prints)
     said = people.answers_of(session, call.tenant_id, family)
     return {

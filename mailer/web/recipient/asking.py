@@ -12,6 +12,7 @@ from starlette.requests import Request
 from mailer.database import Database, unreachable
 from mailer.feedback.opens import Hits
 from mailer.feedback.optouts import How, Kind
+from mailer.inbox import Store
 from mailer.links import Links
 from mailer.settings import Settings
 from mailer.submission import Intake
@@ -46,6 +47,10 @@ class Service(Protocol):
     @property
     def intake(self) -> Intake:
         """Return what accepting a mail needs."""
+
+    @property
+    def store(self) -> Store:
+        """Return the mails that were captured, which know people too."""
 
     @property
     def hits(self) -> Hits:

@@ -1,4 +1,4 @@
-"""Every route of the links in sent mail: `/u/` `/p/` `/v/` `/o/` `/subscribe` `/s/`."""
+"""Every route of the links in sent mail: `/u/` `/p/` `/v/` `/o/` `/subscribe` `/s/` `/r/`."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -16,6 +16,7 @@ from mailer.web.recipient.confirming import Confirming
 from mailer.web.recipient.leaving import Leaving
 from mailer.web.recipient.pages import Pages, allowed, mail
 from mailer.web.recipient.pixel import Pixel
+from mailer.web.recipient.removing import Removing
 from mailer.web.recipient.subscribing import Subscribing
 
 _READING = ("GET", "HEAD")
@@ -29,6 +30,7 @@ def routes(service: Service) -> list[BaseRoute]:
     leaving = Leaving(service, pages)
     choices = Choices(service, pages)
     subscribing, confirming = Subscribing(service, pages), Confirming(service, pages)
+    removing = Removing(service, pages)
 
     async def view(request: Request) -> Response:
         email_id = service.links.read_view(token_of(request))
@@ -49,6 +51,7 @@ def routes(service: Service) -> list[BaseRoute]:
         _link(links.SUBSCRIBE, pages, subscribing.show, subscribing.act),
         _link(f"{links.SUBSCRIBE}/", pages, subscribing.show, subscribing.act),
         _link(links.CONFIRM, pages, confirming.show, confirming.act),
+        _link(links.REMOVE, pages, removing.show, removing.act),
         Route("/page/style.css", style, methods=["GET"]),
     ]
 
