@@ -38,6 +38,14 @@ BAD = {
     "one line": HEAD + b"\n" + b"user unknown " * 80_000,
     "many addresses": HEAD + b"\n" + b"<ann@dest.example>:\n550 user unknown\n" * 25_000,
     "at signs": HEAD + b"\n" + b"@" * 500_000,
+    "at signs in a family": HEAD + b"\n" + b"@" * 30_000 + b"\nERROR_CODE :550, ERROR_CODE :5.1.1\n",
+    "spaces in a family": HEAD
+    + b"X-Mailer: <SMTP32 v8>\n\n"
+    + b" " * 30_000
+    + b"x"
+    + b"\n" * 30_000
+    + b"a - b\n" * 5_000,
+    "lines in a family": HEAD + b"\nMessage not delivered to the following:\n" + b"\n \n" * 10_000 + b"-" * 9_000,
     "angle brackets": HEAD + b"\n" + b"<" * 500_000,
     "html": HEAD + b"Content-Type: text/html\n\n" + b"<style><script><head>" * 40_000,
     "spaces": HEAD + b"\n" + b" " * 900_000 + b"x",

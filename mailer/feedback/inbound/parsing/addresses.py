@@ -3,7 +3,7 @@
 import re
 
 _PLAIN = re.compile(
-    r"[^\s<>()\[\],;:\"']{1,64}@(?:[\w\u0080-\uffff](?:[\w.\-\u0080-\uffff]{0,253}[\w\u0080-\uffff])?|\[[\d.:a-fA-F]{3,45}\])"
+    r"[^\s<>()\[\],;:\"'@]{1,64}@(?:[\w\u0080-\uffff](?:[\w.\-\u0080-\uffff]{0,253}[\w\u0080-\uffff])?|\[[\d.:a-fA-F]{3,45}\])"
 )
 _QUOTED = re.compile(r"\"[^\"@<>]{1,64}\"@[\w.-]{1,255}")
 #: RFC 3461 section 4: these two are written so where an address holds them. (Others need not be.)

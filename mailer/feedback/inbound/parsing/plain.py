@@ -9,6 +9,7 @@ from mailer.feedback.inbound.parsing.phrases import phrase
 _LONGEST = 32 * 1024
 _BREAK = re.compile(r"<(br|/?p|/?div|/?tr|/?td|/?li|/?h\d|/?table|/?pre|hr)\b[^<>]{0,500}>", re.IGNORECASE)
 _TAG = re.compile(r"<(?=[/!a-zA-Z])(?![^<>\s]{1,100}@)[^<>]{0,2000}>")
+_EMPTY, _WIDE = re.compile(r"\n[ \t\n]*\n"), re.compile(r"[ \t]{41,}")
 _SPACES = re.compile(r"[ \t\u00a0]+")
 
 #: Where the copy of our mail begins. A reason never comes after it.
@@ -32,7 +33,8 @@ def readable(part: Part) -> str:
     text = part.text()[: 2 * _LONGEST]
     if part.kind == "text/html" or re.match(r"\s*<(html|!doctype)", text[:200], re.IGNORECASE):
         text = _without_tags(text)
-    return text.replace("\r", "")[:_LONGEST]
+    # Patterns look for addresses from every place on; runs of nothing would make that a long search.
+    return _WIDE.sub(" " * 40, _EMPTY.sub("\n\n", text.replace("\r", "")[:_LONGEST]))
 
 
 def cut(text: str) -> tuple[str, str]:
