@@ -33,7 +33,7 @@ from mailer.compose.templates import Urgency
 from mailer.database import on_postgresql
 from mailer.errors import Conflict
 from mailer.models import Campaign, CampaignStatus, Email
-from mailer.people import Barred, barred
+from mailer.people import Barred, barred, chosen_languages
 from mailer.providers import provider_of
 from mailer.status import Status
 from mailer.submission import Intake, Submitter
@@ -67,6 +67,7 @@ _OWN = (
     "name",
     "fingerprint",
     "provider",
+    "locale",
     "variables",
     "suppression_id",
     "suppression_reason",
@@ -127,6 +128,7 @@ def add_recipients(
         raise Conflict("the campaign's expires_at has passed: nobody can be added any more")
     desk = desk_of(session, sender, context, now)
     people = _unique(desk, campaign, recipients)
+    spoken = _spoken(session, campaign, [(person.prints, recipient.locale) for person, recipient in people])
     topic = desk.house.topics.get(campaign.topic)
     if len(keys := context.fingerprints.key_ids) > 1:
         kin = [dict(zip(person.prints, keys, strict=True)) for person, _ in people]
@@ -134,7 +136,10 @@ def add_recipients(
     due = _due(campaign, now)
     questions = [Question(person.prints[0], campaign.stream, topic, person.prints[1:], due) for person, _ in people]
     answers = barred(session, campaign.tenant_id, questions, desk.house.asking, now)
-    rows = [_row(person, own, bar, now) for (person, own), bar in zip(people, answers, strict=True)]
+    rows = [
+        _row(person, recipient.variables, bar, now) | {"locale": locale}
+        for (person, recipient), bar, locale in zip(people, answers, spoken, strict=True)
+    ]
     rows = _insert(session, _shared(campaign, topic, now), rows)
     _record(desk, campaign, rows)
     suppressed = sum(row["suppression_reason"] is not None for row in rows)
@@ -159,17 +164,34 @@ def _check_open(campaign: Campaign) -> None:
         raise Conflict(f"the campaign is {campaign.status}: nobody can be added any more")
 
 
-def _unique(
-    desk: Desk, campaign: Campaign, recipients: Sequence[Recipient]
-) -> list[tuple[Person, Mapping[str, object]]]:
-    """Return each person once who is not known by an older key, with the variables they were first named with."""
-    found: dict[bytes, tuple[Person, Mapping[str, object]]] = {}
+def _spoken(session: Session, campaign: Campaign, people: Sequence[tuple[tuple[bytes, ...], str | None]]) -> list[str]:
+    """Return the language of each one's mail: what the list says, what the person chose, the campaign's.
+
+    The first of them that the content has as it is now; the campaign's own is the tenant's where nobody named another.
+    """
+    content = catalogue.kept(session, campaign.content_id).body
+    if len(content.parts) == 1:
+        return [campaign.locale] * len(people)
+    asked = [one for prints, _named in people for one in prints]
+    chosen = chosen_languages(session, campaign.tenant_id, asked)
+    return [
+        next(
+            (each for each in (named, *map(chosen.get, prints)) if each is not None and content.speaks(each)),
+            campaign.locale,
+        )
+        for prints, named in people
+    ]
+
+
+def _unique(desk: Desk, campaign: Campaign, recipients: Sequence[Recipient]) -> list[tuple[Person, Recipient]]:
+    """Return each person once who is not known by an older key, as they were first named."""
+    found: dict[bytes, tuple[Person, Recipient]] = {}
     everything = captured(campaign)
     for recipient in recipients:
         person = person_of(desk, recipient.address, recipient.name)
         if everything:
             person = person._replace(captured=True)
-        found.setdefault(person.prints[0], (person, recipient.variables))
+        found.setdefault(person.prints[0], (person, recipient))
     older = [fingerprint for person, _ in found.values() for fingerprint in person.prints[1:]]
     known = _known(desk.session, campaign.tenant_id, campaign.id, older)
     return [each for each in found.values() if known.isdisjoint(each[0].prints)]
@@ -214,7 +236,6 @@ def _shared(campaign: Campaign, topic: Topic | None, now: datetime) -> dict[str,
         "expires_at": campaign.expires_at,
         "content_id": campaign.content_id,
         "template": campaign.template,
-        "locale": campaign.locale,
         "topic": campaign.topic,
         "leavable": topic is not None and topic.may_leave,
         "from_address": campaign.from_address,

@@ -9,6 +9,7 @@ import orjson
 
 from mailer import storable
 from mailer.compose import headers
+from mailer.compose.templates import LOCALE
 from mailer.compose.variables import Schema
 from mailer.errors import Invalid, Problem
 from suppression import address
@@ -16,7 +17,11 @@ from suppression.address import Address, AddressError
 from suppression.lines import MOST_LINE, TOO_LONG, Records, Refusal, delimiter_of, fields_of
 
 _LONGEST_NAME = 200
-_FIELDS = frozenset({"email", "to", "name", "variables"})
+#: The column of `email` has no more room.
+_LONGEST_LOCALE = 10
+_FIELDS = frozenset({"email", "to", "name", "locale", "variables"})
+#: Columns of a CSV file that say something of the person; every other one is a variable.
+_OF_PEOPLE = ("name", "locale")
 _MAILBOX = frozenset({"email", "name"})
 _ADDRESSES = ("email", "address")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -37,6 +42,8 @@ class Recipient(NamedTuple):
     address: Address
     name: str
     variables: Mapping[str, object]
+    #: The language that the list names for them.
+    locale: str | None = None
 
 
 Item: TypeAlias = Recipient | Refusal
@@ -62,7 +69,7 @@ class Wanted:
         """Return the names of what every recipient must bring."""
         return [name for name, variable in self.schema.variables.items() if variable.required]
 
-    def recipient(self, line: int, email: str, name: str, variables: Mapping[str, object]) -> Item:
+    def recipient(self, line: int, email: str, name: str, variables: Mapping[str, object], locale: str = "") -> Item:
         """Return one recipient, or why there is none."""
         try:
             who = address.parse(email)
@@ -72,11 +79,13 @@ class Wanted:
             return Refusal(line, f"the name is longer than {_LONGEST_NAME} characters")
         if name and (why := headers.forbidden(name)):
             return Refusal(line, f"the name {why}")
+        if locale and (len(locale) > _LONGEST_LOCALE or not LOCALE.fullmatch(locale)):
+            return Refusal(line, "locale must be a language such as uk or pt-BR, or be left out")
         if problems := self.schema.check(variables):
             return Refusal(line, " ".join(problem.message for problem in problems[:3]))
         if (path := storable.unstorable(variables)) is not None:
             return Refusal(line, f"the variable {path} {storable.SENTENCE}")
-        return Recipient(who, name, variables)
+        return Recipient(who, name, variables, locale or None)
 
     def read(self, line: int, data: object) -> Item:
         """Return the recipient that plain data means: an address, or an object with email, name and variables."""
@@ -100,7 +109,9 @@ class Wanted:
             return Refusal(line, "name must be text")
         if not isinstance(variables, Mapping | None):
             return Refusal(line, "variables must be an object")
-        return self.recipient(line, whom, name or "", variables or {})
+        if not isinstance(locale := data.get("locale"), str | None):
+            return Refusal(line, "locale must be text")
+        return self.recipient(line, whom, name or "", variables or {}, locale or "")
 
 
 class Reader:
@@ -166,7 +177,7 @@ class _Table:
         self._wanted = wanted
         self._records: Records[Recipient] | None = None
         self._width = 0
-        self._email, self._name = 0, -1
+        self._email, self._name, self._locale = 0, -1, -1
         self._values: list[tuple[int, str, Callable[[str], object]]] = []
 
     def take(self, number: int, line: bytes) -> Iterator[Item]:
@@ -196,7 +207,7 @@ class _Table:
             raise Invalid(Problem("recipients", f"the first line must be a header with the addresses' column: {way}"))
         if len(set(columns)) < len(columns):
             raise Invalid(Problem("recipients", "the header names one column twice"))
-        own = [name for name in columns if name not in (found[0], "name")]
+        own = [name for name in columns if name not in (found[0], *_OF_PEOPLE)]
         declared = self._wanted.schema.variables
         if unknown := [name for name in own if name not in declared]:
             sentence = f"the column {unknown[0][:64]!r} is no variable of the template: rename or remove it"
@@ -206,7 +217,7 @@ class _Table:
         self._records = Records(delimiter, self._record)
         self._width, self._email = len(columns), columns.index(found[0])
         # A template may well declare a `name`: the column then is both.
-        self._name = columns.index("name") if "name" in columns else -1
+        self._name, self._locale = (columns.index(name) if name in columns else -1 for name in _OF_PEOPLE)
         values = [*own, "name"] if "name" in columns and "name" in declared else own
         self._values = [(columns.index(name), name, _READERS.get(declared[name].type, str)) for name in values]
 
@@ -217,8 +228,8 @@ class _Table:
             values = {name: read(fields[place]) for place, name, read in self._values if fields[place]}
         except ValueError as error:
             return Refusal(number, str(error))
-        name = fields[self._name].strip() if self._name >= 0 else ""
-        return self._wanted.recipient(number, fields[self._email].strip(), name, values)
+        name, locale = (fields[place].strip() if place >= 0 else "" for place in (self._name, self._locale))
+        return self._wanted.recipient(number, fields[self._email].strip(), name, values, locale)
 
 
 def _number(text: str) -> object:

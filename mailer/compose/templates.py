@@ -24,7 +24,7 @@ BASE = "_base"
 
 _KEYS = frozenset({"description", "stream", "topic", "urgency", "written_by", "variables"})
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
-_LOCALE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
+LOCALE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*")
 
 
 class Urgency(IntEnum):
@@ -81,6 +81,10 @@ class Content:
             if candidate in self.parts:
                 return candidate
         return min(self.parts)
+
+    def speaks(self, locale: str) -> bool:
+        """Return whether this locale or its language is there."""
+        return locale in self.parts or locale.partition("-")[0] in self.parts
 
     def to_dict(self) -> dict[str, object]:
         """Return the content as plain data that JSON can hold."""
@@ -145,7 +149,7 @@ def load_folder(path: Path) -> Content:
     settings = _settings(path)
     parts = {folder.name: _parts(folder) for folder in sorted(path.iterdir()) if folder.is_dir()}
     for locale in parts:
-        if not _LOCALE.fullmatch(locale):
+        if not LOCALE.fullmatch(locale):
             raise ContentError(f"The template {path.name} has a folder {locale!r} that is not a locale.")
     return Content(
         name=path.name,

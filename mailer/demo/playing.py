@@ -43,6 +43,7 @@ class Outcome(NamedTuple):
 
 async def play(service: Service, progress: Progress) -> list[Outcome]:
     """Send the samples, let Lena leave in between, and return what became of each once all are settled."""
+    await service.database.run(_found)
     opening = await _send(service, [samples.first()])
     await _settled(service, opening, lambda _done, _all: None)
     await _leave(service)
@@ -53,6 +54,15 @@ async def play(service: Service, progress: Progress) -> list[Outcome]:
 def unsettled(outcomes: Iterable[Outcome]) -> int:
     """Return how many mails are on their way still."""
     return sum(outcome.status in _UNSETTLED for outcome in outcomes)
+
+
+def _found(session: Session) -> None:
+    """Give the sample company its own topics; a demo that is started again has them already."""
+    tenant = tenancy.only_tenant(session, tenancy.DEFAULT)
+    known = {topic.key for topic in tenancy.topics(session, tenant.id or 0)}
+    for draft in samples.topics():
+        if draft.key not in known:
+            tenancy.create_topic(session, tenant.id or 0, draft)
 
 
 async def _send(service: Service, chosen: Sequence[Sample]) -> list[str]:

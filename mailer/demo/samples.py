@@ -9,7 +9,7 @@ from typing import cast
 
 from mailer import resources
 from mailer.compose.templates import BASE, Content, load_folder
-from mailer.drafts import Draft, parse
+from mailer.drafts import Draft, TopicDraft, parse
 
 FROM = "Ringwise <hello@ringwise.example>"
 POSTAL_ADDRESS = "Ringwise Ltd, 12 Bell Lane, Kyiv 01001, Ukraine"
@@ -47,6 +47,31 @@ _UKRAINIAN_READERS: Mapping[str, Sequence[Person]] = {
     "teammate-invite": (TARAS,),
 }
 
+#: Notifications of the sample company that its people leave one by one, not all together: template -> topic.
+_TOPICS: Mapping[str, TopicDraft] = {
+    template: parse(TopicDraft, {"key": key, "stream": "transactional", "names": names, "descriptions": said})
+    for template, key, names, said in (
+        (
+            "new-lead",
+            "new-lead",
+            {"en": "New leads", "uk": "Нові ліди"},
+            {"en": "Somebody new asks for you.", "uk": "Коли до вас звертається хтось новий."},
+        ),
+        (
+            "lead-reassigned",
+            "lead-reassigned",
+            {"en": "Reassigned leads", "uk": "Передані ліди"},
+            {"en": "A lead becomes yours.", "uk": "Коли лід стає вашим."},
+        ),
+        (
+            "event-reminder",
+            "event-reminders",
+            {"en": "Event reminders", "uk": "Нагадування про події"},
+            {"en": "What is next in your calendar.", "uk": "Що далі у вашому календарі."},
+        ),
+    )
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -59,9 +84,11 @@ class Sample:
 
     def draft(self) -> Draft:
         """Return the request that product code would make."""
+        topic = _TOPICS.get(self.content.name or "")
         return parse(
             Draft,
             {
+                **({"topic": topic.key} if topic else {}),
                 "stream": self.content.stream.value,
                 "to": {"email": self.person.email, "name": self.person.name},
                 "template": self.content.name,
@@ -70,6 +97,11 @@ class Sample:
                 "tags": {"source": "demo"},
             },
         )
+
+
+def topics() -> tuple[TopicDraft, ...]:
+    """Return the topics that the sample company has besides those of every tenant."""
+    return tuple(_TOPICS.values())
 
 
 def first() -> Sample:

@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from mailer import reports, streams
 from mailer.service import Service
 from mailer.streams import State
-from mailer.web import api, inbox, recipient
+from mailer.web import api, inbox, recipient, why
 from mailer.web.guard import InboxGuard
 from suppression.rules import Stream
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def create_app(service: Service) -> Starlette:
     """Return the whole web application over a service that is already prepared."""
     product = api.routes(service)
-    routes: list[BaseRoute] = [*_probes(service), *recipient.routes(service), *product]
+    routes: list[BaseRoute] = [*_probes(service), *recipient.routes(service), *why.routes(service), *product]
     if service.captures:
         routes += inbox.routes(service.store)
         routes.append(Route("/", _to_inbox))

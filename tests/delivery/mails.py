@@ -40,6 +40,7 @@ TABLE = SQLModel.metadata.tables["email"]
 class Fields(TypedDict, total=False):
     """What a test may say about the emails that it adds."""
 
+    tenant_id: int
     status: Status
     urgency: int
     captured: bool

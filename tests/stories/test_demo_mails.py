@@ -92,3 +92,9 @@ def test_promotional_mail_has_its_way_out_and_transactional_mail_no_pixel(
         assert "12 Bell Lane" in text.get_content()
         assert "12 Bell Lane" in page
     assert seen == {True, False}
+
+
+def test_each_notification_of_the_sample_company_is_left_for_itself(demo: tuple[list[dict[str, str]], Mails]) -> None:
+    named = [str(mail["List-Id"]) for _raw, mail in demo[1] if mail["List-Id"] and mail["Precedence"] != "bulk"]
+    topics = [each.partition("<")[2].partition(".")[0] for each in named]
+    assert {"new-lead", "lead-reassigned", "event-reminders"} <= set(topics), named

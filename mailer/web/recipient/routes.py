@@ -45,19 +45,19 @@ def routes(service: Service) -> list[BaseRoute]:
     return [
         # An ASGI application without a list of methods: a picture answers whoever asks, however.
         Route(_path(links.OPEN.removesuffix(".gif")), Pixel(service)),
-        _link(links.UNSUBSCRIBE, pages, leaving.show, leaving.act),
-        _link(links.PREFERENCES, pages, choices.show, choices.save),
-        _link(links.VIEW, pages, view),
-        _link(links.SUBSCRIBE, pages, subscribing.show, subscribing.act),
-        _link(f"{links.SUBSCRIBE}/", pages, subscribing.show, subscribing.act),
-        _link(links.CONFIRM, pages, confirming.show, confirming.act),
-        _link(links.REMOVE, pages, removing.show, removing.act),
+        link(links.UNSUBSCRIBE, pages, leaving.show, leaving.act),
+        link(links.PREFERENCES, pages, choices.show, choices.save),
+        link(links.VIEW, pages, view),
+        link(links.SUBSCRIBE, pages, subscribing.show, subscribing.act),
+        link(f"{links.SUBSCRIBE}/", pages, subscribing.show, subscribing.act),
+        link(links.CONFIRM, pages, confirming.show, confirming.act),
+        link(links.REMOVE, pages, removing.show, removing.act),
         Route("/page/style.css", style, methods=["GET"]),
     ]
 
 
-def _link(shape: str, pages: Pages, show: _Endpoint, act: _Endpoint | None = None) -> Route:
-    """Return the route of one kind of link: POST acts, everything else only reads."""
+def link(shape: str, pages: Pages, show: _Endpoint, act: _Endpoint | None = None) -> Route:
+    """Return the route of one kind of page: POST acts, everything else only reads."""
     methods = (*_READING, "POST", "OPTIONS") if act else (*_READING, "OPTIONS")
 
     async def endpoint(request: Request) -> Response:

@@ -46,6 +46,10 @@ class Voice(NamedTuple):
         """Return a sentence; what is put into it is escaped, what it is made of is ours."""
         return Markup(WORDS[self.language][key]).format(**values)  # noqa: S704 - the table is part of the program
 
+    def or_else(self, key: str, plain: str) -> str:
+        """Return a sentence, or what stands there as it is where nobody has put it into words."""
+        return self(key) if key in WORDS[self.language] else plain
+
     def about(self, key: str, who: str | None, **values: str) -> Markup:
         """Return a sentence about the person: by the masked address where it is known, else to "you"."""
         twin = f"{key}_you"
