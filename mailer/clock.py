@@ -12,6 +12,7 @@ from mailer.database import Database
 from mailer.delivery import claims
 from mailer.models import SeenHit, StoredAnswer
 from mailer.submission import Intake
+from mailer.webhooks import deliveries
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     session.execute(answers.delete().where(answers.c.id.in_(old.scalar_subquery())))
     session.execute(marks.delete().where(marks.c.day < (now - _MARKS).date()))
     alarms.forget(session, now)
+    deliveries.forget(session, now)
     return changed
 
 

@@ -20,6 +20,7 @@ from mailer.models.tenancy import (
     TopicDefault,
     Visibility,
 )
+from mailer.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "Alarm",
@@ -33,6 +34,7 @@ __all__ = [
     "Content",
     "Counter",
     "DayCount",
+    "DeliveryState",
     "DkimAlgorithm",
     "DkimKey",
     "Email",
@@ -57,4 +59,6 @@ __all__ = [
     "Topic",
     "TopicDefault",
     "Visibility",
+    "Webhook",
+    "WebhookDelivery",
 ]

@@ -24,6 +24,7 @@ from mailer.settings import Settings
 from mailer.submission import Intake, Submitter
 from mailer.web.api.gathering import Gathering
 from mailer.web.problems import Malformed, TooLarge
+from mailer.webhooks import Hooks
 from suppression.rules import Stream
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Service(Protocol):
     database: Database
     intake: Intake
     store: Store
+    hooks: Hooks
 
     def ring(self, stream: Stream) -> None:
         """Say that a stream has mail."""

@@ -13,6 +13,7 @@ from mailer.web.api.endpoints import (
     suppressions,
     templates,
     topics,
+    webhooks,
 )
 from mailer.web.api.endpoints.endpoint import Endpoint
 
@@ -30,4 +31,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *people.ENDPOINTS,
     *campaigns.ENDPOINTS,
     *subscribing.ENDPOINTS,
+    *webhooks.ENDPOINTS,
 )
