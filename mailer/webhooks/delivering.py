@@ -8,7 +8,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
@@ -22,12 +22,16 @@ from mailer.sealing import Seals
 from mailer.webhooks import deliveries, endpoints, messages, schedule, signing
 from mailer.webhooks.deliveries import Tried
 from mailer.webhooks.messages import Parcel
-from mailer.webhooks.schedule import WAITS
+from mailer.webhooks.schedule import WAITS, Verdict
 
 logger = logging.getLogger(__name__)
 
 #: How many messages are on their way to one endpoint at once.
 WIDTH = 24
+#: How many are claimed of one that answers fast, and the milliseconds within which that is.
+AHEAD, _QUICK = 240, 500
+#: Seconds after which a claimed message is not begun any more.
+_STALE = 10.0
 #: What is kept of an answer.
 KEPT = 1024
 #: Seconds between two looks for endpoints that messages are due for.
@@ -44,6 +48,60 @@ class _Turn(NamedTuple):
     url: str
     secrets: Sequence[bytes]
     parcels: Sequence[Parcel]
+
+
+class _Round:
+    """What one endpoint's messages do between two transactions: a few travel, some more wait for their turn."""
+
+    def __init__(self, send: Callable[[_Turn, Parcel], Awaitable[Tried]]) -> None:
+        self._send = send
+        self._queue: asyncio.Queue[tuple[float, _Turn, Parcel]] = asyncio.Queue()
+        self._tried: list[Tried] = []
+        self._senders = [asyncio.create_task(self._go()) for _ in range(WIDTH)]
+        self._news = asyncio.Event()
+        #: How many are claimed and not settled.
+        self.held = 0
+
+    def room(self, tried: Sequence[Tried]) -> int:
+        """Return how many more may be claimed; far ahead only for who answers fast, since a claim lapses."""
+        quick = bool(tried) and all(each.took < _QUICK and each.verdict is Verdict.TAKEN for each in tried)
+        return (AHEAD if quick else WIDTH) - self.held
+
+    def take(self, turn: _Turn) -> None:
+        """Have claimed messages sent."""
+        self.held += len(turn.parcels)
+        for parcel in turn.parcels:
+            self._queue.put_nowait((time.monotonic(), turn, parcel))
+
+    async def some(self) -> None:
+        """Wait until something came back, and a moment longer, so that many are settled in one commit."""
+        await self._news.wait()
+        await asyncio.sleep(_GATHERED)
+
+    def landed(self) -> Sequence[Tried]:
+        """Return what came back since the last time."""
+        tried, self._tried = self._tried, []
+        self.held -= len(tried)
+        self._news.clear()
+        return tried
+
+    async def _go(self) -> None:
+        while True:
+            claimed_at, turn, parcel = await self._queue.get()
+            # What has waited too long may be somebody else's by the time of its answer: its claim lapses.
+            if time.monotonic() - claimed_at < _STALE:
+                tried = await self._send(turn, parcel)
+                # Looked up only now: the list of before the wait has been handed over.
+                self._tried.append(tried)
+            else:
+                self.held -= 1
+            self._news.set()
+
+    async def close(self) -> None:
+        """Stop sending."""
+        for sender in self._senders:
+            sender.cancel()
+        await asyncio.gather(*self._senders, return_exceptions=True)
 
 
 class Deliverer:
@@ -87,27 +145,20 @@ class Deliverer:
         self._serving = {webhook_id: task for webhook_id, task in self._serving.items() if not task.done()}
 
     async def _serve(self, webhook_id: str) -> None:
-        """Send one endpoint's messages until none is due."""
-        flying: set[asyncio.Task[Tried]] = set()
-        tried: list[Tried] = []
+        """Send one endpoint's messages until none is due: while some are settled and claimed, others travel."""
+        round_ = _Round(self._send)
         try:
             while True:
-                turn = await self._turn(webhook_id, tried, room=WIDTH - len(flying))
-                tried = []
-                for parcel in turn.parcels:
-                    flying.add(asyncio.create_task(self._send(turn, parcel)))
-                if not flying:
+                tried = round_.landed()
+                turn = await self._turn(webhook_id, tried, room=round_.room(tried))
+                round_.take(turn)
+                if not round_.held:
                     return
-                await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.sleep(_GATHERED)
-                landed = {task for task in flying if task.done()}
-                flying -= landed
-                tried = [task.result() for task in landed]
+                await round_.some()
         except Exception as error:  # noqa: BLE001 - claims lapse, and the next look begins anew
             logger.warning("a webhook could not be served: %s", type(error).__name__)
         finally:
-            for task in flying:
-                task.cancel()
+            await round_.close()
 
     async def _turn(self, webhook_id: str, tried: Sequence[Tried], *, room: int) -> _Turn:
         """Settle what was tried and claim what is due, in one transaction."""

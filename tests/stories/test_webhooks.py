@@ -47,7 +47,7 @@ async def test_a_consumer_that_was_down_misses_nothing_though_we_were_killed(tmp
             service.process.terminate()
             await asyncio.to_thread(service.process.communicate, timeout=30)
     verifier = Webhook(secret)
-    kinds = defaultdict(list)
+    kinds: defaultdict[str, list[str]] = defaultdict(list)
     for asked in consumer.asked:
         told = verifier.verify(asked.body, dict(asked.headers))
         if told["type"] not in kinds[told["data"]["email_id"]]:
