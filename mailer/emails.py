@@ -9,7 +9,7 @@ from sqlalchemy import and_, case, literal_column, or_, true, update
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, SQLModel, col, select
 
-from mailer import counters, ids
+from mailer import counters, events, ids
 from mailer.counters import Tally
 from mailer.database import on_postgresql
 from mailer.errors import Conflict, Invalid, NotFound, Problem
@@ -233,6 +233,4 @@ def reschedule(session: Session, tenant_id: int, email_id: str, scheduled_at: da
 
 
 def _note(session: Session, email: Email, kind: str, data: dict[str, object] | None, now: datetime) -> None:
-    event = Event(id=ids.new("ev", now), tenant_id=email.tenant_id, email_id=email.id, kind=kind, at=now, data=data)
-    session.add(event)
-    session.flush()
+    events.write(session, [events.row(email.tenant_id, kind, data, now, email_id=email.id)])

@@ -139,10 +139,10 @@ def token_ring(settings: Settings) -> Ring:
         raise ConfigurationError(f"MAILER_SECRET_KEYS: {error}") from error
 
 
-def seals(settings: Settings) -> Seals:
-    """Return what seals private keys at rest."""
+def seals(settings: Settings, purpose: str = "dkim") -> Seals:
+    """Return what seals private keys at rest, or the secrets of webhooks."""
     try:
-        return Seals(settings.secret_keys or _kept(settings, "secret-keys"), "dkim")
+        return Seals(settings.secret_keys or _kept(settings, "secret-keys"), purpose)
     except KeyRingError as error:
         raise ConfigurationError(f"MAILER_SECRET_KEYS: {error}") from error
 

@@ -34,11 +34,13 @@ from mailer.feedback.opens import Hits, Sighting, record
 from mailer.inbox import Listener, Store
 from mailer.keyring import Keyring
 from mailer.links import Links
+from mailer.outside import Outside
 from mailer.relays import Relay
 from mailer.settings import Settings
 from mailer.smtpd import Server
 from mailer.submission import Intake
 from mailer.tasks import Bells
+from mailer.webhooks import Deliverer, Hooks
 from suppression.entries import check_keys
 from suppression.rules import Stream
 
@@ -66,6 +68,7 @@ class Service:
     hits: Hits
     letters: Letterbox
     keyring: Keyring
+    hooks: Hooks
     streams: frozenset[Stream] = frozenset()
     pipelines: list[Pipeline] = field(default_factory=list)
     _breakers: list[Breaker] = field(default_factory=list)
@@ -73,6 +76,7 @@ class Service:
     _listener: Listener | None = None
     _inbound: Server | None = None
     _mailroom: Mailroom | None = None
+    _deliverer: Deliverer | None = None
     _limits_store: limits.Store | None = None
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
     _lock: IO[str] | None = None
@@ -93,6 +97,7 @@ class Service:
             hits=Hits(_writer(database)),
             letters=Letterbox(database, links, keyring),
             keyring=keyring,
+            hooks=Hooks.build(settings),
         )
 
     def now(self) -> datetime:
@@ -153,6 +158,8 @@ class Service:
         if ticking:
             self._loops.append(asyncio.create_task(clock.run(self.database, self._holder(), self.settings)))
             self._loops.append(asyncio.create_task(clock.sweep(self.database, self.intake)))
+            self._deliverer = Deliverer(self.database, Outside(self.hooks.guard), self.hooks.seals)
+            self._loops.append(asyncio.create_task(self._deliverer.run()))
         if inlet is True:
             await self._start_listening()
         elif inlet:
@@ -280,6 +287,8 @@ class Service:
 
     async def stop(self) -> None:
         """Finish the mail in flight, write what is buffered, close everything."""
+        if self._deliverer is not None:
+            await self._deliverer.stop()
         await end_loops(self._loops)
         with suppress(TimeoutError):
             async with asyncio.timeout(20):

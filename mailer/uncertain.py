@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Row, and_, func, or_, select, true, update
 from sqlmodel import Session, SQLModel
 
-from mailer import counters, database, ids
+from mailer import counters, database, events
 from mailer.counters import Tally
 from mailer.errors import Conflict
-from mailer.models import Campaign, CampaignStatus, Email, Event
+from mailer.models import Campaign, CampaignStatus, Email
 from mailer.status import Status
 
 #: How many emails one call resolves; whoever has more commits between them.
 CHUNK = 500
-_EMAIL, _EVENT, _CAMPAIGN = (SQLModel.metadata.tables[str(model.__tablename__)] for model in (Email, Event, Campaign))
+_EMAIL, _CAMPAIGN = (SQLModel.metadata.tables[str(model.__tablename__)] for model in (Email, Campaign))
 #: The words of the partial index: no look at the rest of a big table.
 _DOUBTFUL = and_(_EMAIL.c.doubtful == true(), _EMAIL.c.status == Status.UNCERTAIN)
 _OVER = (CampaignStatus.CANCELLED, CampaignStatus.EXPIRED)
@@ -107,23 +107,13 @@ def _may_go() -> ColumnElement[bool]:
 
 def _tell(session: Session, rows: Sequence[Row[Any]], status: Status, data: dict[str, object], now: datetime) -> None:
     """Take the doubt back from the sums, count what is known now, and write an event for each."""
-    tally, events = Tally(), []
+    tally, happened = Tally(), []
     for row in rows:
         dims = counters.dimensions(tags=row.tags, topic=row.topic, template=row.template, campaign=row.campaign_id)
         fact = (row.tenant_id, row.created_at.date(), row.stream)
         tally.add(*fact, Status.UNCERTAIN, dims, -1)
         if status is not Status.QUEUED:
             tally.add(*fact, status, dims)
-        events.append(
-            {
-                "id": ids.new("ev", now),
-                "tenant_id": row.tenant_id,
-                "email_id": row.id,
-                "kind": f"email.{status}",
-                "at": now,
-                "data": data,
-            }
-        )
-    if events:
-        session.execute(_EVENT.insert(), events)
+        happened.append(events.row(row.tenant_id, f"email.{status}", data, now, email_id=row.id))
+    events.write(session, happened)
     tally.write(session)

@@ -21,9 +21,12 @@ from mailer.feedback.inbound import Mailroom, Proof, Report
 from mailer.inbox import Store
 from mailer.links import Links
 from mailer.models import Email, Tenant
+from mailer.outside import Guard
+from mailer.sealing import Seals
 from mailer.settings import Settings
 from mailer.submission import Intake
 from mailer.web import api
+from mailer.webhooks import Hooks
 from suppression.address import Fingerprints
 from suppression.rules import Stream
 from suppression.token import Ring
@@ -42,6 +45,7 @@ class Small:
     settings: Settings
     intake: Intake
     store: Store
+    hooks: Hooks
     rung: list[Stream] = field(default_factory=list)
 
     def ring(self, stream: Stream) -> None:
@@ -170,7 +174,13 @@ async def world(
     with ExitStack() as ending:
         store = Store(Path(ending.enter_context(TemporaryDirectory())) / "inbox.db")
         ending.callback(store.close)
-        service = Small(database, settings, intake(settings), store)
+        service = Small(
+            database,
+            settings,
+            intake(settings),
+            store,
+            Hooks(Seals("k1:" + "secret" * 6, "webhook"), Guard(loopback=True)),
+        )
         issued = await database.run(
             lambda session: tenancy.create_key(session, tenant_id, "all", scopes=scopes, now=service.now())
         )

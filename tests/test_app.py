@@ -49,6 +49,7 @@ async def test_probes_say_that_mail_is_captured_and_how_long_it_waits(service: S
             "broker": "ok",
             "relays": {"transactional": "captured, not sent", "promotional": "captured, not sent"},
             "streams": {"transactional": "goes", "promotional": "goes"},
+            "webhooks": "ok",
             "queue_age_seconds": {"transactional": 0.0, "promotional": 0.0},
         }
         assert "mailer_hits_dropped_total 0.0" in (await http.get("/metrics")).text

@@ -1,6 +1,7 @@
 """The house: who may import whom, and what stands where. Read by `ast`; nothing is run."""
 
 import ast
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -23,12 +24,12 @@ FLOORS = (
     ("mailer.relays", "mailer.outside"),
     ("mailer.settings", "mailer.status", "mailer.sealing"),
     ("mailer.links", "mailer.secrets", "mailer.models", "mailer.compose"),
-    ("mailer.database", "mailer.smtpd", "mailer.published"),
+    ("mailer.database", "mailer.events", "mailer.smtpd", "mailer.published"),
     ("mailer.counters", "mailer.migrate", "mailer.drafts", "mailer.inbox"),
     ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts", "mailer.postmaster"),
     (
         *("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.uncertain"),
-        *("mailer.keyring", "mailer.rekeying"),
+        *("mailer.keyring", "mailer.rekeying", "mailer.webhooks"),
     ),
     ("mailer.submission", "mailer.delivery", "mailer.alarms"),
     ("mailer.campaigns", "mailer.erasure", "mailer.exchanging", "mailer.moving", "mailer.subscribing"),
@@ -167,6 +168,14 @@ def test_only_edges_commit() -> None:
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "commit"
             ]
             assert not calls, f"{path}: commits at lines {calls}"
+
+
+def test_events_are_written_in_one_place() -> None:
+    """Whoever wrote one elsewhere would forget the messages to webhooks."""
+    table = re.compile(r"\b_?event\.insert\(|insert\(_?event\b|\bEvent\((?!Enum)", re.IGNORECASE)
+    for path in SOURCES:
+        text = path.read_text().replace("asyncio.Event(", "").replace("class Event(", "")
+        assert module_of(path) == "mailer.events" or not table.search(text), f"{path}: call mailer.events.write"
 
 
 def test_files_and_functions_stay_small_and_well_named() -> None:

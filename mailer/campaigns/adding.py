@@ -26,7 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 from sqlmodel import Session, SQLModel
 
-from mailer import catalogue, counters, ids
+from mailer import catalogue, counters, events, ids
 from mailer.campaigns.planning import captured, desk_of, get, taken
 from mailer.campaigns.reading import Recipient, Wanted
 from mailer.compose.templates import Urgency
@@ -46,7 +46,6 @@ from suppression.rules import Topic
 _Row: TypeAlias = dict[str, object]
 
 _email = SQLModel.metadata.tables[str(Email.__tablename__)]
-_event = SQLModel.metadata.tables["event"]
 
 #: How many recipients one transaction adds at most.
 CHUNK = 1000
@@ -323,5 +322,5 @@ def _record(desk: Desk, campaign: Campaign, rows: Sequence[_Row]) -> None:
             told = {"reason": row["suppression_reason"], "suppression_id": row["suppression_id"]}
             desk.tell(str(row["id"]), Status.SUPPRESSED, told)
     desk.writing.tally.write(desk.session)
-    if desk.writing.events:
-        desk.session.execute(_event.insert(), desk.writing.events)
+    events.announce(desk.session, [events.queued(campaign.tenant_id, str(row["id"]), desk.now) for row in rows])
+    events.write(desk.session, desk.writing.events)

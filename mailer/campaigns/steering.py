@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from sqlmodel import Session
 
-from mailer import ids
+from mailer import events
 from mailer.campaigns.planning import desk_of, ready, taken, tested
 from mailer.drafts import Mailbox
 from mailer.errors import Conflict, Invalid, Problem
-from mailer.models import Campaign, CampaignStatus, Event, Opens
+from mailer.models import Campaign, CampaignStatus, Opens
 from mailer.submission import Accepted, Asking, Intake, Refused, Submitter, submit_together
 from mailer.submission.deciding import Desk
 
@@ -135,8 +135,8 @@ def tell(session: Session, campaign: Campaign, kind: str, now: datetime, *, note
     data: dict[str, object] = {"campaign_id": campaign.id}
     if note:
         data["note"] = note
-    session.add(Event(id=ids.new("ev", now), tenant_id=campaign.tenant_id, kind=f"campaign.{kind}", at=now, data=data))
     session.flush()
+    events.write(session, [events.row(campaign.tenant_id, f"campaign.{kind}", data, now)])
 
 
 def _taken(session: Session, sender: Submitter, campaign_id: str, step: str) -> tuple[Campaign, bool]:

@@ -32,6 +32,7 @@ from mailer.cli import (
     topics,
     trying,
     uncertain,
+    webhooks,
 )
 from mailer.cli.failures import explain
 
@@ -82,6 +83,7 @@ app.add_typer(doctor.app, name="doctor")
 app.add_typer(people.app, name="people")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
+app.add_typer(webhooks.app, name="webhook")
 dkim.add(keys.app)
 rings.add(keys.app)
 app.add_typer(keys.app, name="key")

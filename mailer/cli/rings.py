@@ -19,6 +19,7 @@ from mailer.models import DkimKey
 from mailer.sealing import Seals
 from mailer.secrets import RingName
 from mailer.service import Service
+from mailer.webhooks import endpoints
 from suppression.address import Fingerprints
 from suppression.entries import KeyProof
 from suppression.keys import KeyRingError, parse_ring
@@ -61,10 +62,15 @@ def added() -> None:
 
 @tokens.command()
 def reseal() -> None:
-    """Seal the DKIM keys with the first key of the ring, once every process has it."""
+    """Seal DKIM keys and webhooks' secrets with the first key of the ring, once every process has it."""
+    printing.line(f"{_resealed()} secrets sealed anew")
+
+
+def _resealed() -> int:
     keyring = Keyring.build(running.settings())
-    number = running.commit(lambda _service, session: keyring.reseal(session))
-    printing.line(f"{number} DKIM keys sealed anew")
+    return running.commit(
+        lambda service, session: keyring.reseal(session) + endpoints.reseal(session, service.hooks.seals)
+    )
 
 
 @tokens.command(name="retire")
@@ -74,13 +80,12 @@ def retired(
         bool, typer.Option("--break-links", help="Every link that it signed dies, opt-outs too: only for a leaked key.")
     ] = False,
 ) -> None:
-    """Take a key out of the ring; the DKIM keys that it sealed are sealed anew first."""
+    """Take a key out of the ring; the DKIM keys and secrets that it sealed are sealed anew first."""
     ring = _text(RingName.SECRET_KEYS)
     _known(ring, key)
     if not break_links:
         raise Conflict(f"people could not leave by the mail that {key} signed: if it leaked, say --break-links")
-    keyring = Keyring.build(running.settings())
-    running.commit(lambda _service, session: keyring.reseal(session))
+    _resealed()
     _put(RingName.SECRET_KEYS, secrets.without(ring, key))
     printing.note("restart every process")
 

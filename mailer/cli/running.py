@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -44,6 +44,16 @@ def commit(asked: Asked[T]) -> T:
             return await service.database.run(lambda session: asked(service, session), conclusive=True)
 
     return asyncio.run(work())
+
+
+def work(asked: Callable[[Service], Awaitable[T]]) -> T:
+    """Do more than one transaction, and return what it returned."""
+
+    async def inside() -> T:
+        async with opened(settings()) as service:
+            return await asked(service)
+
+    return asyncio.run(inside())
 
 
 def read(asked: Asked[T]) -> T:

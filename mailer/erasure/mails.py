@@ -7,12 +7,12 @@ from typing import NamedTuple, TypeVar, cast
 from sqlalchemy import and_, or_, select, update
 from sqlmodel import Session, SQLModel, col
 
-from mailer import counters, ids, models
+from mailer import counters, events, ids, models
 from mailer.erasure.words import Known, mailboxes, without_any
-from mailer.models import Lease
+from mailer.models import Lease, Webhook
 from mailer.status import Status
 
-_EMAIL, _EVENT, _CONTENT, _FILE, _COUNTER, _TALLY = (
+_EMAIL, _EVENT, _CONTENT, _FILE, _COUNTER, _TALLY, _MESSAGE = (
     SQLModel.metadata.tables[str(model.__tablename__)]
     for model in (
         models.Email,
@@ -21,6 +21,7 @@ _EMAIL, _EVENT, _CONTENT, _FILE, _COUNTER, _TALLY = (
         models.Attachment,
         models.Counter,
         models.Tally,
+        models.WebhookDelivery,
     )
 )
 _CHUNK = 400
@@ -57,12 +58,7 @@ def of(session: Session, tenant_id: int, family: Collection[bytes]) -> list[Thei
 def tell_cancelled(session: Session, tenant_id: int, identifiers: Sequence[str], now: datetime) -> None:
     """Write an event for each email that was taken back."""
     kind = f"email.{Status.CANCELLED}"
-    rows: list[dict[str, object]] = [
-        {"id": ids.new("ev", now), "tenant_id": tenant_id, "email_id": each, "kind": kind, "at": now, "data": None}
-        for each in identifiers
-    ]
-    if rows:
-        session.execute(_EVENT.insert(), rows)
+    events.write(session, [events.row(tenant_id, kind, None, now, email_id=each) for each in identifiers])
 
 
 def forget(session: Session, theirs: Sequence[Theirs]) -> None:
@@ -166,7 +162,8 @@ def _forget_sums(session: Session, tenant_id: int, day: date, value: str) -> Non
 
 
 def forget_events(session: Session, tenant_id: int, theirs: Sequence[Theirs]) -> None:
-    """Take addresses out of what happened to a person's mail."""
+    """Take addresses out of what happened to a person's mail, and what endpoints answered to the news of it."""
+    hears = select(col(Webhook.id)).where(col(Webhook.tenant_id) == tenant_id)
     for some in _chunks([each.id for each in theirs]):
         told = select(_EVENT.c.id, _EVENT.c.data).where(
             _EVENT.c.tenant_id == tenant_id, _EVENT.c.email_id.in_(some), _EVENT.c.data.is_not(None)
@@ -174,6 +171,8 @@ def forget_events(session: Session, tenant_id: int, theirs: Sequence[Theirs]) ->
         for identifier, data in session.execute(told).all():
             if (changed := without_any(data)) != data:
                 session.execute(update(_EVENT).where(_EVENT.c.id == identifier).values(data=changed))
+        about = (_MESSAGE.c.webhook_id.in_(hears), _MESSAGE.c.email_id.in_(some), _MESSAGE.c.answer.is_not(None))
+        session.execute(update(_MESSAGE).where(*about).values(answer=None))
 
 
 def _chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sqlmodel import Session, SQLModel, col, select
 
-from mailer import counters, database, ids, people
+from mailer import counters, database, events, ids, people
 from mailer.links import Audience, Hit
 from mailer.models import ConsentRule, Email, Event, Opens, SeenHit, Tenant
 
@@ -190,25 +190,18 @@ def record(session: Session, sightings: Sequence[Sighting], now: datetime) -> No
 def _record_emails(session: Session, sightings: Sequence[Sighting], tally: counters.Tally, now: datetime) -> None:
     emails = _permitted(session, {each.hit.email_id for each in sightings if each.hit.email_id})
     known = _classes_seen(session, emails)
+    happened: list[dict[str, object]] = []
     fresh: dict[tuple[int, bytes], tuple[Email, Class]] = {}
     for sighting in sightings:
         email = emails.get(sighting.hit.email_id or "")
         if email is None:
             continue
         kind, rule = sighting.verdict
-        session.add(
-            Event(
-                id=ids.new("ev", sighting.at),
-                tenant_id=email.tenant_id,
-                email_id=email.id,
-                kind=OPENED,
-                at=sighting.at,
-                data={"class": kind.value, "rule": rule},
-            )
-        )
+        data = {"class": kind.value, "rule": rule}
+        happened.append(events.row(email.tenant_id, OPENED, data, sighting.at, email_id=email.id))
         if (email.id, kind) not in known:
             fresh[email.tenant_id, _mark(ids.to_bytes(email.id), kind)] = (email, kind)
-    session.flush()
+    events.write(session, happened)
     # The rows of seen marks decide between two processes that see the first load of a mail at the same moment.
     for key in _first(session, fresh, now.date()):
         email, kind = fresh[key]

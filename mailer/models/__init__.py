@@ -23,6 +23,7 @@ from mailer.models.tenancy import (
     TopicDefault,
     Visibility,
 )
+from mailer.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "Alarm",
@@ -38,6 +39,7 @@ __all__ = [
     "Content",
     "Counter",
     "DayCount",
+    "DeliveryState",
     "DkimAlgorithm",
     "DkimKey",
     "Email",
@@ -66,4 +68,6 @@ __all__ = [
     "Topic",
     "TopicDefault",
     "Visibility",
+    "Webhook",
+    "WebhookDelivery",
 ]

@@ -5,13 +5,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 
-from mailer import ids
-from mailer.models import Event
+from mailer import events
 from suppression.entries import Entry
 
-_event = SQLModel.metadata.tables[str(Event.__tablename__)]
 #: What of an entry's evidence says from which mail it came.
 _ORIGINS = ("email_id", "campaign_id")
 
@@ -47,9 +45,9 @@ class News(NamedTuple):
 
 def tell(session: Session, news: Iterable[News], now: datetime) -> None:
     """Write an event for each piece of news, in their order."""
-    rows = [{**each._asdict(), "id": ids.new("ev", now), "at": now, "data": dict(each.data)} for each in news]
-    if rows:
-        session.execute(_event.insert(), rows)
+    events.write(
+        session, [events.row(each.tenant_id, each.kind, each.data, now, email_id=each.email_id) for each in news]
+    )
 
 
 def created(entry: Entry) -> News:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlmodel import Session, SQLModel
 
-from mailer import catalogue, database, ids
+from mailer import catalogue, database, events
 from mailer.catalogue import Edition
 from mailer.compose.errors import ContentError
 from mailer.compose.skeleton import rehearse_literal
@@ -109,8 +109,8 @@ class Desk:
 
     def tell(self, email_id: str, status: Status, data: dict[str, object]) -> None:
         """Note an event."""
-        event = {"id": ids.new("ev", self.now), "tenant_id": self.house.tenant_id, "email_id": email_id}
-        self.writing.events.append({**event, "kind": f"email.{status}", "at": self.now, "data": data})
+        event = events.row(self.house.tenant_id, f"email.{status}", data, self.now, email_id=email_id)
+        self.writing.events.append(event)
 
 
 def _check_shown(body: Body, html: str) -> None:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import cast
 
 from sqlmodel import Session, SQLModel
 
-from mailer import counters, ids, people
+from mailer import counters, events, ids, people
 from mailer.compose.errors import ContentError
 from mailer.compose.templates import Urgency
 from mailer.drafts import Draft
@@ -22,7 +23,6 @@ from suppression import entries
 from suppression.entries import KinKind, Question
 
 _email = SQLModel.metadata.tables[str(Email.__tablename__)]
-_event = SQLModel.metadata.tables["event"]
 
 
 def submit(session: Session, sender: Submitter, draft: Draft, context: Intake, now: datetime) -> Accepted:
@@ -72,7 +72,10 @@ def _accept(
         for each, decided in zip(asked, plans, strict=True)
     ]
     rows.insert(session, _email, writing.rows)
-    rows.insert(session, _event, writing.events)
+    events.announce(
+        session, [events.queued(cast("int", each["tenant_id"]), str(each["id"]), now) for each in writing.rows]
+    )
+    events.write(session, writing.events)
     writing.tally.write(session)
     return accepted
 

@@ -16,6 +16,7 @@ from mailer.service import Service
 from mailer.streams import State
 from mailer.web import api, inbox, recipient, why
 from mailer.web.guard import InboxGuard
+from mailer.webhooks import endpoints
 from suppression.rules import Stream
 
 logger = logging.getLogger(__name__)
@@ -51,18 +52,19 @@ def _probes(service: Service) -> list[Route]:
     async def metrics(_request: Request) -> Response:
         return await _metrics(service)
 
-    endpoints: list[tuple[str, Callable[[Request], Awaitable[Response]]]] = [
+    probes: list[tuple[str, Callable[[Request], Awaitable[Response]]]] = [
         ("/healthz", healthz),
         ("/readyz", readyz),
         ("/metrics", metrics),
     ]
-    return [Route(path, endpoint) for path, endpoint in endpoints]
+    return [Route(path, endpoint) for path, endpoint in probes]
 
 
 async def readiness(service: Service) -> dict[str, object]:
     """Return whether mail can be taken and sent, and what is in the way."""
-    database, states = "ok", list[State]()
+    database, states, ailing = "ok", list[State](), 0
     try:
+        ailing = await service.database.read(endpoints.ailing)
         states += await service.database.read(lambda session: streams.states(session, service.settings, service.now()))
     except Exception as error:  # noqa: BLE001 - a probe tells what is wrong instead of failing
         database = f"away ({type(error).__name__})"
@@ -74,6 +76,8 @@ async def readiness(service: Service) -> dict[str, object]:
         "broker": await service.broker_trouble() or "ok",
         "relays": {stream.value: _carriage(service, stream, words.get(stream)) for stream in Stream},
         "streams": {state.stream.value: state.summary for state in states},
+        # Somebody else's server: it keeps no mail from going.
+        "webhooks": f"{ailing} disabled, for they failed: see `mailer webhook list`" if ailing else "ok",
         "queue_age_seconds": {state.stream.value: round(state.age.total_seconds(), 3) for state in states},
     }
 

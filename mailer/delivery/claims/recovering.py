@@ -5,9 +5,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, case, or_, select, update
 from sqlmodel import Session, col
 
+from mailer import events
 from mailer.counters import Tally
 from mailer.database import on_postgresql
-from mailer.delivery.claims.rows import COLUMNS, EMAIL, EVENT, LEASE, Job, count, event_of
+from mailer.delivery.claims.rows import COLUMNS, EMAIL, LEASE, Job, count, event_of
 from mailer.models import Lease
 from mailer.status import Status
 from suppression.rules import Stream
@@ -45,9 +46,7 @@ def void(session: Session, lease: str, now: datetime) -> int:
     doubtful = [Job._make(row) for row in session.execute(ended.returning(*COLUMNS))]
     for job in doubtful:
         count(tally, job, Status.UNCERTAIN)
-    if doubtful:
-        events = [event_of(job, Status.UNCERTAIN, None, now) for job in doubtful]
-        session.execute(EVENT.insert(), events)
+    events.write(session, [event_of(job, Status.UNCERTAIN, None, now) for job in doubtful])
     tally.write(session)
     back = session.execute(
         update(EMAIL)
@@ -90,9 +89,7 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
             count(tally, job, status)
             if status is Status.BOUNCED:
                 count(tally, job, "soft_bounced")
-        if jobs:
-            events = [event_of(job, status, {"reply": job.reply}, now) for job in jobs]
-            session.execute(EVENT.insert(), events)
+        events.write(session, [event_of(job, status, {"reply": job.reply}, now) for job in jobs])
         number += len(jobs)
     tally.write(session)
     return number

@@ -9,15 +9,15 @@ from sqlalchemy import func, literal, type_coerce
 from sqlalchemy.types import NULLTYPE
 from sqlmodel import SQLModel
 
-from mailer import counters, ids, models
+from mailer import counters, events, models
 from mailer.counters import Tally
 from mailer.models import Opens
 from mailer.status import Status
 from suppression.rules import Stream
 
-EMAIL, EVENT, LEASE, CAMPAIGN, TALLY = (
+EMAIL, LEASE, CAMPAIGN, TALLY = (
     SQLModel.metadata.tables[str(model.__tablename__)]
-    for model in (models.Email, models.Event, models.Lease, models.Campaign, models.Tally)
+    for model in (models.Email, models.Lease, models.Campaign, models.Tally)
 )
 
 
@@ -117,14 +117,7 @@ class Step:
 
 def event_of(job: Job, status: Status, data: Mapping[str, object] | None, now: datetime) -> dict[str, object]:
     """Return the row of an event that a change of status leaves."""
-    return {
-        "id": ids.new("ev", now),
-        "tenant_id": job.tenant_id,
-        "email_id": job.id,
-        "kind": f"email.{status}",
-        "at": now,
-        "data": data,
-    }
+    return events.row(job.tenant_id, f"email.{status}", data, now, email_id=job.id)
 
 
 def count(tally: Tally, job: Job, metric: str, amount: int = 1) -> None:

@@ -7,11 +7,11 @@ from functools import lru_cache
 from sqlalchemy import Dialect, select, update
 from sqlmodel import Session
 
-from mailer import people
+from mailer import events, people
 from mailer.counters import Tally
 from mailer.database import on_postgresql, share_intents
 from mailer.delivery.claims import statements
-from mailer.delivery.claims.rows import COLUMNS, EMAIL, EVENT, Job, Outcome, Step, Worker, count, event_of
+from mailer.delivery.claims.rows import COLUMNS, EMAIL, Job, Outcome, Step, Worker, count, event_of
 from mailer.delivery.claims.statements import Prepared
 from mailer.feedback import hearing
 from mailer.feedback.inbound.report import Category, Kind, Report
@@ -78,7 +78,7 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
     if not outcomes:
         return
     ours = _write(session, outcomes, worker, now)
-    events = []
+    happened, sent = [], []
     for outcome in outcomes:
         if outcome.job.id not in ours or outcome.status is Status.QUEUED:
             continue
@@ -89,14 +89,16 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
             count(tally, outcome.job, "tracked")
         if outcome.status is not Status.SENT:
             data = {"reply": outcome.reply, "category": outcome.category, "hard": outcome.hard}
-            events.append(event_of(outcome.job, outcome.status, data, now))
+            happened.append(event_of(outcome.job, outcome.status, data, now))
+        else:
+            sent.append(events.sent(outcome.job.tenant_id, outcome.job.id, now))
         if outcome.hard:
             _suppress_hard(session, outcome, now)
         elif outcome.status is Status.BOUNCED:
             said = Report(Kind.BOUNCED, Category(outcome.category), diagnostic=outcome.reply)
             hearing.refused(session, outcome.job.id, said, now)
-    if events:
-        session.execute(EVENT.insert(), events)
+    events.write(session, happened)
+    events.announce(session, sent)
 
 
 def _write(session: Session, outcomes: Sequence[Outcome], worker: Worker, now: datetime) -> set[str]:
@@ -158,7 +160,7 @@ def refuse(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime)
     # Read anew: what made the intent impossible may have been written after the claim.
     jobs = held(session, [job.id for job in jobs], worker)
     deciding, tally = _deciding(session, jobs, now), Tally()
-    events = []
+    happened = []
     for job in jobs:
         bar = deciding[job.id]
         expired = job.expires_at is not None and job.expires_at <= now
@@ -183,9 +185,8 @@ def refuse(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime)
         if values["status"] not in (Status.QUEUED, Status.HELD):
             metric = f"suppressed:{bar.reason}" if bar is not None and not expired else str(values["status"])
             count(tally, job, metric)
-            events.append(event_of(job, Status(str(values["status"])), None, now))
-    if events:
-        session.execute(EVENT.insert(), events)
+            happened.append(event_of(job, Status(str(values["status"])), None, now))
+    events.write(session, happened)
     tally.write(session)
 
 

@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
+from mailer import events
 from mailer.delivery.claims.rows import CAMPAIGN, EMAIL, TALLY
 from mailer.models import CampaignStatus
 from mailer.people import lacks_yes
@@ -98,7 +99,7 @@ def together() -> Select[Any]:
         update(EMAIL)
         .where(ours(EMAIL.c.id == said.c.id))
         .values(status=Status.SENT, reply=said.c.reply, tracked=said.c.tracked, sent_at=MOMENT, settled_at=MOMENT)
-        .returning(EMAIL.c.id)
+        .returning(EMAIL.c.id, EMAIL.c.tenant_id)
         .cte("settled")
     )
     granted = intent(arrays=True).returning(EMAIL.c.id).cte("granted")
@@ -111,7 +112,7 @@ def together() -> Select[Any]:
     return select(
         literal(1) / case((complete, 1), else_=0),
         func.array(select(granted.c.id).scalar_subquery()),
-    ).add_cte(counted)
+    ).add_cte(counted, events.announcing_sent(settled, MOMENT).cte("announced"))
 
 
 @lru_cache(maxsize=1)

@@ -25,6 +25,7 @@ from mailer.settings import Settings
 from mailer.submission import Intake, Submitter
 from mailer.web.api.gathering import Gathering
 from mailer.web.problems import Malformed, TooLarge
+from mailer.webhooks import Hooks
 from suppression.rules import Stream
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Service(Protocol):
     database: Database
     intake: Intake
     store: Store
+    hooks: Hooks
 
     @property
     def mailroom(self) -> Mailroom:

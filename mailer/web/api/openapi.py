@@ -12,6 +12,7 @@ from mailer.web.api.hooks import ERRORS, Hook
 from mailer.web.api.shapes import ProblemDocument
 from mailer.web.api.shapes.hooks import HeardView
 from mailer.web.problems import MEDIA_TYPE
+from mailer.webhooks.payloads import MESSAGES
 
 _TITLE = "mailer"
 _VERSION = "v1"
@@ -54,6 +55,7 @@ def document(endpoints: Sequence[Endpoint], hooks: Sequence[Hook]) -> _Json:
         "servers": [{"url": "/"}],
         "security": [{"key": []}],
         "paths": paths,
+        "webhooks": {kind: _told(model, cast("_Refs", refs)) for kind, model in MESSAGES.items()},
         "components": {
             "schemas": definitions.get("$defs", {}),
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A key, mk_…"}},
@@ -63,11 +65,36 @@ def document(endpoints: Sequence[Endpoint], hooks: Sequence[Hook]) -> _Json:
 
 def _models(endpoints: Sequence[Endpoint]) -> Iterator[tuple[type[BaseModel], JsonSchemaMode]]:
     yield ProblemDocument, "serialization"
+    for model in MESSAGES.values():
+        yield model, "serialization"
     for endpoint in endpoints:
         for model in endpoint.answers:
             yield model, "serialization"
         if endpoint.body is not None:
             yield endpoint.body, "validation"
+
+
+def _told(model: type[BaseModel], refs: _Refs) -> _Json:
+    """Return what we post to an endpoint, and what we make of its answer."""
+    kind, string = (model.__doc__ or "").strip(), {"type": "string"}
+    names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+    return {
+        "post": {
+            "summary": kind,
+            "description": "Signed as Standard Webhooks says; see docs/webhooks.md.",
+            "security": [],
+            "parameters": [_parameter(name, "header", dict(string), required=True) for name in names],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": refs[model, "serialization"]}},
+            },
+            "responses": {
+                "2XX": {"description": "Taken."},
+                "410": {"description": "Nothing is wanted any more: the endpoint is disabled."},
+                "default": {"description": "Sent again later."},
+            },
+        }
+    }
 
 
 def _operation(endpoint: Endpoint, refs: _Refs) -> _Json:

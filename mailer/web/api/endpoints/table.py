@@ -15,6 +15,7 @@ from mailer.web.api.endpoints import (
     suppressions,
     templates,
     topics,
+    webhooks,
 )
 from mailer.web.api.endpoints.endpoint import Endpoint
 
@@ -34,4 +35,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *campaigns.ENDPOINTS,
     *subscribing.ENDPOINTS,
     *receiving.ENDPOINTS,
+    *webhooks.ENDPOINTS,
 )

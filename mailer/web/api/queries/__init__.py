@@ -7,11 +7,13 @@ from mailer.web.api.queries.metrics import MetricsQuery
 from mailer.web.api.queries.paging import Cursor, EmailCursor, Nothing, Paged, Query, Tag
 from mailer.web.api.queries.receiving import RawMailQuery
 from mailer.web.api.queries.suppressions import CheckQuery, LiftQuery, SuppressionQuery
+from mailer.web.api.queries.webhooks import DeliveryQuery
 
 __all__ = [
     "CampaignQuery",
     "CheckQuery",
     "Cursor",
+    "DeliveryQuery",
     "EmailCursor",
     "EmailQuery",
     "ExportQuery",

@@ -1,0 +1,120 @@
+"""Webhooks: who is told of what, and what became of each message."""
+
+from http import HTTPStatus
+
+from sqlmodel import Session
+
+from mailer.models import Webhook
+from mailer.web.api.calls import Answer, Call
+from mailer.web.api.queries import DeliveryQuery
+from mailer.webhooks import deliveries, endpoints, signing
+from mailer.webhooks.deliveries import Window
+from mailer.webhooks.drafts import ReplayDraft, RotateDraft, WebhookChange, WebhookDraft
+from mailer.webhooks.endpoints import Made, Wanted
+
+
+async def create(call: Call) -> Answer:
+    """Make an endpoint; its secret is shown this once."""
+    draft = call.draft(WebhookDraft)
+    await endpoints.check(call.service.hooks.guard, draft.url)
+    secret = signing.parse(draft.secret) if draft.secret else None
+    wanted = Wanted(draft.url, draft.events, draft.description, secret)
+    made = await call.run(
+        lambda session: endpoints.create(session, call.service.hooks, call.tenant_id, wanted, call.now)
+    )
+    return Answer(_made(made), HTTPStatus.CREATED)
+
+
+async def listing(call: Call) -> Answer:
+    """List the endpoints, the oldest first."""
+    found = await call.read(
+        lambda session: [endpoints.view(each) for each in endpoints.listing(session, call.tenant_id)]
+    )
+    return Answer({"data": found, "has_more": False})
+
+
+async def show(call: Call) -> Answer:
+    """Show an endpoint, and how it does."""
+    return Answer(await call.read(lambda session: endpoints.view(_named(call, session))))
+
+
+async def change(call: Call) -> Answer:
+    """Change an endpoint, or enable or disable it."""
+    draft = call.draft(WebhookChange)
+    if draft.url is not None:
+        await endpoints.check(call.service.hooks.guard, draft.url)
+    given = draft.model_dump(include=draft.model_fields_set - {"enabled"})
+    values = {"kinds" if name == "events" else name: value for name, value in given.items()}
+
+    def verb(session: Session) -> dict[str, object]:
+        webhook = endpoints.change(session, _taken(call, session), values)
+        if draft.enabled is True:
+            endpoints.enable(session, webhook)
+        elif draft.enabled is False:
+            endpoints.disable(session, webhook, call.now)
+        return endpoints.view(webhook)
+
+    return Answer(await call.run(verb))
+
+
+async def delete(call: Call) -> Answer:
+    """Delete an endpoint, what waits for it, and its log."""
+    await call.run(lambda session: endpoints.delete(session, _taken(call, session)))
+    return Answer({"id": call.path("id"), "deleted": True})
+
+
+async def rotate(call: Call) -> Answer:
+    """Give an endpoint a new secret, shown this once; for a day the old one signs beside it."""
+    draft = call.draft(RotateDraft) if call.raw.strip() else RotateDraft()
+    secret = signing.parse(draft.secret) if draft.secret else None
+    hooks = call.service.hooks
+    made = await call.run(lambda session: endpoints.rotate(session, hooks, _taken(call, session), call.now, secret))
+    return Answer(_made(made))
+
+
+async def test(call: Call) -> Answer:
+    """Send a test message; what came of it stands among the deliveries."""
+    identifier = await call.run(lambda session: deliveries.test(session, _taken(call, session), call.now))
+    return Answer({"id": identifier}, HTTPStatus.ACCEPTED)
+
+
+async def replay(call: Call) -> Answer:
+    """Send again one message, or what happened in a window; ids stay, so that whoever has one knows it."""
+    draft = call.draft(ReplayDraft)
+
+    def verb(session: Session) -> int:
+        webhook = _taken(call, session)
+        if draft.id is not None:
+            deliveries.replay_one(session, webhook, draft.id, call.now)
+            return 1
+        assert draft.since is not None
+        window = Window(draft.since, draft.until or call.now, draft.missed)
+        return deliveries.replay(session, webhook, window, call.now)
+
+    return Answer({"replayed": await call.run(verb)}, HTTPStatus.ACCEPTED)
+
+
+async def log(call: Call) -> Answer:
+    """List the messages to an endpoint, the newest first, with what came of the last try of each."""
+    asked = call.query(DeliveryQuery)
+
+    def verb(session: Session) -> list[dict[str, object]]:
+        found = deliveries.listing(
+            session, _named(call, session), limit=asked.limit + 1, state=asked.state, after=asked.after
+        )
+        return [deliveries.view(each) for each in found]
+
+    found = await call.read(verb)
+    return Answer({"data": found[: asked.limit], "has_more": len(found) > asked.limit})
+
+
+def _named(call: Call, session: Session) -> Webhook:
+    return endpoints.get(session, call.tenant_id, call.path("id"))
+
+
+def _taken(call: Call, session: Session) -> Webhook:
+    return endpoints.get(session, call.tenant_id, call.path("id"), to_change=True)
+
+
+def _made(made: Made) -> dict[str, object]:
+    return {**endpoints.view(made.webhook), "secret": made.secret}
