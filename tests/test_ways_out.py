@@ -62,8 +62,8 @@ async def entry_of(world: World, outcome: Outcome) -> Entry:
 
 
 def test_the_matrix_names_every_way() -> None:
-    # A confirmation is a way in.
-    assert set(NAMED) | {Kind.COMPLAINT} == set(Kind) - {Kind.CONFIRM}
+    # A confirmation is a way in; what providers tell is tried where it is heard (tests/test_hearing.py).
+    assert set(NAMED) | {Kind.COMPLAINT, Kind.PROVIDER} == set(Kind) - {Kind.CONFIRM}
 
 
 @pytest.mark.parametrize("kind", NAMED)
