@@ -49,7 +49,7 @@ async def test_no_key_or_an_unknown_one_is_401_and_a_missing_scope_403(api: Api)
             assert answer.status_code == 401, endpoint
             assert answer.headers["www-authenticate"].startswith("Bearer")
             shapes.ProblemDocument.model_validate(data(answer))
-        limited = await api.with_key("webhooks")
+        limited = await api.with_key("campaigns" if "webhooks" in endpoint.scopes else "webhooks")
         assert (await limited.call(endpoint.method, path)).status_code == 403, endpoint
 
 
