@@ -7,11 +7,13 @@ from email.header import decode_header, make_header
 from email.parser import BytesHeaderParser
 from typing import NamedTuple
 
-from sqlmodel import Session, SQLModel, col, select
+from sqlalchemy import LargeBinary, func, select
+from sqlmodel import Session, SQLModel
 
 from mailer import ids
 from mailer.errors import NotFound
 from mailer.models import PostmasterMail
+from mailer.storable import printable
 
 #: How long a mail is kept, and how many at most: whoever floods this address drives out nothing else.
 KEPT = timedelta(days=30)
@@ -34,7 +36,7 @@ class Shown(NamedTuple):
 
 def keep(session: Session, sender: str, raw: bytes, now: datetime) -> str:
     """Keep the beginning of a mail, and return its id; the oldest goes where there are too many."""
-    mail = PostmasterMail(id=ids.new("pm", now), sender=_plain(sender), raw=raw[:LARGEST], at=now)
+    mail = PostmasterMail(id=ids.new("pm", now), sender=printable(sender, _LONGEST), raw=raw[:LARGEST], at=now)
     session.add(mail)
     session.flush()
     newest = select(_mail.c.id).order_by(_mail.c.id.desc()).limit(MOST)
@@ -44,8 +46,12 @@ def keep(session: Session, sender: str, raw: bytes, now: datetime) -> str:
 
 def listing(session: Session, limit: int) -> Sequence[Shown]:
     """Return the mails that are kept, the newest first."""
-    found = session.exec(select(PostmasterMail).order_by(col(PostmasterMail.id).desc()).limit(limit))
-    return [Shown(each.id, each.at, each.sender, _subject(each.raw)) for each in found]
+    # Not the mails themselves: 500 may have 125 MB.
+    head = func.substr(_mail.c.raw, 1, _HEAD, type_=LargeBinary)
+    found = session.execute(
+        select(_mail.c.id, _mail.c.at, _mail.c.sender, head).order_by(_mail.c.id.desc()).limit(limit)
+    )
+    return [Shown(identifier, at, sender, _subject(raw)) for identifier, at, sender, raw in found]
 
 
 def read(session: Session, identifier: str) -> bytes:
@@ -61,13 +67,9 @@ def forget(session: Session, now: datetime) -> None:
     session.execute(_mail.delete().where(_mail.c.at < now - KEPT))
 
 
-def _subject(raw: bytes) -> str:
+def _subject(head: bytes) -> str:
     try:
-        said = BytesHeaderParser(policy=email.policy.compat32).parsebytes(raw[:_HEAD]).get("Subject", "")
-        return _plain(str(make_header(decode_header(str(said)))))
+        said = BytesHeaderParser(policy=email.policy.compat32).parsebytes(head).get("Subject", "")
+        return printable(str(make_header(decode_header(str(said)))), _LONGEST)
     except Exception:  # noqa: BLE001 - the standard library's parser raises what it likes; a list needs no subject
         return ""
-
-
-def _plain(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:_LONGEST]

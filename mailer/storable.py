@@ -18,6 +18,11 @@ def forbidden(text: str) -> str | None:
     return "is not valid text" if not text.isascii() and _SURROGATE.search(text) else None
 
 
+def printable(text: str, most: int) -> str:
+    """Return what a stranger wrote as it may be kept and shown: `most` characters, a ? for what cannot be printed."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:most]
+
+
 def unstorable(value: object) -> str | None:
     """Return the path of the first text in plain data that holds a NUL, keys too, "" for the data itself; else None."""
     waiting: list[tuple[str, object]] = [("", value)]

@@ -23,6 +23,12 @@ CHUNK = 200
 AT_ONCE, OURSELVES = "relay", "delivery"
 _NOBODY = "nobody vouches for it"
 _TOO_LONG = "its mail has had no outcome for three days"
+#: Reports that came before the outcome of their mail, which has one by now.
+_READY = (
+    select(TOLD.c.id)
+    .join(Email, col(Email.id) == TOLD.c.email_id)
+    .where(TOLD.c.state == ToldState.EARLY, col(Email.status).not_in(UNSETTLED))
+)
 
 
 class _Item(NamedTuple):
@@ -55,13 +61,7 @@ def hear(session: Session, heard: Sequence[tuple[Report, Proof]], now: datetime)
 
 def hear_again(session: Session, now: datetime) -> int:
     """Do what follows from reports that came before the outcome of their mail, which has one now; return how many."""
-    ready = (
-        select(TOLD.c.id)
-        .join(Email, col(Email.id) == TOLD.c.email_id)
-        .where(TOLD.c.state == ToldState.EARLY, col(Email.status).not_in(UNSETTLED))
-        .order_by(TOLD.c.email_id, TOLD.c.at)
-        .limit(CHUNK)
-    )
+    ready = _READY.order_by(TOLD.c.email_id, TOLD.c.at).limit(CHUNK)
     done = 0
     for identifier in session.execute(ready).scalars().all():
         told = session.get_one(Told, identifier, with_for_update=True, populate_existing=True)
@@ -84,12 +84,7 @@ def refused(session: Session, email_id: str, report: Report, now: datetime) -> N
 
 def waiting(session: Session) -> bool:
     """Return whether some report waits for its mail's outcome that is there by now."""
-    ready = (
-        select(TOLD.c.id)
-        .join(Email, col(Email.id) == TOLD.c.email_id)
-        .where(TOLD.c.state == ToldState.EARLY, col(Email.status).not_in(UNSETTLED))
-    )
-    return session.execute(ready.limit(1)).first() is not None
+    return session.execute(_READY.limit(1)).first() is not None
 
 
 def give_up(session: Session, now: datetime) -> None:

@@ -7,6 +7,7 @@ from email.utils import parseaddr
 
 from mailer.feedback.inbound.mailroom import Mail, Reader, Receipt
 from mailer.feedback.optouts import How, Kind
+from mailer.storable import printable
 from suppression.token import OptOut, Ring, verify_mailto
 
 #: How much of a mail an opt-out looks at.
@@ -43,8 +44,4 @@ def _evidence(mail: Mail) -> dict[str, object]:
         }
     except Exception:  # noqa: BLE001 - the standard library's parser raises what it likes; an opt-out needs no headers
         return {}
-    return {name: _plain(value) for name, value in found.items() if value}
-
-
-def _plain(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:_LONGEST]
+    return {name: printable(value, _LONGEST) for name, value in found.items() if value}

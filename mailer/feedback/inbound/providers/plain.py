@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import orjson
 
 from mailer.feedback.inbound.providers.arriving import Unreadable
+from mailer.storable import printable
 
 Json = Mapping[str, object]
 
@@ -48,7 +49,7 @@ def text(value: object, most: int = _TEXT) -> str | None:
     if isinstance(value, int) and abs(value) >= 10**18:
         return None
     line = " ".join(str(value)[: 4 * most].split())
-    return "".join(letter if letter.isprintable() else "?" for letter in line)[:most] or None
+    return printable(line, most) or None
 
 
 def address(value: object) -> str | None:
