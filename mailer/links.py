@@ -88,12 +88,25 @@ class MailLinks(NamedTuple):
 _NO_LINKS = MailLinks(None, None)
 
 
+class Link(NamedTuple):
+    """A link of a mail that is followed by way of us."""
+
+    #: The how-manieth of the mail, from 1; 0 is one that no person sees.
+    place: int
+    #: Where it leads.
+    target: str
+    #: How reports name it: the href as the template wrote it, so that it holds nothing of the person.
+    label: str
+
+
 class Hit(NamedTuple):
-    """What a pixel's token says: one email, or an audience with a random number kept nowhere else."""
+    """What a token says that was seen: one email, or an audience with a random number kept nowhere else."""
 
     email_id: str | None
     audience: Audience | None
     mark: bytes
+    #: None: a picture was loaded.
+    link: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,9 @@ from mailer.feedback import hearing, inbound
 from mailer.feedback.hearing import Heard
 from mailer.feedback.inbound import Box, Mailroom
 from mailer.feedback.inbound.report import Proof, Report
-from mailer.feedback.opens import Hits, Sighting, record
+from mailer.feedback.tracking.hits import Hits
+from mailer.feedback.tracking.recording import record
+from mailer.feedback.tracking.sightings import Sighting
 from mailer.inbox import Listener, Store
 from mailer.keyring import Keyring
 from mailer.links import Links

@@ -12,10 +12,11 @@ from sqlmodel import select
 
 from mailer import ids, people
 from mailer.database import Database, Verb
-from mailer.feedback.opens import GIF, Hits
+from mailer.feedback.tracking.hits import Hits
 from mailer.links import Audience, one_email, one_of
 from mailer.models import Consent, Email, Opens, Topic, Visibility
 from mailer.status import Status
+from mailer.web.recipient.pixel import GIF
 from mailer.web.recipient.words import EDITION, FOLDER, WORDS, voice
 from suppression.entries import Entry, forget
 from suppression.rules import Stream
@@ -463,3 +464,9 @@ async def test_r6_4_a_full_buffer_still_answers(world: World) -> None:
     for _ in range(5):
         assert (await world.client.get(pixel)).content == GIF
     assert (len(world.hits), world.hits.dropped) == (2, 3)
+
+
+def test_r6_1_the_picture_is_43_octets_of_a_transparent_gif() -> None:
+    assert len(GIF) == 43
+    assert GIF.startswith(b"GIF89a\x01\x00\x01\x00")
+    assert GIF.endswith(b";")

@@ -17,7 +17,9 @@ from starlette.applications import Starlette
 from mailer import ids
 from mailer.counters import ALL, FACTS
 from mailer.database import Database
-from mailer.feedback.opens import Hits, Sighting, record
+from mailer.feedback.tracking.hits import Hits
+from mailer.feedback.tracking.recording import record
+from mailer.feedback.tracking.sightings import Sighting
 from mailer.inbox import Store
 from mailer.links import Links
 from mailer.models import Content, Email, Event, Identity, LeaveRule, Opens, Tenant, Topic

@@ -10,8 +10,8 @@ from sqlmodel import Session
 from starlette.requests import Request
 
 from mailer.database import Database, unreachable
-from mailer.feedback.opens import Hits
 from mailer.feedback.optouts import How, Kind
+from mailer.feedback.tracking.hits import Hits
 from mailer.inbox import Store
 from mailer.links import Links
 from mailer.settings import Settings

@@ -1,11 +1,12 @@
 """The picture that a mail loads when it is opened."""
 
-from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from mailer.feedback.opens import GIF, Sighting, classify
+from mailer.web.recipient import noting
 from mailer.web.recipient.asking import Service
 
+#: 43 octets, GIF89a, one transparent pixel (R6.1).
+GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 #: R6.2: never stored, so that every opening is seen; no ETag, because a 304 would hide it.
 _HEADERS = [
     (b"content-type", b"image/gif"),
@@ -38,5 +39,4 @@ class Pixel:
             return
         hit = self._service.links.read_open(token)
         if hit is not None:
-            verdict = classify(Headers(scope=scope).get("user-agent"), scope["method"])
-            self._service.hits.add(Sighting(hit, verdict, self._service.now()))
+            noting.note(self._service, scope, hit)

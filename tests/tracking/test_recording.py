@@ -1,29 +1,20 @@
-"""Who loaded a picture, what may be recorded of it, and that no load ever waits for the database."""
+"""What may be recorded of a picture that was loaded, and how it counts."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, col, delete, select, update
 
 from mailer import people
 from mailer.database import Database
-from mailer.feedback import opens
-from mailer.feedback.opens import GIF, RULES, Class, Hits, Sighting, Verdict, classify
+from mailer.feedback.tracking import recording
+from mailer.feedback.tracking.sightings import Class, Sighting, Verdict
 from mailer.links import Audience, Hit
 from mailer.models import ConsentRule, Email, Event, Opens, SeenHit, Tenant
 from suppression.address import parse
 from suppression.rules import Stream
 from tests.recipients.world import ANN, BOB, NOON, PRINTS, World, open_world
 
-FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"
-APPLE_MAIL = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)"
-GMAIL = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
-PREFETCH = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
-    "Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0"
-)
-OUTLOOK = "Mozilla/4.0 (compatible; ms-office; MSOffice 16)"
 AUDIENCE = Audience(1, Stream.PROMOTIONAL, "november", "newsletter", "letter", NOON.date())
 HUMAN, MACHINE = Verdict(Class.HUMAN, "browser"), Verdict(Class.MACHINE, "gmail-prefetch")
 
@@ -34,59 +25,8 @@ async def world(database: Database) -> AsyncIterator[World]:
         yield world
 
 
-def test_r6_1_the_picture_is_43_octets_of_a_transparent_gif() -> None:
-    assert len(GIF) == 43
-    assert GIF.startswith(b"GIF89a\x01\x00\x01\x00")
-    assert GIF.endswith(b";")
-
-
-@pytest.mark.parametrize(
-    ("agent", "expected", "rule"),
-    [
-        (FIREFOX, Class.HUMAN, "browser"),
-        (APPLE_MAIL, Class.HUMAN, "browser"),
-        (OUTLOOK, Class.HUMAN, "mail-program"),
-        (FIREFOX.replace("Firefox", "Thunderbird"), Class.HUMAN, "mail-program"),
-        (GMAIL, Class.PROXY, "google-image-proxy"),
-        ("YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html", Class.PROXY, "yahoo-mail-proxy"),
-        (PREFETCH, Class.MACHINE, "gmail-prefetch"),
-        ("Mozilla/5.0", Class.MACHINE, "apple-mail-privacy"),
-        ("", Class.MACHINE, "empty-agent"),
-        (None, Class.MACHINE, "empty-agent"),
-        ("Microsoft Office Existence Discovery", Class.MACHINE, "scanner"),
-        ("BarracudaCentral/1.0", Class.MACHINE, "scanner"),
-        ("Mozilla/5.0 (X11) AppleWebKit/537.36 HeadlessChrome/120.0 Safari/537.36", Class.MACHINE, "headless-browser"),
-        ("python-requests/2.31.0", Class.MACHINE, "http-library"),
-        ("python-httpx2/2.16.2", Class.MACHINE, "http-library"),
-        ("curl/8.5.0", Class.MACHINE, "http-library"),
-        ("Java/17.0.1", Class.MACHINE, "http-library"),
-        ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", Class.MACHINE, "crawler"),
-        # R6.7: "bot", "java" and the like inside other words say nothing.
-        ("Mozilla/5.0 (Linux; Android 11; CUBOT X30) AppleWebKit/537.36 Chrome/120.0 Mobile", Class.HUMAN, "browser"),
-        ("MyJavaMail reader", Class.UNKNOWN, "none"),
-        ("okhttp/4.9", Class.UNKNOWN, "none"),
-    ],
-)
-def test_r6_6_a_user_agent_has_a_class_and_the_rule_that_says_so(agent: str | None, expected: Class, rule: str) -> None:
-    assert classify(agent, "GET") == (expected, rule)
-
-
-def test_head_is_never_a_human() -> None:
-    assert classify(FIREFOX, "HEAD") == (Class.MACHINE, "head")
-
-
-def test_rules_have_ids_of_their_own() -> None:
-    assert len({rule.id for rule in RULES}) == len(RULES)
-
-
-@pytest.mark.timeout(10)
-def test_a_hostile_agent_costs_nothing() -> None:
-    for piece in ("Mozilla/5.0 (", "(", "Gecko ", "a" * 3, ") "):
-        classify("Mozilla/5.0 (" + piece * 60_000, "GET")
-
-
 async def write(world: World, *sightings: Sighting) -> None:
-    await world.database.run(lambda session: opens.record(session, sightings, world.time))
+    await world.database.run(lambda session: recording.record(session, sightings, world.time))
 
 
 def load(email_id: str, verdict: Verdict = HUMAN) -> Sighting:
@@ -193,75 +133,13 @@ async def test_a_tenant_that_is_gone_does_not_spoil_the_others(world: World) -> 
     assert await world.count("opens:human") == 1
 
 
-async def test_r6_4_the_buffer_is_bounded_and_counts_what_it_drops() -> None:
-    hits = Hits(_nowhere, limit=3)
-    assert [hits.add(crowd(bytes([number]))) for number in range(5)] == [True, True, True, False, False]
-    assert (len(hits), hits.dropped) == (3, 2)
-
-
-async def _nowhere(_sightings: Sequence[Sighting]) -> None:
-    return
-
-
-async def test_what_waits_is_written_in_bulk_and_at_the_stop() -> None:
-    written: list[int] = []
-
-    async def write(sightings: Sequence[Sighting]) -> None:
-        written.append(len(sightings))
-
-    hits = Hits(write, pause=30)
-    hits.start()
-    for number in range(1200):
-        hits.add(crowd(number.to_bytes(8)))
-    await hits.stop()
-    assert written == [500, 500, 200]
-    assert (len(hits), hits.dropped) == (0, 0)
-
-
-async def test_while_the_database_is_away_hits_wait() -> None:
-    away = True
-    written: list[Sighting] = []
-
-    async def write(sightings: Sequence[Sighting]) -> None:
-        if away:
-            raise OperationalError("INSERT", {}, Exception("away"))
-        written.extend(sightings)
-
-    hits = Hits(write, pause=30)
-    expected = [crowd(b"1"), crowd(b"2")]
-    for each in expected:
-        hits.add(each)
-    await hits.flush()
-    assert len(hits) == 2
-    away = False
-    await hits.flush()
-    assert written == expected
-
-
-async def test_a_batch_that_cannot_be_written_is_dropped_and_the_writer_lives() -> None:
-    calls = 0
-
-    async def write(_sightings: Sequence[Sighting]) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise ValueError("poison")
-
-    hits = Hits(write)
-    hits.add(crowd(b"1"))
-    await hits.flush()
-    hits.add(crowd(b"2"))
-    await hits.flush()
-    assert (calls, hits.dropped) == (2, 1)
-
-
 async def test_recording_five_hundred_hits_is_a_handful_of_statements(world: World) -> None:
     email_ids = [await world.email(opens=Opens.INDIVIDUAL) for _ in range(20)]
     await say(world, granted=True)
     sightings = [load(email_id) for email_id in email_ids for _ in range(25)]
 
     def verb(session: Session) -> None:
-        opens.record(session, sightings, NOON)
+        recording.record(session, sightings, NOON)
 
     await world.database.run(verb)
     assert len(await opened(world)) == 500
