@@ -120,9 +120,18 @@ def event_of(job: Job, status: Status, data: Mapping[str, object] | None, now: d
     return events.row(job.tenant_id, f"email.{status}", data, now, email_id=job.id)
 
 
-def count(tally: Tally, job: Job, metric: str, amount: int = 1) -> None:
-    """Count a fact about an email, or about several like it, on the day on which it was asked for."""
+def count(tally: Tally, job: Job, metric: str, now: datetime, amount: int = 1) -> None:
+    """Count a fact about an email, or about several like it, on the day on which it was asked for, and in this hour."""
     dims = counters.dimensions(
         tags=job.tags, topic=job.topic, template=job.template, campaign=job.campaign_id, provider=job.provider
     )
-    tally.add(job.tenant_id, job.created_at.date(), job.stream, metric, dims, amount=amount)
+    if metric == counters.FOLLOWED:
+        dims = counters.of_providers(dims)
+    tally.add(job.tenant_id, job.created_at.date(), job.stream, metric, dims, amount, at=now)
+
+
+def count_tracked(tally: Tally, job: Job, now: datetime, amount: int = 1) -> None:
+    """Count mails that were sent with a pixel, and those of them whose opens tell the person's mailbox provider."""
+    count(tally, job, "tracked", now, amount)
+    if job.opens is Opens.INDIVIDUAL:
+        count(tally, job, counters.FOLLOWED, now, amount)
