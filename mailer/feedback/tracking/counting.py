@@ -5,7 +5,7 @@ A metric of no place is the mail's, one of a place is of that link alone.
 
 from collections import Counter as Sums
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple, TypeAlias
 
 from mailer import counters
@@ -15,6 +15,8 @@ from mailer.feedback.tracking.sightings import Class, Sighting
 
 #: A link's place in the mail (None: the mail as a whole), and a metric.
 Fact: TypeAlias = tuple[int | None, str]
+#: Facts by the hour in which they happened.
+Facts: TypeAlias = Sums[tuple[Fact, datetime]]
 
 #: What one mail counts in at most once, by what was seen.
 _READS = {"opens": frozenset({Class.HUMAN, Class.PROXY}), "clicks": frozenset({Class.HUMAN})}
@@ -84,24 +86,32 @@ def once(hit: Seen) -> Iterable[Fact]:
         yield None, "read"
 
 
-def of_mail(hits: Iterable[Seen]) -> Sums[Fact]:
-    """Return all that the hits of one mail count."""
-    sums: Sums[Fact] = Sums()
-    for hit in hits:
-        sums.update(every(hit))
-        for fact in once(hit):
-            sums[fact] = 1
+def hour(hit: Seen) -> datetime:
+    """Return the hour in which a hit counts."""
+    return hit.at.replace(minute=0, second=0, microsecond=0)
+
+
+def of_mail(hits: Iterable[Seen]) -> Facts:
+    """Return all that the hits of one mail count; what counts once does so in the hour of the first."""
+    sums: Facts = Sums()
+    begun: set[Fact] = set()
+    for hit in sorted(hits, key=lambda hit: hit.at):
+        fresh = set(once(hit)) - begun
+        begun |= fresh
+        sums.update((fact, hour(hit)) for fact in (*every(hit), *fresh))
     return sums
 
 
-def add(tally: Tally, about: About, sums: Mapping[Fact, int], *, anonymous: bool = False) -> None:
-    """Count facts of one mail in all that it is about."""
-    for (place, metric), amount in sums.items():
-        if amount:
-            dims = about.dims if place is None else [(LINK, about.link(place))]
-            tally.add(about.tenant_id, about.day, about.stream, metric, dims, amount)
-            if anonymous:
-                tally.add(about.tenant_id, about.day, about.stream, f"{ANONYMOUS}{metric}", dims, amount)
+def add(tally: Tally, about: About, sums: Facts, *, anonymous: bool = False, hours: bool = True) -> None:
+    """Count facts of one mail in all that it is about, and in the hours in which they happened."""
+    for ((place, metric), at), amount in sums.items():
+        if not amount:
+            continue
+        dims = about.dims if place is None else ((LINK, about.link(place)),)
+        key = (about.tenant_id, about.day, about.stream)
+        tally.add(*key, metric, dims, amount, at=at if hours else None)
+        if anonymous:
+            tally.add(*key, f"{ANONYMOUS}{metric}", dims, amount)
 
 
 def labels(about: About, sightings: Iterable[Sighting]) -> dict[tuple[int, str], str]:

@@ -9,7 +9,7 @@ from sqlmodel import Session, SQLModel
 
 from mailer import counters, database
 from mailer.feedback.tracking import counting, judging, keeping, permitting
-from mailer.feedback.tracking.counting import About, Fact
+from mailer.feedback.tracking.counting import About, Fact, Facts
 from mailer.feedback.tracking.sightings import Sighting
 from mailer.links import Audience
 from mailer.models import SeenHit
@@ -27,20 +27,20 @@ def record(session: Session, sightings: Sequence[Sighting], tally: counters.Tall
         if _asked(each, audience) in kept:
             mails.setdefault((audience, each.hit.mark), []).append(each)
     labels: dict[tuple[int, str], str] = {}
-    marks: dict[tuple[int, bytes], tuple[About, Fact]] = {}
+    marks: dict[tuple[int, bytes], tuple[About, Fact, datetime]] = {}
     for (audience, number), some in mails.items():
         about = _about(audience)
-        sums: Sums[Fact] = Sums()
+        sums: Facts = Sums()
         for hit in judging.judge(list(map(judging.seen, some)), None):
-            sums.update(counting.every(hit))
+            sums.update((fact, counting.hour(hit)) for fact in counting.every(hit))
             for fact in counting.once(hit):
-                marks[about.tenant_id, _marked(number, fact)] = (about, fact)
+                marks.setdefault((about.tenant_id, _marked(number, fact)), (about, fact, counting.hour(hit)))
         counting.add(tally, about, sums, anonymous=True)
         labels |= counting.labels(about, some)
     # The rows of marks decide between two processes that see the first hit of a mail at the same moment.
     for key in _first(session, marks, now.date()):
-        about, fact = marks[key]
-        counting.add(tally, about, {fact: 1}, anonymous=True)
+        about, fact, hour = marks[key]
+        counting.add(tally, about, Sums([(fact, hour)]), anonymous=True)
     keeping.name(session, labels)
 
 

@@ -1,10 +1,10 @@
 """The rows of hits that are tied to a mail: read back, written in bulk, judged anew, forgotten."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, select, text, tuple_, update
+from sqlalchemy import Select, bindparam, select, text, tuple_, update
 from sqlmodel import Session, SQLModel
 
 from mailer import database, events
@@ -24,6 +24,8 @@ _ALONE = text("SELECT pg_advisory_xact_lock(:lock, :tenant)")
 _JUDGED = (
     update(_event).where(_event.c.id == bindparam("which")).values(data=bindparam("said", type_=_event.c.data.type))
 )
+
+_HITS = select(_event.c.id, _event.c.email_id, _event.c.at, _event.c.data).where(_event.c.kind.in_((OPENED, CLICKED)))
 
 
 class Stored(NamedTuple):
@@ -54,13 +56,27 @@ def stored(session: Session, emails: Collection[str]) -> dict[str, list[Stored]]
     """Return the hits of mails, oldest first."""
     if not emails:
         return {}
+    statement = _HITS.where(database.among(session, _event.c.email_id, sorted(emails))).order_by(_event.c.id)
+    return _by_mail(session, statement)
+
+
+def between(session: Session, tenant_id: int, after: str, end: str, most: int) -> dict[str, list[Stored]]:
+    """Return all hits of the next mails of a tenant, by the ids of the mails: above one, below another."""
     statement = (
-        select(_event.c.id, _event.c.email_id, _event.c.kind, _event.c.at, _event.c.data)
-        .where(database.among(session, _event.c.email_id, sorted(emails)), _event.c.kind.in_((OPENED, CLICKED)))
-        .order_by(_event.c.id)
+        _HITS.where(_event.c.tenant_id == tenant_id, _event.c.email_id > after, _event.c.email_id < end)
+        .order_by(_event.c.email_id, _event.c.id)
+        .limit(most)
     )
+    found = _by_mail(session, statement)
+    if sum(map(len, found.values())) == most and len(found) > 1:
+        # The last one may have more.
+        del found[max(found)]
+    return found
+
+
+def _by_mail(session: Session, statement: Select[Any]) -> dict[str, list[Stored]]:
     found: dict[str, list[Stored]] = {}
-    for identifier, email_id, _, at, data in session.execute(statement):
+    for identifier, email_id, at, data in session.execute(statement):
         found.setdefault(email_id, []).append(Stored(identifier, email_id, _seen(at, data), data))
     return found
 
@@ -114,11 +130,11 @@ def name(session: Session, labels: Mapping[tuple[int, str], str]) -> None:
     )
 
 
-def traced(session: Session, tenant_id: int, since: datetime, after: str, most: int) -> list[str]:
+def traced(session: Session, tenant_id: int, since: date, after: str, most: int) -> list[str]:
     """Return the next mails, by their ids, that have a hit since that day which can be judged anew."""
     statement = (
         select(_trace.c.email_id)
-        .where(_trace.c.tenant_id == tenant_id, _trace.c.email_id > after, _trace.c.day >= since.date())
+        .where(_trace.c.tenant_id == tenant_id, _trace.c.email_id > after, _trace.c.day >= since)
         .distinct()
         .order_by(_trace.c.email_id)
         .limit(most)

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from mailer import counters, people
 from mailer.feedback.tracking import counting, judging
-from mailer.feedback.tracking.counting import Fact
+from mailer.feedback.tracking.counting import Facts
 from mailer.feedback.tracking.judging import Seen
 from mailer.feedback.tracking.permitting import Mail
 from mailer.feedback.tracking.sightings import Class, Sighting
@@ -38,12 +38,13 @@ def record(session: Session, tied: Mapping[Mail, Sequence[Sighting]], tally: cou
         people.keep_last_opens(session, tenant, opens, now)
 
 
-def _counted(hits: Sequence[Seen], mail: Mail, last: date | None) -> Sums[Fact]:
-    sums: Sums[Fact] = Sums()
+def _counted(hits: Sequence[Seen], mail: Mail, last: date | None) -> Facts:
+    sums: Facts = Sums()
     for hit in hits:
-        sums.update(counting.every(hit))
-    humans = [hit for hit in hits if hit.verdict.kind is Class.HUMAN]
+        sums.update((fact, counting.hour(hit)) for fact in counting.every(hit))
+    humans = sorted((hit for hit in hits if hit.verdict.kind is Class.HUMAN), key=lambda hit: hit.at)
     if humans and (last is None or last < mail.sent_on):
-        sums[None, "read"] = 1
-        sums[None, f"opens:{Class.HUMAN}"] = int(any(hit.place is None for hit in humans))
+        loads = [hit for hit in humans if hit.place is None]
+        sums[(None, "read"), counting.hour(humans[0])] = 1
+        sums.update(((None, f"opens:{Class.HUMAN}"), counting.hour(hit)) for hit in loads[:1])
     return sums
