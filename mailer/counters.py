@@ -2,7 +2,7 @@
 
 from collections import Counter as Sums
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Subquery, func, select, text, union_all
@@ -18,6 +18,15 @@ _tally = SQLModel.metadata.tables[str(Waiting.__tablename__)]
 
 #: The dimension that every email belongs to.
 ALL = ("all", "")
+#: The hours in which things happened, of a stream and of a campaign; everything else is counted on the day on which
+#: the email was accepted, so that parts of a campaign add up whenever they happened.
+STREAM_HOUR, CAMPAIGN_HOUR = "stream_hour", "campaign_hour"
+#: A campaign's mail by whose mailboxes it went to.
+CAMPAIGN_PROVIDER = "campaign_provider"
+#: Sent with a pixel of their own, whose opens tell the provider; counted by provider alone.
+FOLLOWED = "tracked:individual"
+#: Between the parts of a value that has two; no id and no provider has it.
+SEPARATOR = "|"
 #: How many facts one fold adds to the sums.
 FOLDED = 5_000
 
@@ -61,7 +70,25 @@ def dimensions(
         found.append(("template", template))
     if campaign:
         found.append(("campaign", campaign))
+        if provider:
+            found.append((CAMPAIGN_PROVIDER, f"{campaign}{SEPARATOR}{provider}"))
     found += [("tag", f"{name}={value}"[:160]) for name, value in (tags or {}).items()]
+    return found
+
+
+def of_providers(dims: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return those dimensions that name a mailbox provider."""
+    return [each for each in dims if each[0] in ("provider", CAMPAIGN_PROVIDER)]
+
+
+def moments(dims: Iterable[tuple[str, str]], at: datetime) -> list[tuple[str, str]]:
+    """Return the hours (UTC) that a fact belongs to, by what it is counted in: its stream's, and its campaign's."""
+    hour, found = f"{at.astimezone(UTC):%H}", []
+    for dimension, value in dims:
+        if dimension == ALL[0]:
+            found.append((STREAM_HOUR, hour))
+        elif dimension == "campaign":
+            found.append((CAMPAIGN_HOUR, f"{value}{SEPARATOR}{hour}"))
     return found
 
 
@@ -80,10 +107,20 @@ class Tally:
         metric: str,
         dims: Iterable[tuple[str, str]],
         amount: int = 1,
+        *,
+        at: datetime | None = None,
     ) -> None:
-        """Count one fact in each of its dimensions; an amount of -1 takes one back that turned out otherwise."""
-        for dimension, value in dims:
+        """Count one fact in each of its dimensions; an amount of -1 takes one back that turned out otherwise.
+
+        `day` is when the email was accepted, `at` when it happened or was learnt: None leaves it out of the hours.
+        """
+        counted = list(dims)
+        for dimension, value in counted:
             self.sums[Key(tenant_id, day, stream, dimension, value, metric)] += amount
+        if at is not None:
+            happened = at.astimezone(UTC).date()
+            for dimension, value in moments(counted, at):
+                self.sums[Key(tenant_id, happened, stream, dimension, value, metric)] += amount
 
     def write(self, session: Session) -> None:
         """Note everything in the database; the clock adds it to the sums, reports show it at once."""

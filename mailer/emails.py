@@ -205,7 +205,7 @@ def cancel(session: Session, tenant_id: int, email_id: str, now: datetime) -> Em
         dims = counters.dimensions(
             tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
         )
-        tally.add(tenant_id, email.created_at.date(), email.stream, Status.CANCELLED, dims)
+        tally.add(tenant_id, email.created_at.date(), email.stream, Status.CANCELLED, dims, at=now)
         tally.write(session)
     return email
 

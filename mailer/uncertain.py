@@ -20,7 +20,7 @@ _EMAIL, _CAMPAIGN = (SQLModel.metadata.tables[str(model.__tablename__)] for mode
 #: The words of the partial index: no look at the rest of a big table.
 _DOUBTFUL = and_(_EMAIL.c.doubtful == true(), _EMAIL.c.status == Status.UNCERTAIN)
 _OVER = (CampaignStatus.CANCELLED, CampaignStatus.EXPIRED)
-_NAMES = ("id", "tenant_id", "stream", "created_at", "tags", "topic", "template", "campaign_id")
+_NAMES = ("id", "tenant_id", "stream", "created_at", "tags", "topic", "template", "campaign_id", "provider")
 
 
 class Resolution(StrEnum):
@@ -109,11 +109,14 @@ def _tell(session: Session, rows: Sequence[Row[Any]], status: Status, data: dict
     """Take the doubt back from the sums, count what is known now, and write an event for each."""
     tally, happened = Tally(), []
     for row in rows:
-        dims = counters.dimensions(tags=row.tags, topic=row.topic, template=row.template, campaign=row.campaign_id)
+        # A relay was asked, so that the doubt was counted by provider too.
+        dims = counters.dimensions(
+            tags=row.tags, topic=row.topic, template=row.template, campaign=row.campaign_id, provider=row.provider
+        )
         fact = (row.tenant_id, row.created_at.date(), row.stream)
-        tally.add(*fact, Status.UNCERTAIN, dims, -1)
+        tally.add(*fact, Status.UNCERTAIN, dims, -1, at=now)
         if status is not Status.QUEUED:
-            tally.add(*fact, status, dims)
+            tally.add(*fact, status, dims, at=now)
         happened.append(events.row(row.tenant_id, f"email.{status}", data, now, email_id=row.id))
     events.write(session, happened)
     tally.write(session)

@@ -1,7 +1,7 @@
 """Sums kept as events arrive: nothing is lost however many write at once."""
 
 import asyncio
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from sqlalchemy import func
@@ -38,6 +38,25 @@ def test_an_email_counts_as_one_of_all_and_in_its_topic_template_and_tags() -> N
     assert counters.dimensions(tags=None, topic=None, template=None) == [ALL]
     found = counters.dimensions(tags={"team": "blue"}, topic="news", template="welcome")
     assert found == [ALL, ("topic", "news"), ("template", "welcome"), ("tag", "team=blue")]
+
+
+def test_a_campaign_is_told_apart_by_provider_once_a_relay_was_asked() -> None:
+    found = counters.dimensions(tags=None, topic=None, template=None, campaign="ca_1", provider="gmail")
+    assert found == [ALL, ("provider", "gmail"), ("campaign", "ca_1"), ("campaign_provider", "ca_1|gmail")]
+    assert counters.of_providers(found) == [("provider", "gmail"), ("campaign_provider", "ca_1|gmail")]
+
+
+def test_what_happens_is_counted_in_its_hour_too_whatever_day_the_email_is_of() -> None:
+    tally = Tally()
+    dims = [ALL, ("topic", "news"), ("campaign", "ca_1")]
+    kyiv = datetime(2026, 5, 6, 1, 30, tzinfo=timezone(timedelta(hours=3)))
+    tally.add(1, DAY, "promotional", "sent", dims, 2, at=kyiv)
+    day_before = date(2026, 5, 5)
+    assert tally.sums == {
+        **{Key(1, DAY, "promotional", *each, "sent"): 2 for each in dims},
+        Key(1, day_before, "promotional", "stream_hour", "22", "sent"): 2,
+        Key(1, day_before, "promotional", "campaign_hour", "ca_1|22", "sent"): 2,
+    }
 
 
 def test_a_tag_of_any_length_fits() -> None:

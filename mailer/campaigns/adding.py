@@ -316,10 +316,10 @@ def _record(desk: Desk, campaign: Campaign, rows: Sequence[_Row]) -> None:
     )
     mine = (campaign.tenant_id, desk.now.date(), campaign.stream)
     if rows:
-        desk.writing.tally.add(*mine, "requested", dims, len(rows))
+        desk.writing.tally.add(*mine, "requested", dims, len(rows), at=desk.now)
     for row in rows:
         if row["suppression_reason"] is not None:
-            desk.writing.tally.add(*mine, f"suppressed:{row['suppression_reason']}", dims)
+            desk.writing.tally.add(*mine, f"suppressed:{row['suppression_reason']}", dims, at=desk.now)
             told = {"reason": row["suppression_reason"], "suppression_id": row["suppression_id"]}
             desk.tell(str(row["id"]), Status.SUPPRESSED, told)
     desk.writing.tally.write(desk.session)

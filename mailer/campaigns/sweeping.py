@@ -128,7 +128,7 @@ def _settle(session: Session, campaign: Campaign, most: int, now: datetime) -> i
         tags=campaign.tags, topic=campaign.topic, template=campaign.template, campaign=campaign.id
     )
     for day, number in days.items():
-        tally.add(campaign.tenant_id, day, campaign.stream, status, dims, number)
+        tally.add(campaign.tenant_id, day, campaign.stream, status, dims, number, at=now)
     tally.write(session)
     return days.total()
 

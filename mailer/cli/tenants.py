@@ -77,6 +77,9 @@ def change(
         list[str] | None, typer.Option(help="A host whose links are never rewritten; `none` empties the list.")
     ] = None,
     consent: Annotated[ConsentRule | None, typer.Option(help="When a person may be measured individually.")] = None,
+    last_open_only: Annotated[
+        bool | None, typer.Option(help="Whether only the day of a person's last open is kept of individual measuring.")
+    ] = None,
     locale: Annotated[str | None, typer.Option(help="The language of mail that names none: `en`, `uk`.")] = None,
     complaints_block: Annotated[
         bool | None, typer.Option(help="Whether who complained gets no transactional mail either.")
@@ -103,6 +106,7 @@ def change(
         "utm": {} if utm == _NONE else pairs(utm, "--utm") or None,
         "untracked_hosts": [] if untracked_host == _NONE else untracked_host or None,
         "consent": consent,
+        "last_open_only": last_open_only,
         "locale": locale,
         "complaints_block": complaints_block,
         "keep_ip": keep_ip,
@@ -146,6 +150,7 @@ def _plain(tenant: Tenant) -> dict[str, object]:
         "utm": tenant.utm or {},
         "untracked_hosts": tenant.untracked_hosts or [],
         "consent": tenant.consent,
+        "last_open_only": tenant.last_open_only,
         "locale": tenant.locale,
         "complaints_block": tenant.complaints_block,
         "keep_ip": tenant.keep_ip,

@@ -24,6 +24,7 @@ class TenantChange(Body):
     utm: Utm | None = None
     untracked_hosts: Hosts | None = None
     consent: ConsentRule | None = None
+    last_open_only: bool | None = None
     locale: Locale | None = None
     complaints_block: bool | None = None
     keep_ip: bool | None = None

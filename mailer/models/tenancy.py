@@ -88,6 +88,8 @@ class Tenant(SQLModel, table=True):
     #: Hosts whose links are never rewritten, those below them included.
     untracked_hosts: list[str] | None = Field(default=None, sa_type=Json)
     consent: ConsentRule = Field(default=ConsentRule.REQUIRED, sa_type=choice(ConsentRule))
+    #: Of mail that is measured individually only the day of a person's last open is kept.
+    last_open_only: bool = False
     locale: str = Field(default="en", max_length=10)
     #: Whether who complained gets no transactional mail either (spec section 4).
     complaints_block: bool = False

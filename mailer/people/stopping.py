@@ -183,7 +183,8 @@ def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
         dims = counters.dimensions(
             tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
         )
-        tally.add(entry.tenant_id, email.created_at.date(), email.stream, f"suppressed:{entry.reason}", dims)
+        metric = f"suppressed:{entry.reason}"
+        tally.add(entry.tenant_id, email.created_at.date(), email.stream, metric, dims, at=now)
         data = {"reason": entry.reason.value, "suppression_id": entry.id}
         news.append(News(entry.tenant_id, EventKind.SUPPRESSED, data, email.id))
     tally.write(session)

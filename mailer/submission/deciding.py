@@ -105,7 +105,7 @@ class Desk:
 
     def count(self, stream: Stream, metric: str, dims: Sequence[tuple[str, str]]) -> None:
         """Count one fact about an email of this moment."""
-        self.writing.tally.add(self.house.tenant_id, self.now.date(), stream, metric, dims)
+        self.writing.tally.add(self.house.tenant_id, self.now.date(), stream, metric, dims, at=self.now)
 
     def tell(self, email_id: str, status: Status, data: dict[str, object]) -> None:
         """Note an event."""

@@ -123,9 +123,24 @@ def event_of(job: Job, status: Status, data: Mapping[str, object] | None, now: d
     return events.row(job.tenant_id, f"email.{status}", data, now, email_id=job.id)
 
 
-def count(tally: Tally, job: Job, metric: str, amount: int = 1) -> None:
-    """Count a fact about an email, or about several like it, on the day on which it was asked for."""
+def count(tally: Tally, job: Job, metric: str, now: datetime, amount: int = 1) -> None:
+    """Count a fact about an email, or about several like it, on the day on which it was asked for, and in this hour."""
     dims = counters.dimensions(
         tags=job.tags, topic=job.topic, template=job.template, campaign=job.campaign_id, provider=job.provider
     )
-    tally.add(job.tenant_id, job.created_at.date(), job.stream, metric, dims, amount=amount)
+    if metric == counters.FOLLOWED:
+        dims = counters.of_providers(dims)
+    tally.add(job.tenant_id, job.created_at.date(), job.stream, metric, dims, amount, at=now)
+
+
+def count_tracked(tally: Tally, job: Job, now: datetime, *, pixels: int, links: int) -> None:
+    """Count mails that were sent with a pixel and with links of ours; job stands for all of them.
+
+    Those with a pixel whose opens tell the person's mailbox provider are counted apart as well.
+    """
+    if pixels:
+        count(tally, job, "tracked", now, pixels)
+    if pixels and job.opens is Opens.INDIVIDUAL:
+        count(tally, job, counters.FOLLOWED, now, pixels)
+    if links:
+        count(tally, job, "tracked_links", now, links)

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from mailer.counters import Key, Tally
 from mailer.database import INTENTS, Database
-from mailer.delivery.claims.rows import Job, Outcome, Step, Worker, count
+from mailer.delivery.claims.rows import Job, Outcome, Step, Worker, count, count_tracked
 from mailer.delivery.claims.statements import Prepared, prepare, together
 from mailer.status import Status
 
@@ -102,7 +102,7 @@ class Together:
 
 
 def _values(outcomes: Sequence[Outcome], intents: list[str], worker: Worker, now: datetime) -> dict[str, object]:
-    tally = _counted(outcomes)
+    tally = _counted(outcomes, now)
     columns = list(zip(*((*key, amount) for key, amount in tally.sums.items()), strict=True)) or [()] * 7
     return {
         "b_now": now,
@@ -117,8 +117,8 @@ def _values(outcomes: Sequence[Outcome], intents: list[str], worker: Worker, now
     }
 
 
-def _counted(outcomes: Sequence[Outcome]) -> Tally:
-    """Count what was sent; the mails of a campaign differ in nothing that is counted, so they are counted together."""
+def _counted(outcomes: Sequence[Outcome], now: datetime) -> Tally:
+    """Count what was sent; mails that differ in nothing that is counted are counted together."""
     alike: dict[tuple[object, ...], list[Job]] = {}
     tracked: Sums[tuple[object, ...]] = Sums()
     linked: Sums[tuple[object, ...]] = Sums()
@@ -132,6 +132,8 @@ def _counted(outcomes: Sequence[Outcome]) -> Tally:
             job.campaign_id,
             job.topic,
             job.template,
+            job.provider,
+            job.opens,
             tags,
         )
         alike.setdefault(key, []).append(job)
@@ -139,9 +141,6 @@ def _counted(outcomes: Sequence[Outcome]) -> Tally:
         linked[key] += outcome.tracked_links
     tally = Tally()
     for key, jobs in alike.items():
-        count(tally, jobs[0], Status.SENT, len(jobs))
-        if tracked[key]:
-            count(tally, jobs[0], "tracked", tracked[key])
-        if linked[key]:
-            count(tally, jobs[0], "tracked_links", linked[key])
+        count(tally, jobs[0], Status.SENT, now, len(jobs))
+        count_tracked(tally, jobs[0], now, pixels=tracked[key], links=linked[key])
     return tally

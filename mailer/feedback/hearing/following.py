@@ -13,7 +13,7 @@ from mailer.feedback import optouts
 from mailer.feedback.hearing import softly
 from mailer.feedback.hearing.policy import BECOMES, moves
 from mailer.feedback.inbound.report import Kind
-from mailer.models import Email, Event, Told, ToldState
+from mailer.models import Email, Event, Opens, Told, ToldState
 from mailer.people import EventKind, News
 from mailer.status import Status
 from suppression.entries import NewEntry
@@ -138,21 +138,24 @@ def _move(session: Session, case: Case, now: datetime) -> bool:
     if email.sent_at is None:
         # Nobody knew, or we were told otherwise: it did go, or nobody could tell what became of it.
         email.sent_at = email.intent_at or now
-        _count(tally, email, old.value, -1)
-        _count(tally, email, Status.SENT.value)
+        _count(tally, email, old.value, now, -1)
+        _count(tally, email, Status.SENT.value, now)
+        _count_tracked(tally, email, now, 1)
         if old is Status.BOUNCED:
-            _count(tally, email, _grade(session, email), -1)
+            _count(tally, email, _grade(session, email), now, -1)
     elif old is Status.BOUNCED:
-        _count(tally, email, "returned", -1)
-        _count(tally, email, _grade(session, email), -1)
+        _count(tally, email, "returned", now, -1)
+        _count_tracked(tally, email, now, 1)
+        _count(tally, email, _grade(session, email), now, -1)
     elif old is Status.DELIVERED:
-        _count(tally, email, "delivered", -1)
+        _count(tally, email, "delivered", now, -1)
     email.status = BECOMES[Kind(told.kind)]
     if email.status is Status.BOUNCED:
-        _count(tally, email, "returned")
-        _count(tally, email, "hard_bounced" if told.hard else "soft_bounced")
+        _count(tally, email, "returned", now)
+        _count_tracked(tally, email, now, -1)
+        _count(tally, email, "hard_bounced" if told.hard else "soft_bounced", now)
     else:
-        _count(tally, email, "delivered")
+        _count(tally, email, "delivered", now)
     tally.write(session)
     session.flush()
     return True
@@ -182,11 +185,23 @@ def _grade(session: Session, email: Email) -> str:
     return "hard_bounced" if data.get("hard") else "soft_bounced"
 
 
-def _count(tally: Tally, email: Email, metric: str, amount: int = 1) -> None:
+def _count_tracked(tally: Tally, email: Email, now: datetime, amount: int) -> None:
+    """Count a mail among those that arrived with a pixel or links of ours, or take it back; rates divide by these."""
+    if email.tracked:
+        _count(tally, email, "tracked", now, amount)
+        if email.opens is Opens.INDIVIDUAL:
+            _count(tally, email, counters.FOLLOWED, now, amount)
+    if email.tracked_links:
+        _count(tally, email, "tracked_links", now, amount)
+
+
+def _count(tally: Tally, email: Email, metric: str, now: datetime, amount: int = 1) -> None:
     dims = counters.dimensions(
         tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id, provider=email.provider
     )
-    tally.add(email.tenant_id, email.created_at.date(), email.stream, metric, dims, amount=amount)
+    if metric == counters.FOLLOWED:
+        dims = counters.of_providers(dims)
+    tally.add(email.tenant_id, email.created_at.date(), email.stream, metric, dims, amount, at=now)
 
 
 def _tell(session: Session, case: Case, kind: EventKind, data: Mapping[str, object], now: datetime) -> None:

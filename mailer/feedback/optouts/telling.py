@@ -39,5 +39,7 @@ def count(session: Session, act: Act, metric: str, now: datetime) -> None:
         campaign=email.campaign_id if email else None,
         provider=email.provider if email else None,
     )
-    tally.add(act.opt_out.tenant_id, (email.created_at if email else now).date(), act.opt_out.stream, metric, dims)
+    tally.add(
+        act.opt_out.tenant_id, (email.created_at if email else now).date(), act.opt_out.stream, metric, dims, at=now
+    )
     tally.write(session)
