@@ -241,6 +241,7 @@ def _shared(campaign: Campaign, topic: Topic | None, now: datetime) -> dict[str,
         "from_name": campaign.from_name,
         "tags": campaign.tags,
         "opens": campaign.opens,
+        "clicks": campaign.clicks,
         **NOTHING_YET,
     }
 

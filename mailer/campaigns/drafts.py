@@ -23,6 +23,7 @@ from mailer.drafts import (
     Variables,
 )
 from mailer.drafts import wrong as _wrong
+from mailer.drafts.linking import Utm
 
 #: How many people one JSON body may add; a stream of lines has no such bound.
 MOST_LISTED = 10_000
@@ -49,6 +50,7 @@ class CampaignDraft(Composition):
     headers: Headers = Field(default_factory=dict)
     tags: Tags = Field(default_factory=dict)
     tracking: Tracking | None = None
+    utm: Utm = Field(default_factory=dict)
     scheduled_at: Moment | None = Field(default=None, description="When it starts; without, somebody starts it.")
     expires_at: Moment | None = None
 
@@ -69,6 +71,7 @@ class CampaignChange(Body):
     headers: Headers | None = None
     tags: Tags | None = None
     tracking: Tracking | None = None
+    utm: Utm | None = None
     expires_at: Moment | None = None
 
 

@@ -196,7 +196,8 @@ def described(session: Session, campaign: Campaign) -> dict[str, object]:
         ],
         "headers": details.get("headers"),
         "tags": campaign.tags,
-        "tracking": {"opens": campaign.opens},
+        "tracking": {"opens": campaign.opens, "clicks": campaign.clicks},
+        "utm": campaign.utm,
         "expires_at": campaign.expires_at,
     }
     if campaign.template is None:
@@ -228,6 +229,8 @@ def _columns(desk: Desk, draft: CampaignDraft, *, captured: bool) -> dict[str, A
         **{name: frame.shared[name] for name in same},
         "details": details or None,
         "opens": frame.shared["opens"],
+        "clicks": frame.shared["clicks"],
+        "utm": draft.utm or None,
         "expires_at": draft.expires_at,
     }
 

@@ -46,7 +46,8 @@ def start(session: Session, sender: Submitter, campaign_id: str, context: Intake
 def begin(desk: Desk, campaign: Campaign) -> None:
     """Freeze a campaign and let it run, or raise `Invalid`; its row is the caller's alone."""
     frame = ready(desk, campaign)
-    campaign.content_id, campaign.opens = frame.edition.id, Opens(str(frame.shared["opens"]))
+    campaign.content_id = frame.edition.id
+    campaign.opens, campaign.clicks = (Opens(str(frame.shared[name])) for name in ("opens", "clicks"))
     campaign.status, campaign.started_at, campaign.note = _RUNNING, desk.now, None
     tell(desk.session, campaign, "started", desk.now)
 

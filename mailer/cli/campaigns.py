@@ -30,7 +30,7 @@ from mailer.cli.sending import (
     body_of,
     declared,
 )
-from mailer.cli.tenants import Chosen, Json, chosen
+from mailer.cli.tenants import Chosen, Json, Utm, chosen
 from mailer.cli.values import pairs, variables
 from mailer.drafts import parse
 from mailer.errors import Invalid, Problem
@@ -67,6 +67,10 @@ def create(
     opens: Annotated[
         str | None, typer.Option(help="How opens are measured at most: off, aggregate, individual.")
     ] = None,
+    clicks: Annotated[
+        str | None, typer.Option(help="How clicks are measured at most: off, aggregate, individual.")
+    ] = None,
+    utm: Utm = None,
     schedule_at: Annotated[str | None, typer.Option(help="When it starts by itself (RFC 3339).")] = None,
     expires_at: Annotated[str | None, typer.Option(help="When it ends, whoever was reached (RFC 3339).")] = None,
     tenant: Chosen = None,
@@ -84,7 +88,8 @@ def create(
         "from": sender,
         "reply_to": reply_to,
         "tags": pairs(tag, "--tag") or None,
-        "tracking": {"opens": opens} if opens else None,
+        "tracking": {name: mode for name, mode in (("opens", opens), ("clicks", clicks)) if mode} or None,
+        "utm": pairs(utm, "--utm") or None,
         "scheduled_at": schedule_at,
         "expires_at": expires_at,
     }

@@ -7,6 +7,7 @@ from sqlmodel import Session
 
 from mailer import tenancy
 from mailer.cli import printing, running
+from mailer.cli.values import pairs
 from mailer.drafts import TenantChange, parse
 from mailer.errors import NotFound
 from mailer.models import ConsentRule, Opens, OptOutScope, Tenant
@@ -17,6 +18,12 @@ app = typer.Typer(help="Senders: the company itself, and its customers.", no_arg
 #: Where a command belongs to one tenant; asked for only where there are several.
 Chosen = Annotated[str | None, typer.Option("--tenant", help="The tenant's key; needed only where there are several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Utm = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="What tracked links say: source=news is utm_source=news; `none`: nothing."),
+]
+#: Empties what may be given several times.
+_NONE = ["none"]
 
 
 def chosen(session: Session, key: str | None) -> int:
@@ -63,6 +70,12 @@ def change(
     ] = None,
     transactional_opens: Annotated[Opens | None, typer.Option(help="How opens are measured, at most.")] = None,
     promotional_opens: Annotated[Opens | None, typer.Option(help="How opens are measured, at most.")] = None,
+    transactional_clicks: Annotated[Opens | None, typer.Option(help="How clicks are measured, at most.")] = None,
+    promotional_clicks: Annotated[Opens | None, typer.Option(help="How clicks are measured, at most.")] = None,
+    utm: Utm = None,
+    untracked_host: Annotated[
+        list[str] | None, typer.Option(help="A host whose links are never rewritten; `none` empties the list.")
+    ] = None,
     consent: Annotated[ConsentRule | None, typer.Option(help="When a person may be measured individually.")] = None,
     last_open_only: Annotated[
         bool | None, typer.Option(help="Whether only the day of a person's last open is kept of individual measuring.")
@@ -88,6 +101,10 @@ def change(
         "opt_out_in_every_mail": opt_out_in_every_mail,
         "transactional_opens": transactional_opens,
         "promotional_opens": promotional_opens,
+        "transactional_clicks": transactional_clicks,
+        "promotional_clicks": promotional_clicks,
+        "utm": {} if utm == _NONE else pairs(utm, "--utm") or None,
+        "untracked_hosts": [] if untracked_host == _NONE else untracked_host or None,
         "consent": consent,
         "last_open_only": last_open_only,
         "locale": locale,
@@ -128,6 +145,10 @@ def _plain(tenant: Tenant) -> dict[str, object]:
         "opt_out_in_every_mail": tenant.opt_out_in_every_mail,
         "transactional_opens": tenant.transactional_opens,
         "promotional_opens": tenant.promotional_opens,
+        "transactional_clicks": tenant.transactional_clicks,
+        "promotional_clicks": tenant.promotional_clicks,
+        "utm": tenant.utm or {},
+        "untracked_hosts": tenant.untracked_hosts or [],
         "consent": tenant.consent,
         "last_open_only": tenant.last_open_only,
         "locale": tenant.locale,

@@ -31,6 +31,7 @@ class Ready(NamedTuple):
     data: bytes
     smtputf8: bool
     tracked: bool
+    tracked_links: bool = False
     #: What reports about this mail repeat (ENVID); empty: reports are not read here, so none are asked for.
     envelope_id: str = ""
 
@@ -183,7 +184,7 @@ class Carrier:
             if following is not None:
                 self._depot.put_back(self.line, following[0])
         if answer.positive:
-            return outcomes.sent(job, answer, tracked=load.ready.tracked)
+            return outcomes.sent(job, answer, tracked=load.ready.tracked, tracked_links=load.ready.tracked_links)
         return outcomes.refused(job, answer, Stage.DATA, retry, self._depot.now())
 
     async def _following(self) -> tuple[Job, Ready] | None:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import monotonic
 from typing import NamedTuple, cast
 
 from sqlmodel import Session, col, select
 
-from mailer import ids, people
+from mailer import ids, people, targets
+from mailer.compose.clicks import Clicking
 from mailer.compose.dkim import Signer
 from mailer.compose.letter import (
     NO_EXTRAS,
@@ -33,13 +34,14 @@ from mailer.compose.mime import Attachment as File
 from mailer.compose.skeleton import Compiled, compile_content
 from mailer.compose.templates import Content as Parts
 from mailer.database import Database
-from mailer.delivery import claims
+from mailer.delivery import claims, measuring
 from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
+from mailer.delivery.measuring import Said
 from mailer.errors import MailerError
 from mailer.keyring import Keyring, Usable
-from mailer.links import Audience, Links, MailLinks, one_email, one_of
-from mailer.models import Attachment, Campaign, ConsentRule, Content, Opens, Tenant, Topic
+from mailer.links import Audience, Links, MailLinks
+from mailer.models import Attachment, Campaign, Content, Tenant, Topic
 from suppression.rules import Stream
 from suppression.token import OptOut as Leaving
 
@@ -72,7 +74,7 @@ class _Kind(NamedTuple):
     signers: Sequence[Signer]
     #: What the campaign says to everybody.
     variables: Mapping[str, object]
-    #: What an aggregate pixel says, by the day.
+    #: What an aggregate pixel names, by the day.
     audiences: dict[date, bytes]
 
 
@@ -119,6 +121,7 @@ class _Written(NamedTuple):
             data=self.letter.to_bytes(),
             smtputf8=self.letter.needs_smtputf8 or not self.recipient.isascii(),
             tracked=self.pixel and self.letter.html_size > 0,
+            tracked_links=self.letter.clicked,
         )
 
 
@@ -161,16 +164,18 @@ class Letterbox:
                 shelf.contents.pop(content_id, None)
             shelf.compiled = {key: compiled for key, compiled in shelf.compiled.items() if key[0] not in old}
 
+    def _stale(self, tenant_id: int) -> bool:
+        sending = self._shelf.tenants.get(tenant_id)
+        return sending is None or sending.read_at < monotonic() - _FRESH
+
     def _missing(self, jobs: Sequence[Job]) -> bool:
-        old = monotonic() - _FRESH
         shelf = self._shelf
         return any(
             job.content_id not in shelf.contents
-            or job.tenant_id not in shelf.tenants
             or (job.campaign_id and job.campaign_id not in shelf.campaigns)
-            or shelf.tenants[job.tenant_id].read_at < old
+            or self._stale(job.tenant_id)
             or _files(job)
-            or job.opens == Opens.INDIVIDUAL
+            or measuring.measured(job)
             for job in jobs
         )
 
@@ -180,11 +185,12 @@ class Letterbox:
             for row in session.exec(select(Content).where(col(Content.id).in_(wanted))):
                 fetched.contents[cast("int", row.id)] = Parts.from_dict(row.data)
         for tenant_id in {job.tenant_id for job in jobs}:
-            fetched.tenants[tenant_id] = _sending(session, tenant_id, self._keyring)
+            if self._stale(tenant_id):
+                fetched.tenants[tenant_id] = _sending(session, tenant_id, self._keyring)
             measured = {
                 job.id: job.fingerprint
                 for job in jobs
-                if job.tenant_id == tenant_id and job.opens == Opens.INDIVIDUAL and job.fingerprint
+                if job.tenant_id == tenant_id and measuring.measured(job) and job.fingerprint
             }
             choices = people.tracking_choices(session, tenant_id, measured.values())
             fetched.choices.update((each, choices[who]) for each, who in measured.items() if who in choices)
@@ -222,8 +228,9 @@ class Letterbox:
         if job.address is None:
             raise MailerError("the address was erased")
         kind = self._kind(job)
-        links = self._signed_links(job, kind, self._opened(job, kind))
-        order = self._order(job, kind, links)
+        said = self._said(job, kind)
+        links = self._signed_links(job, kind, said)
+        order = self._order(job, kind, links, said)
         letter = kind.mailing.compose(order)
         self._shelf.files.pop(job.id, None)
         self._shelf.choices.pop(job.id, None)
@@ -245,7 +252,8 @@ class Letterbox:
         self._make_room({job.content_id})
         self._shelf.files.pop(job.id, None)
         kind = self._kind(job)
-        return kind.mailing.view(self._order(job, kind, self._signed_links(job, kind, None)))
+        # Who reads a mail here clicks on what its writer wrote.
+        return kind.mailing.view(self._order(job, kind, self._signed_links(job, kind, Said()), Said()))
 
     def _kind(self, job: Job) -> _Kind:
         """Return what this mail shares with others, made now or before."""
@@ -275,18 +283,24 @@ class Letterbox:
             _purpose(job, sending),
             feedback_id=_feedback_id(job, tenant),
             extras=extras,
+            clicking=Clicking(
+                self._links.ours(),
+                targets.utm_of(tenant.utm, campaign.utm if campaign else None),
+                frozenset(tenant.untracked_hosts or ()),
+                shared=bool(job.campaign_id or job.template),
+            ),
         )
         signers = sending.keys.signers(job.stream, domain)
         return _Kind(mailing, domain, signers, (campaign.variables if campaign else None) or {}, {})
 
-    def _signed_links(self, job: Job, kind: _Kind, opened: bytes | None) -> MailLinks:
-        """Return the links of this mail alone; `opened` is what its pixel says."""
+    def _signed_links(self, job: Job, kind: _Kind, said: Said) -> MailLinks:
+        """Return the links of this mail alone, besides those of its content."""
         email, leaving = ids.to_bytes(job.id), None
         if kind.mailing.leavable:
             leaving = Leaving(job.tenant_id, job.fingerprint, job.stream, job.topic, email)
-        return self._links.of_mail(job.stream, leaving, opened, email)
+        return self._links.of_mail(job.stream, leaving, said.opened, email)
 
-    def _order(self, job: Job, kind: _Kind, links: MailLinks) -> Order:
+    def _order(self, job: Job, kind: _Kind, links: MailLinks, said: Said) -> Order:
         """Return what this mail has alone."""
         key = job.details.get("message_key") if job.details else None
         own = job.variables or {}
@@ -297,6 +311,7 @@ class Letterbox:
             values={**kind.variables, **own} if kind.variables else own,
             opt_out=OptOut(*links.ways_out) if links.ways_out else None,
             pixel_url=links.pixel,
+            sign=partial(self._links.clicks, job.stream, said.clicked) if said.clicked is not None else None,
         )
 
     def _compiled(self, content_id: int, locale: str) -> Compiled:
@@ -305,22 +320,19 @@ class Letterbox:
             self._shelf.compiled[key] = compile_content(self._shelf.contents[content_id], locale)
         return self._shelf.compiled[key]
 
-    def _opened(self, job: Job, kind: _Kind) -> bytes | None:
-        """Return what a pixel may say by policy and the person's choice (spec section 9), None for no pixel at all."""
-        if job.opens is Opens.OFF:
-            return None
-        if job.opens is Opens.AGGREGATE:
+    def _said(self, job: Job, kind: _Kind) -> Said:
+        """Return what the pixel and the links of this mail say."""
+
+        def audience() -> bytes:
             day = (job.dated_at or job.created_at).date()
             if (packed := kind.audiences.get(day)) is None:
                 campaign = job.campaign_id or (job.tags or {}).get("campaign") or ""
-                audience = Audience(job.tenant_id, job.stream, campaign, job.topic or "", job.template or "", day)
-                packed = kind.audiences[day] = audience.pack()
-            return one_of(packed)
-        choice = self._shelf.choices.get(job.id)
+                named = Audience(job.tenant_id, job.stream, campaign, job.topic or "", job.template or "", day)
+                packed = kind.audiences[day] = named.pack()
+            return packed
+
         rule = self._shelf.tenants[job.tenant_id].tenant.consent
-        if choice is False or (choice is None and rule is ConsentRule.REQUIRED):
-            return None
-        return one_email(ids.to_bytes(job.id))
+        return measuring.said(job, rule, self._shelf.choices.get(job.id), audience)
 
 
 def _purpose(job: Job, sending: _Sending) -> Purpose:

@@ -33,9 +33,9 @@ class Retry(NamedTuple):
         return now + timedelta(seconds=random.uniform(shortest, longest))
 
 
-def sent(job: Job, answer: Answer, *, tracked: bool) -> Outcome:
+def sent(job: Job, answer: Answer, *, tracked: bool, tracked_links: bool = False) -> Outcome:
     """The relay took it."""
-    return Outcome(job, Status.SENT, reply=replies.told(answer), tracked=tracked)
+    return Outcome(job, Status.SENT, reply=replies.told(answer), tracked=tracked, tracked_links=tracked_links)
 
 
 def refused(job: Job, answer: Answer, stage: Stage, retry: Retry, now: datetime) -> Outcome:

@@ -97,7 +97,10 @@ async def _send(service: Service, asked: Asked) -> tuple[str, str]:
         topic = asked.topic or _first_topic(session, asked.tenant_id)
         wanted = {"stream": "promotional", "to": to, "topic": topic, "subject": _SUBJECT, "text": _TEXT}
         html = f"<html><body><p>{_TEXT}</p></body></html>"
-        draft = parse(Draft, {**wanted, "html": html, "tags": {"test": "unsubscribe"}, "tracking": {"opens": "off"}})
+        draft = parse(
+            Draft,
+            {**wanted, "html": html, "tags": {"test": "unsubscribe"}, "tracking": {"opens": "off", "clicks": "off"}},
+        )
         sender = Submitter.trusted(asked.tenant_id)
         [placed] = submission.submit(session, sender, draft, service.intake, service.now()).emails
         if placed.status is Status.SUPPRESSED and placed.suppression is not None:

@@ -6,6 +6,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from mailer.drafts.checking import wrong
 from mailer.drafts.fields import LINE, TEXT, Body, Locale
+from mailer.drafts.linking import Hosts, Utm
 from mailer.models import ConsentRule, Opens, OptOutScope
 
 
@@ -18,6 +19,10 @@ class TenantChange(Body):
     opt_out_in_every_mail: bool | None = None
     transactional_opens: Opens | None = None
     promotional_opens: Opens | None = None
+    transactional_clicks: Opens | None = None
+    promotional_clicks: Opens | None = None
+    utm: Utm | None = None
+    untracked_hosts: Hosts | None = None
     consent: ConsentRule | None = None
     last_open_only: bool | None = None
     locale: Locale | None = None

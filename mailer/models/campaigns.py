@@ -49,6 +49,9 @@ class Campaign(SQLModel, table=True):
     details: dict[str, object] | None = Field(default=None, sa_type=Json)
     tags: dict[str, str] | None = Field(default=None, sa_type=Json)
     opens: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))
+    clicks: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))
+    #: What its links say of themselves, {"source": "newsletter"}; beside it stands what the tenant's say.
+    utm: dict[str, str] | None = Field(default=None, sa_type=Json)
     #: Why it was paused, and by whom.
     note: str | None = None
     created_at: datetime

@@ -110,8 +110,9 @@ class Email(SQLModel, table=True):
     details: dict[str, object] | None = Field(default=None, sa_type=Json)
     tags: dict[str, str] | None = Field(default=None, sa_type=Json)
     meta: dict[str, object] | None = Field(default=None, sa_type=Json, sa_column_kwargs={"name": "metadata"})
-    #: How opens are measured, at most; the person's choice may still lower it.
+    #: How opens and clicks are measured, at most; the person's choice may still lower it.
     opens: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))
+    clicks: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))
 
     attempts: int = 0
     #: The worker that has it, or had it last (`Lease.id`); an outcome or intent under another lease changes nothing.
@@ -124,6 +125,8 @@ class Email(SQLModel, table=True):
     settled_at: datetime | None = None
     #: True where the mail carried a pixel.
     tracked: bool = False
+    #: True where it carried a link that leads by way of us.
+    tracked_links: bool = False
     maybe_duplicate: bool = False
     #: The relay's last words, without addresses.
     reply: str | None = None

@@ -11,7 +11,7 @@ from suppression.rules import Stream
 
 
 class Opens(StrEnum):
-    """How opens are measured; the order is from least to most."""
+    """How opens, or clicks, are measured; the order is from least to most."""
 
     OFF = "off"
     AGGREGATE = "aggregate"
@@ -81,6 +81,12 @@ class Tenant(SQLModel, table=True):
     opt_out_in_every_mail: bool = False
     transactional_opens: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))
     promotional_opens: Opens = Field(default=Opens.AGGREGATE, sa_type=choice(Opens))
+    transactional_clicks: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))
+    promotional_clicks: Opens = Field(default=Opens.AGGREGATE, sa_type=choice(Opens))
+    #: What tracked links say of themselves, {"source": "newsletter"}, where a campaign does not say otherwise.
+    utm: dict[str, str] | None = Field(default=None, sa_type=Json)
+    #: Hosts whose links are never rewritten, those below them included.
+    untracked_hosts: list[str] | None = Field(default=None, sa_type=Json)
     consent: ConsentRule = Field(default=ConsentRule.REQUIRED, sa_type=choice(ConsentRule))
     #: Of mail that is measured individually only the day of a person's last open is kept.
     last_open_only: bool = False

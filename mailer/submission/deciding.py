@@ -42,7 +42,7 @@ _KEPT = 4096
 _lock = Lock()
 _OPENS = list(Opens)
 #: What a new email has not been through.
-NOTHING_YET: Mapping[str, object] = {"attempts": 0, "tracked": False, "maybe_duplicate": False}
+NOTHING_YET: Mapping[str, object] = {"attempts": 0, "tracked": False, "tracked_links": False, "maybe_duplicate": False}
 
 
 class Person(NamedTuple):
@@ -194,7 +194,7 @@ def framed(
     if problems:
         raise Invalid(*problems)
     scheduled = draft.scheduled_at if draft.scheduled_at and draft.scheduled_at > desk.now else None
-    asked = draft.tracking.opens if draft.tracking and draft.tracking.opens else Opens.INDIVIDUAL
+    opens, clicks = _measured(desk.house, draft)
     shared = {
         "tenant_id": desk.house.tenant_id,
         "stream": draft.stream,
@@ -214,10 +214,22 @@ def framed(
         "from_name": sender[1],
         "tags": draft.tags or None,
         "metadata": draft.metadata or None,
-        "opens": min(desk.house.opens[draft.stream], asked, key=_OPENS.index),
+        "opens": opens,
+        "clicks": clicks,
         **NOTHING_YET,
     }
     return Frame(edition, topic, shared, scheduled)
+
+
+def _measured(house: House, draft: Draft) -> tuple[Opens, Opens]:
+    """Return how opens and clicks are measured at most: a request lowers what the tenant allows."""
+    asked = draft.tracking
+    pairs = (
+        (house.opens[draft.stream], asked.opens if asked else None),
+        (house.clicks[draft.stream], asked.clicks if asked else None),
+    )
+    opens, clicks = (min(allowed, wanted or allowed, key=_OPENS.index) for allowed, wanted in pairs)
+    return opens, clicks
 
 
 def _topic(house: House, draft: Draft, edition: Edition, problems: list[Problem]) -> Topic | None:

@@ -112,6 +112,7 @@ class House:
     own_setting: bool
     opt_out_in_every_mail: bool
     opens: Mapping[Stream, Opens]
+    clicks: Mapping[Stream, Opens]
     locale: str
     #: Canonical address -> address and name.
     identities: Mapping[str, tuple[str, str]]
@@ -134,6 +135,7 @@ def house_of(session: Session, tenant_id: int) -> House:
         own_setting=tenant.key == "default",
         opt_out_in_every_mail=tenant.opt_out_in_every_mail,
         opens={Stream.TRANSACTIONAL: tenant.transactional_opens, Stream.PROMOTIONAL: tenant.promotional_opens},
+        clicks={Stream.TRANSACTIONAL: tenant.transactional_clicks, Stream.PROMOTIONAL: tenant.promotional_clicks},
         locale=tenant.locale,
         identities={address.parse(row.address).canonical: (row.address, row.name) for row in senders},
         defaults={row.stream: (row.address, row.name) for row in reversed(senders)},

@@ -264,7 +264,7 @@ def _mail(opt_in: OptIn, wanted: Sequence[Topic], context: Intake) -> Draft:
                 "expires_at": opt_in.expires_at.isoformat(),
             },
             # The request may be a stranger's: a mail that asks for permission measures nobody.
-            "tracking": {"opens": Opens.OFF},
+            "tracking": {"opens": Opens.OFF, "clicks": Opens.OFF},
             "expires_at": opt_in.expires_at,
         },
     )

@@ -52,7 +52,7 @@ def mail_link(session: Session, opt_out: OptOut, context: Intake, now: datetime)
         "locale": next(iter(people.chosen_languages(session, opt_out.tenant_id, family).values()), email.locale),
         "variables": {"edit_url": context.links.edit(opt_out, ends), "expires_at": ends.isoformat()},
         # Somebody else may have pressed the button: a mail that was not asked for measures nobody.
-        "tracking": {"opens": Opens.OFF},
+        "tracking": {"opens": Opens.OFF, "clicks": Opens.OFF},
         "expires_at": ends,
     }
     # What only ever went to the inbox is answered there.

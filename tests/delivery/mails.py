@@ -95,8 +95,10 @@ def add(
             "from_address": "us@x.example",
             "from_name": "",
             "opens": "off",
+            "clicks": "off",
             "attempts": 0,
             "tracked": False,
+            "tracked_links": False,
             "maybe_duplicate": False,
         }
         rows.append({**row, **fields})

@@ -104,8 +104,8 @@ async def missing(world: World) -> dict[Key, int]:
 
 
 async def test_counters_are_what_the_stored_hits_say(world: World) -> None:
-    ann = await world.email(opens=Opens.INDIVIDUAL, campaign="ca_spring")
-    bob = await world.email(BOB, opens=Opens.INDIVIDUAL, campaign="ca_spring")
+    ann = await world.email(opens=Opens.INDIVIDUAL, clicks=Opens.INDIVIDUAL, campaign="ca_spring")
+    bob = await world.email(BOB, opens=Opens.INDIVIDUAL, clicks=Opens.INDIVIDUAL, campaign="ca_spring")
     for number in range(3):
         await write(
             world,

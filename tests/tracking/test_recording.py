@@ -159,7 +159,7 @@ def click(email_id: str, place: int, verdict: Verdict = HUMAN, *, after: float =
 
 
 async def test_a_click_is_an_open_and_counts_by_link(world: World) -> None:
-    email_id = await world.email(opens=Opens.INDIVIDUAL, campaign="ca_spring")
+    email_id = await world.email(opens=Opens.INDIVIDUAL, clicks=Opens.INDIVIDUAL, campaign="ca_spring")
     await say(world, granted=True)
     await write(world, click(email_id, 2), click(email_id, 2, after=60), click(email_id, 1, MACHINE))
     first, _, third = await world.events("email.clicked")
@@ -179,8 +179,16 @@ async def test_a_click_is_an_open_and_counts_by_link(world: World) -> None:
     assert [(each.value, each.label) for each in named][1] == ("ca_spring#2", label)
 
 
+async def test_opens_and_clicks_have_modes_of_their_own(world: World) -> None:
+    opens, clicks = await world.email(opens=Opens.INDIVIDUAL), await world.email(clicks=Opens.INDIVIDUAL)
+    await say(world, granted=True)
+    await write(world, load(opens), click(opens, 1), load(clicks), click(clicks, 1))
+    assert [event.email_id for event in await opened(world)] == [opens]
+    assert [event.email_id for event in await world.events("email.clicked")] == [clicks]
+
+
 async def test_a_burst_makes_machines_of_what_was_human_before(world: World) -> None:
-    email_id = await world.email(opens=Opens.INDIVIDUAL)
+    email_id = await world.email(opens=Opens.INDIVIDUAL, clicks=Opens.INDIVIDUAL)
     await say(world, granted=True)
     await write(world, click(email_id, 1), click(email_id, 2, after=0.5))
     assert await world.count("clicked") == 1
@@ -194,7 +202,7 @@ async def test_a_burst_makes_machines_of_what_was_human_before(world: World) -> 
 
 
 async def test_who_comes_right_after_the_mail_and_who_follows_the_hidden_link_is_a_machine(world: World) -> None:
-    email_id = await world.email(opens=Opens.INDIVIDUAL)
+    email_id = await world.email(opens=Opens.INDIVIDUAL, clicks=Opens.INDIVIDUAL)
     await say(world, granted=True)
     await write(world, load(email_id)._replace(at=NOON + timedelta(seconds=1)), click(email_id, 0))
     events = [*await opened(world), *await world.events("email.clicked")]

@@ -48,6 +48,7 @@ class Job(NamedTuple):
     details: Mapping[str, object] | None
     tags: Mapping[str, str] | None
     opens: Opens
+    clicks: Opens
     attempts: int
     dated_at: datetime | None
     intent_at: datetime | None
@@ -65,14 +66,15 @@ COLUMNS = tuple(
 RAW = tuple(type_coerce(column, NULLTYPE).label(name) for name, column in zip(Job._fields, COLUMNS, strict=True))
 _STREAMS = {stream.value: stream for stream in Stream}
 _OPENS = {opens.value: opens for opens in Opens}
-_STREAM, _MEASURED = (Job._fields.index(name) for name in ("stream", "opens"))
+_STREAM, _LOADS, _CLICKS = (Job._fields.index(name) for name in ("stream", "opens", "clicks"))
 
 
 def job_of(record: Iterable[Any]) -> Job:
     """Return a job from what the driver of PostgreSQL read, which does not know our enums."""
     values = list(record)
     values[_STREAM] = _STREAMS[values[_STREAM]]
-    values[_MEASURED] = _OPENS[values[_MEASURED]]
+    values[_LOADS] = _OPENS[values[_LOADS]]
+    values[_CLICKS] = _OPENS[values[_CLICKS]]
     return Job._make(values)
 
 
@@ -102,6 +104,7 @@ class Outcome(NamedTuple):
     category: str = ""
     hard: bool = False
     tracked: bool = False
+    tracked_links: bool = False
     due_at: datetime | None = None
     maybe_duplicate: bool = False
 

@@ -87,6 +87,8 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
             count(tally, outcome.job, "hard_bounced" if outcome.hard else "soft_bounced", now)
         if outcome.tracked and outcome.status is Status.SENT:
             count_tracked(tally, outcome.job, now)
+        if outcome.tracked_links and outcome.status is Status.SENT:
+            count(tally, outcome.job, "tracked_links", now)
         if outcome.status is not Status.SENT:
             data = {"reply": outcome.reply, "category": outcome.category, "hard": outcome.hard}
             happened.append(event_of(outcome.job, outcome.status, data, now))
@@ -111,6 +113,7 @@ def _write(session: Session, outcomes: Sequence[Outcome], worker: Worker, now: d
             "b_status": outcome.status,
             "b_reply": outcome.reply,
             "b_tracked": outcome.tracked,
+            "b_tracked_links": outcome.tracked_links,
             "b_duplicate": outcome.maybe_duplicate,
             "b_due_at": outcome.due_at,
             "b_sent": outcome.status is Status.SENT,

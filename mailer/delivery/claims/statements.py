@@ -93,12 +93,20 @@ def together() -> Select[Any]:
     then nothing is written. PostgreSQL runs it as a transaction of its own.
     """
     texts, numbers = ARRAY(String), ARRAY(Integer)
-    sent = func.unnest(given("sent", texts), given("replies", texts), given("tracked", ARRAY(Boolean)))
-    said = sent.table_valued("id", "reply", "tracked", name="sent").render_derived()
+    marks = (given(name, ARRAY(Boolean)) for name in ("tracked", "tracked_links"))
+    sent = func.unnest(given("sent", texts), given("replies", texts), *marks)
+    said = sent.table_valued("id", "reply", "tracked", "tracked_links", name="sent").render_derived()
     settled = (
         update(EMAIL)
         .where(ours(EMAIL.c.id == said.c.id))
-        .values(status=Status.SENT, reply=said.c.reply, tracked=said.c.tracked, sent_at=MOMENT, settled_at=MOMENT)
+        .values(
+            status=Status.SENT,
+            reply=said.c.reply,
+            tracked=said.c.tracked,
+            tracked_links=said.c.tracked_links,
+            sent_at=MOMENT,
+            settled_at=MOMENT,
+        )
         .returning(EMAIL.c.id, EMAIL.c.tenant_id)
         .cte("settled")
     )
@@ -125,6 +133,7 @@ def settlement() -> Update:
             status=given("status", EMAIL.c.status.type),
             reply=given("reply", EMAIL.c.reply.type),
             tracked=given("tracked", EMAIL.c.tracked.type),
+            tracked_links=given("tracked_links", EMAIL.c.tracked_links.type),
             maybe_duplicate=or_(EMAIL.c.maybe_duplicate, given("duplicate", Boolean())),
             due_at=func.coalesce(given("due_at", EMAIL.c.due_at.type), EMAIL.c.due_at),
             sent_at=case((given("sent", Boolean()), MOMENT), else_=EMAIL.c.sent_at),

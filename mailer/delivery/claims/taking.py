@@ -44,7 +44,7 @@ def claim(session: Session, ask: Ask, now: datetime) -> list[Job]:
 
 
 #: What the start of a campaign froze, and its mail takes over when it is claimed.
-_FROZEN = ("content_id", "template", "from_address", "from_name", "opens", "expires_at")
+_FROZEN = ("content_id", "template", "from_address", "from_name", "opens", "clicks", "expires_at")
 
 
 def _routes(captured: bool | None) -> list[bool]:

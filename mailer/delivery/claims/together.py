@@ -110,6 +110,7 @@ def _values(outcomes: Sequence[Outcome], intents: list[str], worker: Worker, now
         "b_sent": [outcome.job.id for outcome in outcomes],
         "b_replies": [outcome.reply for outcome in outcomes],
         "b_tracked": [outcome.tracked for outcome in outcomes],
+        "b_tracked_links": [outcome.tracked_links for outcome in outcomes],
         "b_expected": len(outcomes),
         "b_ids": intents,
         **{f"b_tally_{name}": list(column) for name, column in zip((*Key._fields, "amount"), columns, strict=True)},
@@ -120,6 +121,7 @@ def _counted(outcomes: Sequence[Outcome], now: datetime) -> Tally:
     """Count what was sent; mails that differ in nothing that is counted are counted together."""
     alike: dict[tuple[object, ...], list[Job]] = {}
     tracked: Sums[tuple[object, ...]] = Sums()
+    linked: Sums[tuple[object, ...]] = Sums()
     for outcome in outcomes:
         job = outcome.job
         tags = tuple(job.tags.items()) if job.tags else ()
@@ -136,9 +138,12 @@ def _counted(outcomes: Sequence[Outcome], now: datetime) -> Tally:
         )
         alike.setdefault(key, []).append(job)
         tracked[key] += outcome.tracked
+        linked[key] += outcome.tracked_links
     tally = Tally()
     for key, jobs in alike.items():
         count(tally, jobs[0], Status.SENT, now, len(jobs))
         if tracked[key]:
             count_tracked(tally, jobs[0], now, tracked[key])
+        if linked[key]:
+            count(tally, jobs[0], "tracked_links", now, linked[key])
     return tally

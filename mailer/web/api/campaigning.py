@@ -68,6 +68,8 @@ def _view(session: Session, campaign: Campaign) -> _Shown:
         "headers": details.get("headers") or {},
         "tags": campaign.tags or {},
         "opens": campaign.opens,
+        "clicks": campaign.clicks,
+        "utm": campaign.utm or {},
         "captured": captured(campaign),
         "note": campaign.note,
         "created_at": campaign.created_at,

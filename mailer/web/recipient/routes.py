@@ -1,4 +1,4 @@
-"""Every route of the links in sent mail: `/u/` `/p/` `/v/` `/o/` `/subscribe` `/s/` `/r/`."""
+"""Every route of the links in sent mail: `/u/` `/p/` `/v/` `/o/` `/c/` `/subscribe` `/s/` `/r/`."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -13,6 +13,7 @@ from mailer.database import unreachable
 from mailer.web.recipient.asking import Service, token_of
 from mailer.web.recipient.choices import Choices
 from mailer.web.recipient.confirming import Confirming
+from mailer.web.recipient.following import Following
 from mailer.web.recipient.leaving import Leaving
 from mailer.web.recipient.pages import Pages, allowed, mail
 from mailer.web.recipient.pixel import Pixel
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 def routes(service: Service) -> list[BaseRoute]:
-    """Return the routes of recipients; none of them redirects, asks for a login or sets a cookie."""
+    """Return the routes of recipients; only `/c/` redirects, none asks for a login or sets a cookie."""
     pages = Pages()
     leaving = Leaving(service, pages)
     choices = Choices(service, pages)
@@ -48,6 +49,7 @@ def routes(service: Service) -> list[BaseRoute]:
         link(links.UNSUBSCRIBE, pages, leaving.show, leaving.act),
         link(links.PREFERENCES, pages, choices.show, choices.save),
         link(links.VIEW, pages, view),
+        link(links.CLICK, pages, Following(service, pages).show),
         link(links.SUBSCRIBE, pages, subscribing.show, subscribing.act),
         link(f"{links.SUBSCRIBE}/", pages, subscribing.show, subscribing.act),
         link(links.CONFIRM, pages, confirming.show, confirming.act),

@@ -43,6 +43,8 @@ class CampaignView(Shape):
     headers: dict[str, str]
     tags: dict[str, str]
     opens: Opens
+    clicks: Opens
+    utm: dict[str, str]
     captured: bool = Field(description="Made with a key that only captures: all its mail goes to the inbox.")
     note: str | None = Field(description="Why it is paused.")
     created_at: datetime
