@@ -112,6 +112,7 @@ class World:
             tenant = Tenant(id=tenant_id, key=f"t{tenant_id}", name=name, created_at=NOON)
             # What a mail is measured by is the mail's own, then.
             tenant.transactional_opens = tenant.promotional_opens = Opens.INDIVIDUAL
+            tenant.transactional_clicks = tenant.promotional_clicks = Opens.INDIVIDUAL
             session.add(tenant)
             session.flush()
             session.add(Identity(tenant_id=tenant_id, address="hello@ringwise.example", stream=Stream.TRANSACTIONAL))
@@ -146,12 +147,12 @@ class World:
         status: Status = Status.SENT,
         locale: str = "en",
         opens: Opens = Opens.OFF,
-        clicks: Opens | None = None,
+        clicks: Opens = Opens.OFF,
         intent_at: datetime | None = None,
         tenant_id: int = 1,
         campaign: str | None = None,
     ) -> str:
-        """Insert an email and return its id; its clicks are measured as its opens, unless it is said otherwise."""
+        """Insert an email and return its id."""
         self.campaigns += stream is Stream.PROMOTIONAL and campaign is None
         email = Email(
             id=ids.new("em", self.time),
@@ -172,7 +173,7 @@ class World:
             from_address="hello@ringwise.example",
             tags={"campaign": "november"},
             opens=opens,
-            clicks=clicks or opens,
+            clicks=clicks,
             lease="le_1" if status is Status.SENDING else None,
             intent_at=intent_at,
             sent_at=self.time if status is Status.SENT else None,

@@ -16,12 +16,12 @@ from suppression.rules import Stream
 _email, _tenant = (SQLModel.metadata.tables[str(model.__tablename__)] for model in (Email, Tenant))
 #: What measures a hit, by whether a link was followed: the column of a mail, and behind the stream's name of a tenant.
 _MEASURE = {False: "opens", True: "clicks"}
-_ALLOWED = [_tenant.c[f"{stream}_{measure}"] for stream in Stream for measure in sorted(set(_MEASURE.values()))]
+_ALLOWED = [_tenant.c[f"{stream}_{measure}"] for stream in Stream for measure in _MEASURE.values()]
 _OF_MAIL = [
     _email.c[name]
     for name in (
         *("id", "tenant_id", "stream", "created_at", "provider", "topic", "template", "campaign_id", "tags"),
-        *("address", "fingerprint", *sorted(set(_MEASURE.values()))),
+        *("address", "fingerprint", *_MEASURE.values()),
     )
 ]
 #: When the relay took it; while no answer is known, when it was asked to.
@@ -55,7 +55,7 @@ def permitted(session: Session, wanted: Collection[str]) -> dict[str, Mail]:
     """
     if not wanted:
         return {}
-    individually = [_email.c[measure] == Opens.INDIVIDUAL for measure in set(_MEASURE.values())]
+    individually = [_email.c[measure] == Opens.INDIVIDUAL for measure in _MEASURE.values()]
     statement = (
         select(*_OF_MAIL, _SENT, _tenant.c.consent, _tenant.c.last_open_only, *_ALLOWED)
         .join(_tenant, _tenant.c.id == _email.c.tenant_id)
