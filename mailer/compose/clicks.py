@@ -110,6 +110,10 @@ class Written:
         self._made_up = number + 1
         # The one that says most comes first.
         self._open.sort(key=lambda each: -sum(map(len, each[0])))
+        # Of several that say nothing themselves nobody can tell which one was filled.
+        bare = [each for each in self._open if not any(each[0])]
+        if len({label for _, _, label in bare}) > 1:
+            self._open = self._open[: -len(bare)]
 
     def find(self, spelled: str, value: str, seen: Counter[str]) -> tuple[int, str]:
         """Return number and label of a rendered link; the number behind all others and "" where no source holds it.

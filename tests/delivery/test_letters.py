@@ -79,6 +79,38 @@ async def test_every_mail_of_a_batch_obeys_the_persons_choice(
     assert [mail.tracked for mail in await composed(letterbox, jobs)] == [measured] * 3
 
 
+@pytest.mark.parametrize("mode", [Opens.AGGREGATE, Opens.INDIVIDUAL])
+async def test_who_refused_to_be_measured_gets_links_as_they_were_written(
+    sqlite: Database, letterbox: Letterbox, mode: Opens
+) -> None:
+    html = '<p><a href="https://shop.example/sale">The sale</a></p>'
+    address, yes, no = (
+        b"https://shop.example/sale",
+        mails.fingerprint("p0@example.org"),
+        mails.fingerprint("p1@example.org"),
+    )
+
+    def verb(session: Session) -> Sequence[Job]:
+        write(session, ConsentRule.REQUIRED)
+        data = Parts.from_dict(WORDS).to_dict() | {"parts": {"en": {"subject": "s", "html": html, "text": None}}}
+        session.add(Content(id=2, tenant_id=1, digest="links", data=data, created_at=NOW))
+        session.flush()
+        mails.add(session, 2, P)
+        mails.move(session, [job.id for job in session.execute(mails.TABLE.select())], content_id=2, clicks=mode)
+        for person, granted in ((yes, True), (no, False)):
+            people.choose_tracking(session, 1, person, granted=granted, source="test", now=NOW)
+        return claimed(session)
+
+    jobs = await sqlite.run(verb)
+    await letterbox.prepare(jobs)
+    by_person = dict(zip([job.fingerprint for job in jobs], await composed(letterbox, jobs), strict=True))
+    assert {person: mail.tracked_links for person, mail in by_person.items()} == {yes: True, no: False}
+    shown = {person: mail.data.replace(b"=3D", b"=").replace(b"=\r\n", b"") for person, mail in by_person.items()}
+    # In the text part it stands in any case.
+    assert [shown[person].count(address) for person in (yes, no)] == [1, 2]
+    assert (b"/c/" in shown[yes], b"/c/" in shown[no]) == (True, False)
+
+
 async def test_what_a_broken_off_read_fetched_is_not_used(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     # A run that ends breaks off the reading for its next batch, and the rows that it had read cannot be read any more.
     letterbox = composing(database)
