@@ -8,6 +8,7 @@ seconds; and hits a second that `record` writes, tied to mails and naming nobody
 
 import argparse
 import asyncio
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -19,6 +20,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import uvicorn
 import uvloop
@@ -81,16 +83,32 @@ def _request(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {AGENT}\r\nAccept: image/*\r\n\r\n".encode()
 
 
-async def _rates(port: int, tokens: Sequence[str], seconds: float) -> dict[str, float]:
-    """Ask both in turns, so that both meet the same weather."""
+def _cpu(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Figures(NamedTuple):
+    """Loads a second, and microseconds of the server's processor for one."""
+
+    rate: float
+    cpu: float
+
+
+async def _rates(port: int, process: int, tokens: Sequence[str], seconds: float) -> dict[str, Figures]:
+    """Ask both in turns, so that both meet the same weather; writing down what came before is the pixel's."""
     paths = {"static": "/static/", "pixel": "/o/"}
     requests = {name: [_request(path + token) for token in tokens] for name, path in paths.items()}
-    took, asked = dict.fromkeys(paths, 0.0), dict.fromkeys(paths, 0)
+    took, asked, used = dict.fromkeys(paths, 0.0), dict.fromkeys(paths, 0), dict.fromkeys(paths, 0.0)
     while min(took.values()) < seconds:
         for name, some in requests.items():
+            before = _cpu(process)
             took[name] += await ask(port, some, CONNECTIONS)
             asked[name] += len(some)
-    return {name: asked[name] / took[name] for name in paths}
+            if name == "pixel":
+                await asyncio.sleep(1)
+            used[name] += _cpu(process) - before
+    return {name: Figures(asked[name] / took[name], used[name] / asked[name] * 1e6) for name in paths}
 
 
 async def _p99(port: int, tokens: Sequence[str], seconds: float) -> float:
@@ -127,10 +145,12 @@ async def _served(seconds: float) -> None:
             try:
                 port = int(server.stdout.readline())
                 tokens = Path(folder, "tokens").read_text().split()
-                await _rates(port, tokens, 0.1)
-                found = await _rates(port, tokens, seconds)
-                print(f"static route {found['static']:,.0f}/s, pixel {found['pixel']:,.0f}/s: ", end="")
-                print(f"{found['pixel'] / found['static']:.2f} of it")
+                await _rates(port, server.pid, tokens, 0.1)
+                found = await _rates(port, server.pid, tokens, seconds)
+                static, pixel = found["static"], found["pixel"]
+                print(f"static route {static.rate:,.0f}/s, {static.cpu:.0f} us of the server each")
+                print(f"pixel {pixel.rate:,.0f}/s, {pixel.cpu:.0f} us each with all that is written: ", end="")
+                print(f"{pixel.rate / static.rate:.2f} of the rate")
                 print(f"p99 of a load: {await _p99(port, tokens, STALL):.1f} ms; ", end="")
                 print(f"while the database is locked: {await _stalled(port, tokens, Path(folder)):.1f} ms")
             finally:
