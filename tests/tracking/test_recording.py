@@ -162,11 +162,13 @@ async def test_a_click_is_an_open_and_counts_by_link(world: World) -> None:
     email_id = await world.email(opens=Opens.INDIVIDUAL, clicks=Opens.INDIVIDUAL, campaign="ca_spring")
     await say(world, granted=True)
     await write(world, click(email_id, 2), click(email_id, 2, after=60), click(email_id, 1, MACHINE))
-    first, _, third = await world.events("email.clicked")
     label = "https://shop.example/2?for=…"
-    assert first.data == {"class": "human", "rule": "browser", "link": 2, "url": label}
-    assert third.data is not None
-    assert (third.data["link"], third.data["class"]) == (1, "machine")
+    clicks = [event.data for event in await world.events("email.clicked") if event.data]
+    assert {"class": "human", "rule": "browser", "link": 2, "url": label} in clicks
+    assert sorted((str(data["link"]), str(data["class"])) for data in clicks) == [
+        ("1", "machine"),
+        *[("2", "human")] * 2,
+    ]
     for dimension in (("all", ""), ("campaign", "ca_spring"), ("provider", "other"), ("template", "letter")):
         assert await world.count("clicks:human", *dimension) == 1
         assert await world.count("clicks_total:human", *dimension) == 2
@@ -260,7 +262,7 @@ async def test_of_a_last_open_the_day_is_kept_and_nothing_else(world: World) -> 
     assert await last_open(world) == NOON.date() + timedelta(days=1)
     await write(world, reader)
     assert await opened(world) == []
-    for model in (SeenHit, HitTrace, Event):
+    for model in (SeenHit, HitTrace):
         assert await world.database.read(partial(number_of, model=model)) == 0
     assert (await world.count("read"), await world.count("opens:human"), await world.count("opens_total:human")) == (
         1,

@@ -8,7 +8,7 @@ from mailer.web.recipient.asking import Service
 #: 43 octets, GIF89a, one transparent pixel (R6.1).
 GIF = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 #: R6.2: never stored, so that every opening is seen; no ETag, because a 304 would hide it.
-_HEADERS = [
+HEADERS = [
     (b"content-type", b"image/gif"),
     (b"content-length", str(len(GIF)).encode()),
     (b"cache-control", b"no-store, no-cache, must-revalidate, private, max-age=0"),
@@ -27,7 +27,7 @@ class Pixel:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         # RFC 9110 section 9.3.2: HEAD has the headers of GET and no content.
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else GIF})
         # After the answer: a link that verifies takes no longer than one that does not (R6.3).
