@@ -31,7 +31,7 @@ def html_of(mail: EmailMessage) -> str:
 
 def counted(folder: Path) -> dict[tuple[str, str], int]:
     """Return what is counted by link, folded or not."""
-    (file,) = folder.rglob("*.db")
+    (file,) = folder.rglob("mailer.db")
     sums = "SELECT value, metric, amount FROM counter WHERE dimension = 'link'"
     facts = "SELECT value, metric, amount FROM tally WHERE dimension = 'link'"
     found: dict[tuple[str, str], int] = {}
