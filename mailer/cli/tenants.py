@@ -22,6 +22,15 @@ Utm = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="What tracked links say: source=news is utm_source=news; `none`: nothing."),
 ]
+_Hosts = Annotated[
+    list[str] | None, typer.Option(help="A host whose links are never rewritten; `none` empties the list.")
+]
+_SoftBounces = Annotated[
+    int | None, typer.Option(help="After so many soft bounces an address gets no promotional mail for a while.")
+]
+_SoftBounceDays = Annotated[
+    int | None, typer.Option(help="Within how many days they count, and for how many days it gets none.")
+]
 #: Empties what may be given several times.
 _NONE = ["none"]
 
@@ -73,9 +82,7 @@ def change(
     transactional_clicks: Annotated[Opens | None, typer.Option(help="How clicks are measured, at most.")] = None,
     promotional_clicks: Annotated[Opens | None, typer.Option(help="How clicks are measured, at most.")] = None,
     utm: Utm = None,
-    untracked_host: Annotated[
-        list[str] | None, typer.Option(help="A host whose links are never rewritten; `none` empties the list.")
-    ] = None,
+    untracked_host: _Hosts = None,
     consent: Annotated[ConsentRule | None, typer.Option(help="When a person may be measured individually.")] = None,
     last_open_only: Annotated[
         bool | None, typer.Option(help="Whether only the day of a person's last open is kept of individual measuring.")
@@ -85,12 +92,8 @@ def change(
         bool | None, typer.Option(help="Whether who complained gets no transactional mail either.")
     ] = None,
     keep_ip: Annotated[bool | None, typer.Option(help="Whether network addresses are kept as evidence.")] = None,
-    soft_bounces: Annotated[
-        int | None, typer.Option(help="After so many soft bounces an address gets no promotional mail for a while.")
-    ] = None,
-    soft_bounce_days: Annotated[
-        int | None, typer.Option(help="Within how many days they count, and for how many days it gets none.")
-    ] = None,
+    soft_bounces: _SoftBounces = None,
+    soft_bounce_days: _SoftBounceDays = None,
     as_json: Json = False,
 ) -> None:
     """Change a tenant's settings; what is not given stays."""
