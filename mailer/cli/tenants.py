@@ -117,7 +117,10 @@ def change(
         "soft_bounce_days": soft_bounce_days,
     }
     asked = parse(TenantChange, {field: value for field, value in given.items() if value is not None})
+    _change(key, asked, as_json=as_json)
 
+
+def _change(key: str, asked: TenantChange, *, as_json: bool) -> None:
     def save(_service: Service, session: Session) -> dict[str, object]:
         return _plain(tenancy.change_tenant(session, tenancy.only_tenant(session, key), asked))
 

@@ -54,7 +54,12 @@ class OpenedData(EmailData):
 
 
 class ClickedData(EmailData):
-    """A link of an email was followed."""
+    """A link of an email was followed; `class` says by whom, as far as one can tell."""
+
+    kind: str = Field(alias="class", description="human, proxy, machine or unknown")
+    rule: str
+    link: int = Field(description="The how-manieth link of the template.")
+    url: str = Field(description="The link as the template wrote it, which holds nothing of the person.")
 
 
 class AboutPersonData(Data):

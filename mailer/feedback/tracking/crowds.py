@@ -26,21 +26,24 @@ def record(session: Session, sightings: Sequence[Sighting], tally: counters.Tall
     for audience, each in named:
         if _asked(each, audience) in kept:
             mails.setdefault((audience, each.hit.mark), []).append(each)
+    abouts = {audience: _about(audience) for audience, _ in mails}
+    # Most are of few campaigns: what is the same is added up before it is counted in each dimension.
+    sums: dict[About, Facts] = {about: Sums() for about in abouts.values()}
     labels: dict[tuple[int, str], str] = {}
     marks: dict[tuple[int, bytes], tuple[About, Fact, datetime]] = {}
     for (audience, number), some in mails.items():
-        about = _about(audience)
-        sums: Facts = Sums()
+        about = abouts[audience]
         for hit in judging.judge(list(map(judging.seen, some)), None):
-            sums.update((fact, counting.hour(hit)) for fact in counting.every(hit))
+            sums[about].update((fact, counting.hour(hit)) for fact in counting.every(hit))
             for fact in counting.once(hit):
                 marks.setdefault((about.tenant_id, _marked(number, fact)), (about, fact, counting.hour(hit)))
-        counting.add(tally, about, sums, anonymous=True)
         labels |= counting.labels(about, some)
     # The rows of marks decide between two processes that see the first hit of a mail at the same moment.
     for key in _first(session, marks, now.date()):
         about, fact, hour = marks[key]
-        counting.add(tally, about, Sums([(fact, hour)]), anonymous=True)
+        sums[about][fact, hour] += 1
+    for about, facts in sums.items():
+        counting.add(tally, about, facts, anonymous=True)
     keeping.name(session, labels)
 
 

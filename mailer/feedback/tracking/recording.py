@@ -1,5 +1,6 @@
 """Writing down what was seen, where it may be written down: consent is asked now (spec section 9)."""
 
+from collections import Counter as Sums
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -7,6 +8,7 @@ from sqlmodel import Session
 
 from mailer import counters
 from mailer.feedback.tracking import counting, crowds, judging, keeping, lastly, permitting
+from mailer.feedback.tracking.counting import About, Facts
 from mailer.feedback.tracking.keeping import Fresh, Stored
 from mailer.feedback.tracking.permitting import Mail
 from mailer.feedback.tracking.sightings import Sighting
@@ -44,6 +46,7 @@ def _record(session: Session, tied: Mapping[Mail, Sequence[Sighting]], tally: co
     stored = keeping.stored(session, [mail.id for mail in tied])
     judged: list[tuple[Stored, judging.Seen]] = []
     fresh: list[Fresh] = []
+    sums: dict[About, Facts] = {mail.about: Sums() for mail in tied}
     labels: dict[tuple[int, str], str] = {}
     for mail, sightings in tied.items():
         before = stored.get(mail.id, [])
@@ -51,10 +54,12 @@ def _record(session: Session, tied: Mapping[Mail, Sequence[Sighting]], tally: co
         after = judging.judge([*(each.seen for each in before), *map(judging.seen, new)], mail.sent_at)
         change = counting.of_mail(after)
         change.subtract(counting.of_mail([each.seen for each in before]))
-        counting.add(tally, mail.about, change)
+        sums[mail.about].update(change)
         judged += zip(before, after, strict=False)
         fresh += [Fresh(mail.about.tenant_id, *each) for each in zip(new, after[len(before) :], strict=True)]
         labels |= counting.labels(mail.about, new)
+    for about, facts in sums.items():
+        counting.add(tally, about, facts)
     keeping.judged(session, judged)
     keeping.write(session, fresh)
     keeping.name(session, labels)
