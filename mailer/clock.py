@@ -13,6 +13,7 @@ from mailer.database import Database
 from mailer.delivery import claims
 from mailer.feedback import hearing
 from mailer.feedback.inbound.providers import tokens
+from mailer.feedback.tracking import keeping
 from mailer.models import SeenHit, StoredAnswer
 from mailer.settings import Limits, Settings
 from mailer.submission import Intake
@@ -58,6 +59,7 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     hearing.give_up(session, now)
     hearing.forget(session, now)
     tokens.forget(session, now)
+    keeping.forget(session, now)
     deliveries.forget(session, now)
     return changed
 

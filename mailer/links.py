@@ -1,6 +1,7 @@
 """The shape of every URL, pixel and return path in sent mail."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import NamedTuple, cast
@@ -9,6 +10,7 @@ import orjson
 
 from mailer import ids
 from mailer.settings import Settings
+from mailer.targets import Link
 from suppression.rules import Stream
 from suppression.token import MAILTO_PREFIX, OptOut, Purpose, Ring, pack_mailto
 
@@ -16,6 +18,7 @@ UNSUBSCRIBE = "/u/{token}"
 PREFERENCES = "/p/{token}"
 OPEN = "/o/{token}.gif"
 VIEW = "/v/{token}"
+CLICK = "/c/{token}"
 SUBSCRIBE = "/subscribe"
 CONFIRM = "/s/{token}"
 REMOVE = "/r/{token}"
@@ -26,8 +29,12 @@ RETURN_PATH_PREFIX = "b+"
 #: How many bytes say when a link for editing ends, in seconds since 1970.
 _MOMENT = 5
 
-_UNSUBSCRIBE, _PREFERENCES, _OPEN, _VIEW, _CONFIRM, _REMOVE = (
-    route.partition("{")[0] for route in (UNSUBSCRIBE, PREFERENCES, OPEN, VIEW, CONFIRM, REMOVE)
+#: The longest payload of a click's token: beyond some 2,000 characters an address no longer opens everywhere
+#: (INTERNET_MAX_URL_LENGTH of Windows, by which Outlook lives), so a longer one stays as it was written.
+_LONGEST_CLICK = 1380
+
+_UNSUBSCRIBE, _PREFERENCES, _OPEN, _VIEW, _CLICK, _CONFIRM, _REMOVE = (
+    route.partition("{")[0] for route in (UNSUBSCRIBE, PREFERENCES, OPEN, VIEW, CLICK, CONFIRM, REMOVE)
 )
 
 
@@ -47,12 +54,15 @@ class Audience(NamedTuple):
 
 
 def one_email(email: bytes) -> bytes:
-    """Return what a pixel says that names one email, by the 16 bytes of its id."""
+    """Return what a pixel and a link say that name one email, by the 16 bytes of its id."""
     return b"i" + email
 
 
 def one_of(audience: bytes) -> bytes:
-    """Return what a pixel says that names a packed audience and a fresh random number, kept nowhere else."""
+    """Return what a pixel and the links of one mail say that name a packed audience and a fresh random number.
+
+    The number is kept nowhere else; a mail's pixel and links share it, so that a click implies an opening.
+    """
     # No secret: the token is signed, and the number only tells its mail from others.
     return b"a" + random.getrandbits(64).to_bytes(8) + audience
 
@@ -86,17 +96,6 @@ class MailLinks(NamedTuple):
 
 #: Of mail that nobody can leave, whose openings nobody counts, and whose bounces nobody reads.
 _NO_LINKS = MailLinks(None, None)
-
-
-class Link(NamedTuple):
-    """A link of a mail that is followed by way of us."""
-
-    #: The how-manieth of the mail, from 1; 0 is one that no person sees.
-    place: int
-    #: Where it leads.
-    target: str
-    #: How reports name it: the href as the template wrote it, so that it holds nothing of the person.
-    label: str
 
 
 class Hit(NamedTuple):
@@ -168,6 +167,35 @@ class Links:
         )
         return MailLinks(ways_out, pixel, return_path)
 
+    def ours(self) -> tuple[str, ...]:
+        """Return how the addresses begin that lead to us, whichever stream's mail they stand in."""
+        bases = dict.fromkeys(self.base(stream) for stream in Stream)
+        shapes = (_UNSUBSCRIBE, _PREFERENCES, _OPEN, _VIEW, _CLICK, _CONFIRM, _REMOVE, SUBSCRIBE)
+        return tuple([f"{base}{shape}" for base in bases for shape in shapes])
+
+    def clicks(self, stream: Stream, said: bytes, wanted: Sequence[Link]) -> list[str | None]:
+        """Return the tracked address of each link of one mail; `said` names the mail as its pixel does.
+
+        None stands for a link whose address would be too long.
+        """
+        if not wanted:
+            return []
+        head, begins = len(said).to_bytes(2) + said, f"{self.base(stream)}{_CLICK}"
+        payloads = [head + link.pack() for link in wanted]
+        if max(map(len, payloads)) <= _LONGEST_CLICK:
+            return [begins + token for token in self.ring.sign_long(Purpose.CLICK, payloads)]
+        short = [payload for payload in payloads if len(payload) <= _LONGEST_CLICK]
+        tokens = iter(self.ring.sign_long(Purpose.CLICK, short))
+        return [begins + next(tokens) if len(payload) <= _LONGEST_CLICK else None for payload in payloads]
+
+    def read_click(self, token: str) -> Hit | None:
+        """Return what the token of a link says, its link included; None where it does not verify."""
+        payload = self.ring.verify_long(Purpose.CLICK, token)
+        if payload is None:
+            return None
+        end = 2 + int.from_bytes(payload[:2])
+        return _seen(payload[2:end])._replace(link=Link.unpack(payload[end:]))
+
     def return_path(self, email_id: str) -> str | None:
         """Return an email's MAIL FROM (VERP, R5.1); None where no domain of return paths is set."""
         return self.of_mail(Stream.TRANSACTIONAL, None, None, ids.to_bytes(email_id)).return_path
@@ -231,10 +259,13 @@ class Links:
     def read_open(self, token: str) -> Hit | None:
         """Return what a pixel's token says, None where it does not verify."""
         payload = self.ring.verify(Purpose.OPEN, token)
-        if payload is None:
-            return None
-        if payload[:1] == b"i" and len(payload) == 17:
-            return Hit(ids.from_bytes("em", payload[1:]), None, b"")
-        tenant_id, stream, campaign, topic, template, day = orjson.loads(payload[9:])
-        audience = Audience(tenant_id, Stream(stream), campaign, topic, template, date.fromisoformat(day))
-        return Hit(None, audience, payload[1:9])
+        return None if payload is None else _seen(payload)
+
+
+def _seen(said: bytes) -> Hit:
+    """Return what `one_email` or `one_of` wrote."""
+    if said[:1] == b"i" and len(said) == 17:
+        return Hit(ids.from_bytes("em", said[1:]), None, b"")
+    tenant_id, stream, campaign, topic, template, day = orjson.loads(said[9:])
+    audience = Audience(tenant_id, Stream(stream), campaign, topic, template, date.fromisoformat(day))
+    return Hit(None, audience, said[1:9])

@@ -31,6 +31,7 @@ from mailer.feedback.hearing import Heard
 from mailer.feedback.inbound import Box, Mailroom
 from mailer.feedback.inbound.report import Proof, Report
 from mailer.feedback.tracking.hits import Hits
+from mailer.feedback.tracking.networks import NetworkFile
 from mailer.feedback.tracking.recording import record
 from mailer.feedback.tracking.sightings import Sighting
 from mailer.inbox import Listener, Store
@@ -54,6 +55,8 @@ _LOOK = 0.5
 _HEARD = 20
 #: Seconds between two looks into a box of inbound mail.
 _EMPTY = 5.0
+#: Seconds between two looks whether the list of networks has changed.
+_REFRESH = 30.0
 #: Seconds after which a loop that goes on is cancelled again.
 _CANCEL_AGAIN = 1.0
 
@@ -68,6 +71,7 @@ class Service:
     intake: Intake
     store: Store
     hits: Hits
+    networks: NetworkFile
     letters: Letterbox
     keyring: Keyring
     hooks: Hooks
@@ -97,6 +101,7 @@ class Service:
             intake=Intake(settings=settings, fingerprints=secrets.fingerprints(settings), links=links),
             store=Store(folder / "inbox.db"),
             hits=Hits(_writer(database)),
+            networks=NetworkFile(settings.networks),
             letters=Letterbox(database, links, keyring),
             keyring=keyring,
             hooks=Hooks.build(settings),
@@ -154,7 +159,9 @@ class Service:
         """
         self.streams = streams
         self._bells = Bells(self.settings, self._deliver)
+        await asyncio.to_thread(self.networks.look)
         self.hits.start()
+        self._loops.append(asyncio.create_task(self._refresh_networks()))
         if streams:
             await self._start_workers(streams)
         if ticking:
@@ -273,6 +280,16 @@ class Service:
         while True:
             await asyncio.gather(*(_tended(each.connections.limits.beat) for each in self.pipelines))
             await asyncio.sleep(_LOOK)
+
+    async def _refresh_networks(self) -> None:
+        """Read the list of networks again once the operator has changed it."""
+        while True:
+            await asyncio.sleep(_REFRESH)
+            try:
+                if await asyncio.to_thread(self.networks.look):
+                    logger.info("the list of networks was read again")
+            except ConfigurationError as error:
+                logger.warning("%s; the list that was read before stays in use", error)
 
     async def _is_due(self, stream: Stream, captured: bool | None = None) -> bool:
         try:

@@ -103,6 +103,8 @@ class Settings:
     imap_password: str = field(default="", repr=False)
     #: Networks of proxies whose X-Forwarded-For is believed, separated by commas.
     trusted_proxies: str = ""
+    #: File of networks that say who loads a picture or follows a link; `mailer tracking networks` fills it.
+    networks: str = ""
     #: Ports of webhooks and other servers outside that we may connect to, beside 443 and 8443, separated by commas.
     outside_ports: str = ""
     #: `yes`: webhooks may go to this machine too, by http as well. For development and tests.

@@ -19,7 +19,8 @@ FLOORS = (
     ("suppression.entries",),
     (
         *("mailer.barrier", "mailer.errors", "mailer.garbage", "mailer.ids", "mailer.pacing", "mailer.providers"),
-        *("mailer.resources", "mailer.signals", "mailer.storable", "mailer.causes", "suppression.exchange"),
+        *("mailer.resources", "mailer.signals", "mailer.storable", "mailer.causes", "mailer.targets"),
+        "suppression.exchange",
     ),
     ("mailer.relays", "mailer.outside"),
     ("mailer.settings", "mailer.status", "mailer.sealing"),
@@ -60,7 +61,14 @@ KEPT_TO = {
     ),
 }
 PURE = (
-    *("mailer.compose", "mailer.links", "suppression.rules", "suppression.address", "suppression.token"),
+    *(
+        "mailer.compose",
+        "mailer.links",
+        "mailer.targets",
+        "suppression.rules",
+        "suppression.address",
+        "suppression.token",
+    ),
     *("mailer.causes", "mailer.feedback.inbound.parsing", "mailer.feedback.inbound.providers"),
 )
 #: The trial runs a tenant's template in a child process: the one place of `compose` that has a clock and a process.

@@ -30,6 +30,7 @@ from mailer.cli import (
     suppressions,
     tenants,
     topics,
+    tracking,
     trying,
     uncertain,
     webhooks,
@@ -74,6 +75,7 @@ app.add_typer(postmaster.app, name="postmaster")
 app.add_typer(emails.app, name="emails")
 app.add_typer(campaigns.app, name="campaign")
 app.add_typer(uncertain.app, name="uncertain")
+app.add_typer(tracking.app, name="tracking")
 app.add_typer(streams.app, name="stream")
 alarms.add(suppressions.app)
 people_out.add(suppressions.app)

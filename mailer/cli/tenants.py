@@ -64,6 +64,9 @@ def change(
     transactional_opens: Annotated[Opens | None, typer.Option(help="How opens are measured, at most.")] = None,
     promotional_opens: Annotated[Opens | None, typer.Option(help="How opens are measured, at most.")] = None,
     consent: Annotated[ConsentRule | None, typer.Option(help="When a person may be measured individually.")] = None,
+    last_open_only: Annotated[
+        bool | None, typer.Option(help="Whether only the day of a person's last open is kept of individual measuring.")
+    ] = None,
     locale: Annotated[str | None, typer.Option(help="The language of mail that names none: `en`, `uk`.")] = None,
     complaints_block: Annotated[
         bool | None, typer.Option(help="Whether who complained gets no transactional mail either.")
@@ -86,6 +89,7 @@ def change(
         "transactional_opens": transactional_opens,
         "promotional_opens": promotional_opens,
         "consent": consent,
+        "last_open_only": last_open_only,
         "locale": locale,
         "complaints_block": complaints_block,
         "keep_ip": keep_ip,
@@ -125,6 +129,7 @@ def _plain(tenant: Tenant) -> dict[str, object]:
         "transactional_opens": tenant.transactional_opens,
         "promotional_opens": tenant.promotional_opens,
         "consent": tenant.consent,
+        "last_open_only": tenant.last_open_only,
         "locale": tenant.locale,
         "complaints_block": tenant.complaints_block,
         "keep_ip": tenant.keep_ip,

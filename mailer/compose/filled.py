@@ -10,6 +10,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 from mailer.compose import text
+from mailer.compose.clicks import Pieces, Sign, Tracked
 from mailer.compose.encoding import Body, clean, link_lines, plain_line, quoted
 from mailer.compose.markers import Path
 from mailer.compose.sandbox import Expression, Sandbox
@@ -75,6 +76,8 @@ class Encoded:
     size: int = 0
     #: A reader would see nothing.
     blank: bool = False
+    #: At least one link leads by way of us.
+    clicked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +106,45 @@ class FramedHtml:
     html: Body
     derived: Body
     openings: Sequence[Opening]
+    #: What stands in the slots behind those of the frame.
+    links: Sequence[Tracked] = ()
+    #: The HTML without these slots, where there are any.
+    original: Pieces = ()
 
     def page(self, values: Mapping[str, object]) -> str:
         """Return the HTML for one recipient as a string."""
         return self.html.text(self._printed(values).html)
 
-    def fill(self, values: Mapping[str, object], *, derive: bool = True) -> tuple[Encoded, Encoded | None]:
-        """Return the encoded HTML and, where it is wanted, the text made from it, for one recipient."""
+    def fill(
+        self, values: Mapping[str, object], *, derive: bool = True, sign: Sign | None = None
+    ) -> tuple[Encoded, Encoded | None]:
+        """Return the encoded HTML and, where it is wanted, the text made from it, for one recipient.
+
+        The text has links as they were written (R7.6).
+        """
         printed = self._printed(values)
-        encoded = Encoded(
-            self.html.encoding, self.html.lines(printed.html, printed.lines), self.html.size(printed.html)
-        )
+        clicked = bool(self.links) and self._link(printed, sign)
+        size = self.html.size(printed.html)
+        encoded = Encoded(self.html.encoding, self.html.lines(printed.html, printed.lines), size, clicked=clicked)
         return encoded, self._text(printed) if derive else None
+
+    def _link(self, printed: "_Printed", sign: Sign | None) -> bool:
+        """Put into the slots of links what stands there for one recipient; return whether any is rewritten."""
+        wanted = [tracked.of(printed.html) if sign is not None else None for tracked in self.links]
+        asked = [link for link in wanted if link is not None]
+        signed = iter(sign(asked) if sign is not None else ())
+        clicked = False
+        for tracked, link in zip(self.links, wanted, strict=True):
+            url = next(signed) if link is not None else None
+            clicked = clicked or url is not None
+            shown = url if url is not None else tracked.original(printed.html)
+            line = link_lines(shown)
+            if line is None:
+                shown = str(escape(shown)) if url is not None else shown
+                line = quoted(shown)
+            printed.html.append(shown)
+            printed.lines.append(line)
+        return clicked
 
     def _printed(self, values: Mapping[str, object]) -> "_Printed":
         written = [_written(value) for value in self.frame.values(values)]
@@ -138,7 +168,8 @@ class FramedHtml:
 
     def _walked(self, html: Sequence[str]) -> Encoded:
         """Make the text from the finished HTML, where a value's white space plays with what stands around it."""
-        whole = Body([text.from_html(self.html.text(html))])
+        original = "".join([piece if isinstance(piece, str) else html[piece] for piece in self.original])
+        whole = Body([text.from_html(original or self.html.text(html))])
         return Encoded(whole.encoding, whole.lines((), ()), blank=whole.blank(()))
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from mailer.compose import dkim, headers
+from mailer.compose.clicks import Sign
 from mailer.compose.dkim import Signer
 from mailer.compose.errors import ContentError
 from mailer.compose.headers import Line
@@ -127,6 +128,8 @@ class Order:
     #: Where the mailing's mail can be left, and only there.
     opt_out: OptOut | None = None
     pixel_url: str | None = None
+    #: Makes the tracked addresses of its links; None: they stay as they are.
+    sign: Sign | None = None
 
     def __post_init__(self) -> None:
         """Refuse a pixel that is no link."""
@@ -148,6 +151,8 @@ class Letter:
     html_size: int
     #: The header lines, serialized.
     block: str
+    #: At least one link leads by way of us.
+    clicked: bool = False
 
     def signed(self, signers: Sequence[Signer], at: datetime, *, rewritten: frozenset[str] = frozenset()) -> "Letter":
         """Return the letter with a DKIM signature of each signer in front; sign last, of the bytes that go out.

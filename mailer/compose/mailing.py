@@ -9,6 +9,7 @@ from typing import NamedTuple
 from markupsafe import escape
 
 from mailer.compose import headers, mime
+from mailer.compose.clicks import Clicking
 from mailer.compose.encoding import Body
 from mailer.compose.errors import ContentError
 from mailer.compose.filled import Encoded
@@ -41,10 +42,11 @@ class Mailing:
         *,
         feedback_id: Sequence[str] = (),
         extras: Extras = NO_EXTRAS,
+        clicking: Clicking | None = None,
     ) -> None:
         """Put together what does not depend on the recipient, or raise ContentError.
 
-        `feedback_id` is campaign, topic, stream, sender.
+        `feedback_id` is campaign, topic, stream, sender; `clicking` says how links of mail are rewritten that asks so.
         """
         promotional = isinstance(purpose, Promotional)
         if (compiled.content.stream is Stream.PROMOTIONAL) is not promotional:
@@ -53,8 +55,12 @@ class Mailing:
         self.compiled, self.leavable = compiled, purpose.topic is not None
         self._promotional, self._files = promotional, extras.attachments
         constants = _constants(compiled.locale, sender, purpose)
-        #: Without and with a pixel.
-        self._constants = (constants, replace(constants, pixel=True))
+        #: By whether it has a pixel, and whether its links are rewritten.
+        self._constants = {
+            (pixel, clicked): replace(constants, pixel=pixel, clicking=clicking if clicked else None)
+            for pixel in (False, True)
+            for clicked in (False, True)
+        }
         #: To, Subject, Date, Message-ID and List-Unsubscribe stand between these.
         self._above = [headers.mailbox("From", sender.address, sender.name), *_others(extras)]
         self._to = _people("To", extras.to) if extras.to else None
@@ -72,12 +78,12 @@ class Mailing:
     def compose(self, order: Order) -> Letter:
         """Fill for one recipient."""
         self._check(order)
-        constants, compiled = self._constants[order.pixel_url is not None], self.compiled
-        values = compiled.values(constants, _given(order))
-        values["subject"] = subject = compiled.subject(constants, values)
-        html, text = _bodies(compiled, constants, values)
+        subject, html, text = self._filled(order)
         size = html.size if html is not None else 0
         if size > CLIPPED_AT and self._promotional:
+            if order.sign is not None:
+                # Our addresses are longer: a mail that goes without them shall not fail for them.
+                return self.compose(replace(order, sign=None))
             raise ContentError(
                 f"The HTML has {size} bytes, Gmail clips a mail at {CLIPPED_AT} (102 KB)"
                 " and would hide the unsubscribe link: shorten it."
@@ -99,12 +105,31 @@ class Mailing:
             needs_smtputf8=layout.international or not own[0][1].isascii(),
             html_size=size,
             block=f"{layout.above}{headers.serialized(own)}{layout.below}",
+            clicked=html is not None and html.clicked,
         )
+
+    def _filled(self, order: Order) -> tuple[str, Encoded | None, Encoded]:
+        """Return subject, HTML and text for one recipient."""
+        constants, compiled = self._constants[order.pixel_url is not None, order.sign is not None], self.compiled
+        values = compiled.values(constants, _given(order))
+        values["subject"] = subject = compiled.subject(constants, values)
+        framed_html, framed_text = compiled.html(constants, values), compiled.text(constants, values)
+        html: Encoded | None = None
+        text: Encoded | None = None
+        if framed_html is not None:
+            html, text = framed_html.fill(values, derive=framed_text is None, sign=order.sign)
+        if framed_text is not None:
+            text = framed_text.fill(values)
+        if text is None or text.blank:
+            # Never empty (R3.6): what shows nothing but pictures still has its subject.
+            body = Body([(subject or "-") + "\n"])
+            text = Encoded(body.encoding, body.lines((), ()))
+        return subject, html, text
 
     def view(self, order: Order) -> str:
         """Return the HTML alone, as "view in browser" shows it; plain text where there is no HTML."""
         self._check(order)
-        constants, compiled = self._constants[False], self.compiled
+        constants, compiled = self._constants[False, False], self.compiled
         values = compiled.values(constants, _given(order))
         values["subject"] = compiled.subject(constants, values)
         framed = compiled.html(constants, values)
@@ -176,21 +201,6 @@ def _given(order: Order) -> dict[str, object]:
 
 
 _NOWHERE: Mapping[str, str] = MappingProxyType({"unsubscribe": "", "preferences": "", "view": ""})
-
-
-def _bodies(compiled: Compiled, constants: Constants, values: dict[str, object]) -> tuple[Encoded | None, Encoded]:
-    framed_html, framed_text = compiled.html(constants, values), compiled.text(constants, values)
-    html: Encoded | None = None
-    text: Encoded | None = None
-    if framed_html is not None:
-        html, text = framed_html.fill(values, derive=framed_text is None)
-    if framed_text is not None:
-        text = framed_text.fill(values)
-    if text is None or text.blank:
-        # Never empty (R3.6): what shows nothing but pictures still has its subject.
-        body = Body([(str(values["subject"]) or "-") + "\n"])
-        text = Encoded(body.encoding, body.lines((), ()))
-    return html, text
 
 
 def _others(extras: Extras) -> list[Line]:

@@ -11,10 +11,11 @@ import marshal
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Generic, TypeVar
 
-from mailer.compose import markup, text
+from mailer.compose import clicks, markup, text
+from mailer.compose.clicks import Clicking, Written
 from mailer.compose.encoding import Body, clean
 from mailer.compose.errors import ContentError
 from mailer.compose.filled import Frame, FramedHtml, FramedText, Opening
@@ -51,6 +52,8 @@ class Constants:
     view: bool = False
     promotional: bool = False
     pixel: bool = False
+    #: None: no link is rewritten.
+    clicking: Clicking | None = None
 
 
 @lru_cache(maxsize=1024)
@@ -241,7 +244,7 @@ def _finish_text(rendered: Rendered) -> FramedText:
     return FramedText(rendered.render.slots(rendered.printer), Body(pieces))
 
 
-def _finish_html(rendered: Rendered, *, literal: bool) -> FramedHtml:
+def _finish_html(rendered: Rendered, *, literal: bool, written: Callable[[], Written]) -> FramedHtml:
     prefix = rendered.printer.prefix
     html = rendered.body
     if not literal:
@@ -256,7 +259,15 @@ def _finish_html(rendered: Rendered, *, literal: bool) -> FramedHtml:
     frame = rendered.render.slots(rendered.printer)
     derived = rendered.split(walked.text)
     openings = _openings(rendered, walked.open_links)
-    return FramedHtml(frame, Body(rendered.split(html)), Body(derived), tuple(openings))
+    if rendered.constants.clicking is None:
+        return FramedHtml(frame, Body(rendered.split(html)), Body(derived), tuple(openings))
+    paths = {index: key for key, index in rendered.printer.slots.items() if isinstance(key, tuple)}
+    frames = clicks.Frames(rendered.split, paths, rendered.printer.sentinel)
+    found = clicks.rewritten(html, written(), rendered.constants.clicking, frames)
+    original = tuple(rendered.split(html))
+    return FramedHtml(
+        frame, Body(rendered.split(found.html)), Body(derived), tuple(openings), tuple(found.links), original
+    )
 
 
 def _with_footer(rendered: Rendered, html: str) -> str:
@@ -318,8 +329,13 @@ class Compiled:
             sandbox = Sandbox({**sources, **content.base}, self.locale, names)
             whole = whole or sandbox.known.captures
 
+        @cache
+        def written() -> Written:
+            shapes = () if content.literal else [content.base[name] for name in sorted(content.base)]
+            return Written([sources["body.html"], *shapes], literal=content.literal)
+
         def finish_html(rendered: Rendered) -> FramedHtml:
-            return _finish_html(rendered, literal=content.literal)
+            return _finish_html(rendered, literal=content.literal, written=written)
 
         renders = {name: Render(content, sandbox, name, source) for name, source in sources.items()}
         self._subject = Skeleton(renders["subject.txt"], _finish_subject, whole=whole)

@@ -19,6 +19,7 @@ class TenantChange(Body):
     transactional_opens: Opens | None = None
     promotional_opens: Opens | None = None
     consent: ConsentRule | None = None
+    last_open_only: bool | None = None
     locale: Locale | None = None
     complaints_block: bool | None = None
     keep_ip: bool | None = None

@@ -12,7 +12,7 @@ from mailer.erasure.words import Known, mailboxes, without_any
 from mailer.models import Lease, Webhook
 from mailer.status import Status
 
-_EMAIL, _EVENT, _CONTENT, _FILE, _COUNTER, _TALLY, _MESSAGE = (
+_EMAIL, _EVENT, _CONTENT, _FILE, _COUNTER, _TALLY, _MESSAGE, _TRACE = (
     SQLModel.metadata.tables[str(model.__tablename__)]
     for model in (
         models.Email,
@@ -22,6 +22,7 @@ _EMAIL, _EVENT, _CONTENT, _FILE, _COUNTER, _TALLY, _MESSAGE = (
         models.Counter,
         models.Tally,
         models.WebhookDelivery,
+        models.HitTrace,
     )
 )
 _CHUNK = 400
@@ -162,7 +163,7 @@ def _forget_sums(session: Session, tenant_id: int, day: date, value: str) -> Non
 
 
 def forget_events(session: Session, tenant_id: int, theirs: Sequence[Theirs]) -> None:
-    """Take addresses out of what happened to a person's mail, and what endpoints answered to the news of it."""
+    """Take addresses out of what happened to a person's mail, what endpoints answered, and what hits came from."""
     hears = select(col(Webhook.id)).where(col(Webhook.tenant_id) == tenant_id)
     for some in _chunks([each.id for each in theirs]):
         told = select(_EVENT.c.id, _EVENT.c.data).where(
@@ -173,6 +174,7 @@ def forget_events(session: Session, tenant_id: int, theirs: Sequence[Theirs]) ->
                 session.execute(update(_EVENT).where(_EVENT.c.id == identifier).values(data=changed))
         about = (_MESSAGE.c.webhook_id.in_(hears), _MESSAGE.c.email_id.in_(some), _MESSAGE.c.answer.is_not(None))
         session.execute(update(_MESSAGE).where(*about).values(answer=None))
+        session.execute(_TRACE.delete().where(_TRACE.c.tenant_id == tenant_id, _TRACE.c.email_id.in_(some)))
 
 
 def _chunks(values: Sequence[_T]) -> Iterator[Sequence[_T]]:

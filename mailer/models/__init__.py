@@ -7,7 +7,7 @@ from mailer.models.mail import Attachment, Content, Email, Lease
 from mailer.models.people import Consent, Invitation, OptIn, Person
 from mailer.models.postmaster import PostmasterMail
 from mailer.models.providers import HeardToken
-from mailer.models.record import Counter, DayCount, Event, Halt, Role, SeenHit, StoredAnswer, Tally
+from mailer.models.record import Counter, DayCount, Event, Halt, Role, StoredAnswer, Tally
 from mailer.models.tenancy import (
     ApiKey,
     ConsentRule,
@@ -23,6 +23,7 @@ from mailer.models.tenancy import (
     TopicDefault,
     Visibility,
 )
+from mailer.models.tracking import HitTrace, LinkLabel, SeenHit
 from mailer.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
@@ -46,10 +47,12 @@ __all__ = [
     "Event",
     "Halt",
     "HeardToken",
+    "HitTrace",
     "Identity",
     "Invitation",
     "Lease",
     "LeaveRule",
+    "LinkLabel",
     "Opens",
     "OptIn",
     "OptOutMark",

@@ -1,6 +1,6 @@
 """Who gets mail: what people permitted, what they chose, and who was asked or invited."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from sqlalchemy import Index, LargeBinary
 from sqlmodel import Field, SQLModel
@@ -46,6 +46,8 @@ class Person(SQLModel, table=True):
     address: str | None = None
     #: The language that the person wants.
     locale: str | None = Field(default=None, max_length=10)
+    #: The day on which they opened a mail last, where the tenant keeps nothing else of that.
+    last_open: date | None = None
     changed_at: datetime
 
 

@@ -56,16 +56,6 @@ class Tally(SQLModel, table=True):
     amount: int
 
 
-class SeenHit(SQLModel, table=True):
-    """A hash of an aggregate pixel's random number, so that a picture loaded twice counts once."""
-
-    __tablename__ = "seen_hit"
-
-    tenant_id: int = Field(foreign_key="tenant.id", primary_key=True)
-    mark: bytes = Field(sa_type=LargeBinary(16), primary_key=True)
-    day: date = Field(index=True)
-
-
 class StoredAnswer(SQLModel, table=True):
     """What we answered to a request with an `Idempotency-Key`, kept for 24 hours."""
 

@@ -82,6 +82,8 @@ class Tenant(SQLModel, table=True):
     transactional_opens: Opens = Field(default=Opens.OFF, sa_type=choice(Opens))
     promotional_opens: Opens = Field(default=Opens.AGGREGATE, sa_type=choice(Opens))
     consent: ConsentRule = Field(default=ConsentRule.REQUIRED, sa_type=choice(ConsentRule))
+    #: Of mail that is measured individually only the day of a person's last open is kept.
+    last_open_only: bool = False
     locale: str = Field(default="en", max_length=10)
     #: Whether who complained gets no transactional mail either (spec section 4).
     complaints_block: bool = False

@@ -14,6 +14,7 @@ from mailer.people.choices import (
 )
 from mailer.people.consents import TRACKING, choose_tracking, tracking_choice, tracking_choices
 from mailer.people.languages import choose_language, chosen_languages
+from mailer.people.opening import LastOpen, keep_last_opens, last_opens, quiet
 from mailer.people.permitting import Permission, answers_of, permit
 from mailer.people.stopping import Leaving, Left, enforce, key_of, leave, lift, suppress
 from mailer.people.telling import EventKind, News, tell
@@ -24,6 +25,7 @@ __all__ = [
     "Barred",
     "Choice",
     "EventKind",
+    "LastOpen",
     "Leaving",
     "Left",
     "News",
@@ -37,8 +39,10 @@ __all__ = [
     "choose_tracking",
     "chosen_languages",
     "enforce",
+    "keep_last_opens",
     "key_of",
     "lacks_yes",
+    "last_opens",
     "leave",
     "lift",
     "may_leave",
@@ -46,6 +50,7 @@ __all__ = [
     "permit",
     "preferences",
     "purpose_of",
+    "quiet",
     "rejoin",
     "snooze",
     "suppress",

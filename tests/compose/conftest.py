@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, TypedDict, Unpack
 
 import pytest
 
+from mailer.compose.clicks import Clicking, Sign
 from mailer.compose.letter import (
     Extras,
     Letter,
@@ -67,6 +68,8 @@ class Fields(TypedDict, total=False):
     message_id: str
     dated_at: datetime
     written_by: str | None
+    clicking: Clicking | None
+    sign: Sign | None
 
 
 class Changes(TypedDict, total=False):
@@ -126,6 +129,7 @@ def _make(compiled: Compiled | None = None, **fields: Unpack[Fields]) -> Wanted:
             attachments=fields.get("attachments", ()),
             written_by=fields.get("written_by"),
         ),
+        clicking=fields.get("clicking"),
     )
     order = Order(
         recipient=fields.get("recipient", Recipient("ann@example.com", "Ann")),
@@ -134,6 +138,7 @@ def _make(compiled: Compiled | None = None, **fields: Unpack[Fields]) -> Wanted:
         values=fields.get("values", {}),
         opt_out=fields.get("opt_out", WAY_OUT) if mailing.leavable else None,
         pixel_url=fields.get("pixel_url"),
+        sign=fields.get("sign"),
     )
     return Wanted(mailing, order)
 

@@ -18,6 +18,7 @@ from mailer import ids
 from mailer.counters import ALL, FACTS
 from mailer.database import Database
 from mailer.feedback.tracking.hits import Hits
+from mailer.feedback.tracking.networks import NetworkFile
 from mailer.feedback.tracking.recording import record
 from mailer.feedback.tracking.sightings import Sighting
 from mailer.inbox import Store
@@ -62,6 +63,7 @@ class World:
     rung: list[Stream] = field(default_factory=list)
     client: httpx2.AsyncClient = field(init=False)
     hits: Hits = field(init=False)
+    networks: NetworkFile = field(default_factory=lambda: NetworkFile(""))
     store: Store = field(init=False)
     tenant_id: int = 1
     #: A person gets one mail of a campaign, so each mail here is of another.
@@ -107,7 +109,10 @@ class World:
     def seed(self, session: Session) -> None:
         """Found two tenants with the same topics."""
         for tenant_id, name in ((1, "Ringwise"), (2, "Other & Sons")):
-            session.add(Tenant(id=tenant_id, key=f"t{tenant_id}", name=name, created_at=NOON))
+            tenant = Tenant(id=tenant_id, key=f"t{tenant_id}", name=name, created_at=NOON)
+            # What a mail is measured by is the mail's own, then.
+            tenant.transactional_opens = tenant.promotional_opens = Opens.INDIVIDUAL
+            session.add(tenant)
             session.flush()
             session.add(Identity(tenant_id=tenant_id, address="hello@ringwise.example", stream=Stream.TRANSACTIONAL))
             session.add(Content(id=tenant_id, tenant_id=tenant_id, digest="d", data={}, created_at=NOON))

@@ -3,7 +3,7 @@
 import pytest
 
 from mailer.feedback.tracking.classes import RULES, classify
-from mailer.feedback.tracking.sightings import Class
+from mailer.feedback.tracking.sightings import Class, Trace
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"
 APPLE_MAIL = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)"
@@ -27,7 +27,6 @@ OUTLOOK = "Mozilla/4.0 (compatible; ms-office; MSOffice 16)"
         (PREFETCH, Class.MACHINE, "gmail-prefetch"),
         ("Mozilla/5.0", Class.MACHINE, "apple-mail-privacy"),
         ("", Class.MACHINE, "empty-agent"),
-        (None, Class.MACHINE, "empty-agent"),
         ("Microsoft Office Existence Discovery", Class.MACHINE, "scanner"),
         ("BarracudaCentral/1.0", Class.MACHINE, "scanner"),
         ("Mozilla/5.0 (X11) AppleWebKit/537.36 HeadlessChrome/120.0 Safari/537.36", Class.MACHINE, "headless-browser"),
@@ -42,12 +41,12 @@ OUTLOOK = "Mozilla/4.0 (compatible; ms-office; MSOffice 16)"
         ("okhttp/4.9", Class.UNKNOWN, "none"),
     ],
 )
-def test_r6_6_a_user_agent_has_a_class_and_the_rule_that_says_so(agent: str | None, expected: Class, rule: str) -> None:
-    assert classify(agent, "GET") == (expected, rule)
+def test_r6_6_a_user_agent_has_a_class_and_the_rule_that_says_so(agent: str, expected: Class, rule: str) -> None:
+    assert classify(Trace("GET", agent), {}) == (expected, rule)
 
 
 def test_head_is_never_a_human() -> None:
-    assert classify(FIREFOX, "HEAD") == (Class.MACHINE, "head")
+    assert classify(Trace("HEAD", FIREFOX), {}) == (Class.MACHINE, "head")
 
 
 def test_rules_have_ids_of_their_own() -> None:
@@ -57,4 +56,4 @@ def test_rules_have_ids_of_their_own() -> None:
 @pytest.mark.timeout(10)
 def test_a_hostile_agent_costs_nothing() -> None:
     for piece in ("Mozilla/5.0 (", "(", "Gecko ", "a" * 3, ") "):
-        classify("Mozilla/5.0 (" + piece * 60_000, "GET")
+        classify(Trace("GET", "Mozilla/5.0 (" + piece * 60_000), {})

@@ -1,6 +1,7 @@
 """What may be recorded of a picture that was loaded, and how it counts."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from sqlmodel import Session, col, delete, select, update
@@ -15,6 +16,8 @@ from suppression.address import parse
 from suppression.rules import Stream
 from tests.recipients.world import ANN, BOB, NOON, PRINTS, World, open_world
 
+#: Mail in this world is sent at noon.
+LATER = NOON + timedelta(minutes=10)
 AUDIENCE = Audience(1, Stream.PROMOTIONAL, "november", "newsletter", "letter", NOON.date())
 HUMAN, MACHINE = Verdict(Class.HUMAN, "browser"), Verdict(Class.MACHINE, "gmail-prefetch")
 
@@ -30,15 +33,16 @@ async def write(world: World, *sightings: Sighting) -> None:
 
 
 def load(email_id: str, verdict: Verdict = HUMAN) -> Sighting:
-    return Sighting(Hit(email_id, None, b""), verdict, NOON)
+    return Sighting(Hit(email_id, None, b""), verdict, LATER)
 
 
 def crowd(mark: bytes, verdict: Verdict = HUMAN, audience: Audience = AUDIENCE) -> Sighting:
-    return Sighting(Hit(None, audience, mark), verdict, NOON)
+    return Sighting(Hit(None, audience, mark), verdict, LATER)
 
 
 async def say(world: World, granted: bool, to: str = ANN) -> None:
     fingerprint = PRINTS.of(1, parse(to).canonical)
+    world.later(seconds=1)
     await world.database.run(
         lambda session: people.choose_tracking(session, 1, fingerprint, granted=granted, source="test", now=world.time)
     )
@@ -53,7 +57,7 @@ async def test_a_hit_is_stored_with_its_class_and_rule_and_nothing_of_the_reader
     await say(world, granted=True)
     await write(world, load(email_id))
     (event,) = await opened(world)
-    assert (event.email_id, event.at, event.data) == (email_id, NOON, {"class": "human", "rule": "browser"})
+    assert (event.email_id, event.at, event.data) == (email_id, LATER, {"class": "human", "rule": "browser"})
     for dimension in (("all", ""), ("topic", "newsletter"), ("template", "letter"), ("tag", "campaign=november")):
         assert await world.count("opens:human", *dimension) == 1
 

@@ -221,6 +221,7 @@ def upgrade() -> None:
     sa.Column('transactional_opens', sa.Enum('off', 'aggregate', 'individual', name='opens', native_enum=False, length=20), nullable=False),
     sa.Column('promotional_opens', sa.Enum('off', 'aggregate', 'individual', name='opens', native_enum=False, length=20), nullable=False),
     sa.Column('consent', sa.Enum('required', 'not_refused', name='consentrule', native_enum=False, length=20), nullable=False),
+    sa.Column('last_open_only', sa.Boolean(), nullable=False),
     sa.Column('locale', sqlmodel.sql.sqltypes.AutoString(length=10), nullable=False),
     sa.Column('complaints_block', sa.Boolean(), nullable=False),
     sa.Column('keep_ip', sa.Boolean(), nullable=False),
@@ -381,6 +382,7 @@ def upgrade() -> None:
     sa.Column('key_id', sqlmodel.sql.sqltypes.AutoString(length=8), nullable=False),
     sa.Column('address', sqlmodel.sql.sqltypes.AutoString(), nullable=True),
     sa.Column('locale', sqlmodel.sql.sqltypes.AutoString(length=10), nullable=True),
+    sa.Column('last_open', sa.Date(), nullable=True),
     sa.Column('changed_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
     sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
     sa.PrimaryKeyConstraint('tenant_id', 'fingerprint')
@@ -395,6 +397,27 @@ def upgrade() -> None:
     with op.batch_alter_table('seen_hit', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_seen_hit_day'), ['day'], unique=False)
 
+    # What recipients do with a mail.
+    op.create_table('hit_trace',
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('email_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('event_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('day', sa.Date(), nullable=False),
+    sa.Column('method', sqlmodel.sql.sqltypes.AutoString(length=10), nullable=False),
+    sa.Column('agent', sqlmodel.sql.sqltypes.AutoString(length=300), nullable=False),
+    sa.Column('network', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.PrimaryKeyConstraint('tenant_id', 'email_id', 'event_id')
+    )
+    with op.batch_alter_table('hit_trace', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_hit_trace_day'), ['day'], unique=False)
+
+    op.create_table('link',
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('value', sqlmodel.sql.sqltypes.AutoString(length=160), nullable=False),
+    sa.Column('label', sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+    sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
+    sa.PrimaryKeyConstraint('tenant_id', 'value')
+    )
     op.create_table('stored_answer',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('tenant_id', sa.Integer(), nullable=False),
@@ -570,6 +593,12 @@ def downgrade() -> None:
     op.drop_table('stored_answer')
     with op.batch_alter_table('seen_hit', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_seen_hit_day'))
+
+    op.drop_table('link')
+    with op.batch_alter_table('hit_trace', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_hit_trace_day'))
+
+    op.drop_table('hit_trace')
 
     op.drop_table('seen_hit')
     op.drop_table('person')

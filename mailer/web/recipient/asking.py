@@ -12,6 +12,7 @@ from starlette.requests import Request
 from mailer.database import Database, unreachable
 from mailer.feedback.optouts import How, Kind
 from mailer.feedback.tracking.hits import Hits
+from mailer.feedback.tracking.networks import NetworkFile
 from mailer.inbox import Store
 from mailer.links import Links
 from mailer.settings import Settings
@@ -54,7 +55,11 @@ class Service(Protocol):
 
     @property
     def hits(self) -> Hits:
-        """Return where loaded pictures wait to be written."""
+        """Return where loaded pictures and clicks wait to be written."""
+
+    @property
+    def networks(self) -> NetworkFile:
+        """Return which networks say who is behind a request."""
 
     def now(self) -> datetime:
         """Return the time, aware, in UTC."""
