@@ -135,7 +135,9 @@ FIGURES: tuple[_Count | _Rate, ...] = (
     ),
     _Rate("click_rate", "clicked", "tracked_links"),
     _Rate("click_to_open_rate", "clicked", "opened"),
-    _Count("unsubscribed", _of("unsubscribed"), "emails whose recipient left by them"),
+    _Count(
+        "unsubscribed", _of("unsubscribed"), "emails whose recipient left by them and had not complained of them before"
+    ),
     _Count("resubscribed", _of("resubscribed"), "of these, taken back"),
     _Count("left", lambda sums: sums["unsubscribed"] - sums["resubscribed"], "unsubscribed - resubscribed"),
     _Rate("unsubscribe_rate", "left", "arrived"),

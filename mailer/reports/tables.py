@@ -10,7 +10,7 @@ from sqlmodel import Session, col
 
 from mailer.counters import ALL, CAMPAIGN_PROVIDER, FACTS, SEPARATOR
 from mailer.errors import Invalid, Problem
-from mailer.models import Campaign
+from mailer.models import Campaign, LinkLabel
 from mailer.providers import PROVIDERS
 from mailer.reports.figures import NAMES, Counted, Figure, figures
 from mailer.reports.reading import chosen, sums_by
@@ -86,9 +86,8 @@ def table(
     where = chosen(tenant_id, span, [stream] if stream else list(Stream), shape.dimension)
     if by is By.STREAM:
         return _table(by, span, sums_by(session, FACTS.c.stream, where), {}, limit)
-    values = _largest(session, where, shape.measure, limit)
-    found = sums_by(session, FACTS.c.value, [*where, FACTS.c.value.in_(values)]) if values else {}
-    return _table(by, span, found, _labels(session, tenant_id, by, values), limit)
+    found = _largest(session, where, shape.measure, limit)
+    return _table(by, span, found, _labels(session, tenant_id, by, list(found)), limit)
 
 
 def campaign_table(session: Session, campaign: Campaign, by: By, now: datetime) -> Table:
@@ -120,20 +119,24 @@ def _table(by: By, span: Span, found: Mapping[str, Counted], labels: Mapping[str
     return Table(by, span, rows, len(ordered) > limit)
 
 
-def _largest(session: Session, where: Sequence[ColumnElement[bool]], measure: str, limit: int) -> list[str]:
-    """Return the values with the most, one more than are shown: of all others nothing is read but this metric."""
-    most = func.sum(FACTS.c.amount)
-    statement = (
-        select(FACTS.c.value)
-        .where(*where, FACTS.c.metric == measure)
-        .group_by(FACTS.c.value)
-        .order_by(most.desc(), FACTS.c.value)
-        .limit(limit + 1)
-    )
-    return list(session.execute(statement).scalars())
+def _largest(session: Session, where: Sequence[ColumnElement[bool]], measure: str, limit: int) -> dict[str, Counted]:
+    """Return what was counted of the values with the most, one more than are shown; the sums are read once."""
+    amount = func.sum(FACTS.c.amount).label("amount")
+    statement = select(FACTS.c.value, FACTS.c.metric, amount).where(*where)
+    sums = statement.group_by(FACTS.c.value, FACTS.c.metric).cte("sums")
+    most = select(sums.c.value).where(sums.c.metric == measure).order_by(sums.c.amount.desc(), sums.c.value)
+    found: dict[str, Counted] = {}
+    for row in session.execute(select(sums).where(sums.c.value.in_(most.limit(limit + 1)))):
+        found.setdefault(row.value, Counted())[row.metric] = int(row.amount)
+    return found
 
 
 def _labels(session: Session, tenant_id: int, by: By, values: Sequence[str]) -> Mapping[str, str]:
+    if by is By.LINK:
+        links = select(col(LinkLabel.value), col(LinkLabel.label)).where(
+            col(LinkLabel.tenant_id) == tenant_id, col(LinkLabel.value).in_(values)
+        )
+        return {row.value: row.label for row in session.execute(links)}
     if by is not By.CAMPAIGN:
         return {}
     names = select(col(Campaign.id), col(Campaign.name)).where(

@@ -67,6 +67,12 @@ def bounced(raw: Raw) -> bool:
     return raw.email.status is Status.BOUNCED
 
 
+def left(raw: Raw) -> bool:
+    """Return whether somebody left by a mail of which they had not complained: that was a loss already."""
+    return next((kind for kind, _ in raw.events if kind in _LOSSES), None) == _LOSSES[0]
+
+
+_LOSSES = ("email.unsubscribed", "email.complained")
 #: Figure -> whether an email is one of them, by its row and its events alone.
 SECOND: Mapping[str, Callable[[Raw], bool]] = {
     "requested": lambda _raw: True,
@@ -86,11 +92,22 @@ SECOND: Mapping[str, Callable[[Raw], bool]] = {
     "opens_proxy": lambda raw: raw.opened_by("proxy"),
     "opens_machine": lambda raw: raw.opened_by("machine"),
     "opens_unknown": lambda raw: raw.opened_by("unknown"),
-    "unsubscribed": lambda raw: raw.has("email.unsubscribed"),
-    "resubscribed": lambda raw: raw.has("email.resubscribed"),
+    "opened": lambda raw: raw.opened_by("human", "proxy"),
+    "unsubscribed": left,
+    "resubscribed": lambda raw: left(raw) and raw.has("email.resubscribed"),
     "complained": lambda raw: raw.has("email.complained"),
 }
-_TOLD_OF_PROVIDERS = ("sent", "refused_at_once", "returned", "bounced", "accepted", "delivered", "tracked")
+_TOLD_OF_PROVIDERS = (
+    "opened",
+    "opens_machine",
+    "sent",
+    "refused_at_once",
+    "returned",
+    "bounced",
+    "accepted",
+    "delivered",
+    "tracked",
+)
 
 
 async def lived(world: World) -> list[str]:
@@ -102,7 +119,8 @@ async def lived(world: World) -> list[str]:
         tenant.promotional_opens, tenant.consent = Opens.INDIVIDUAL, ConsentRule.NOT_REFUSED
 
     await world.database.run(measured)
-    await world.suppress("p3@gmail.com")
+    for domain in DOMAINS:
+        await world.suppress(f"p5@{domain}")
     found = []
     for name, number in (("first", 60), ("second", 24)):
         campaign = await world.create(**asked(name=name, tags={"team": name}))
@@ -128,7 +146,9 @@ def _sent(session: Session, die: random.Random) -> None:
         status = die.choices([Status.SENT, Status.BOUNCED, Status.FAILED, Status.DEFERRED], [85, 8, 4, 3])[0]
         due_at = NOW + timedelta(hours=1) if status is Status.DEFERRED else None
         hard, tracked = status is Status.BOUNCED and die.random() < 0.5, status is Status.SENT and die.random() < 0.9
-        outcomes.append(Outcome(job, status, "250 2.0.0 ok", Category.UNKNOWN, hard=hard, tracked=tracked, due_at=due_at))
+        outcomes.append(
+            Outcome(job, status, "250 2.0.0 ok", Category.UNKNOWN, hard=hard, tracked=tracked, due_at=due_at)
+        )
     claims.commit(session, [Step(outcome=outcome) for outcome in outcomes], worker, NOW)
 
 

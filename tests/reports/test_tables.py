@@ -10,7 +10,7 @@ from mailer import counters, reports
 from mailer.counters import Tally, dimensions
 from mailer.database import Database
 from mailer.errors import Invalid
-from mailer.models import Campaign
+from mailer.models import Campaign, LinkLabel
 from mailer.reports import By, Span, Step, Table
 from suppression.rules import Stream
 from tests.campaigns.world import NOW, World, world_of
@@ -89,6 +89,7 @@ async def test_a_table_names_those_with_the_most_and_says_that_there_are_more(wo
 async def test_a_campaign_has_tables_by_provider_and_by_link(world: World) -> None:
     mine, other = await world.create(), await world.create()
     for campaign, provider, number in ((mine, "gmail", 3), (mine, "other", 2), (other, "gmail", 9)):
+        await count(world, "requested", number, campaign=campaign)
         await count(world, "sent", number, campaign=campaign, provider=provider)
     tally = Tally()
     for value, metric, number in (
@@ -98,6 +99,8 @@ async def test_a_campaign_has_tables_by_provider_and_by_link(world: World) -> No
     ):
         tally.add(world.sender.tenant_id, TODAY, "promotional", metric, [("link", value)], number)
     await world.database.run(tally.write)
+    label = LinkLabel(tenant_id=world.sender.tenant_id, value=f"{mine}#1", label="https://ringwise.example/{{ offer }}")
+    await world.database.run(lambda session: session.add(label))
 
     def verb(session: Session) -> tuple[Table, Table]:
         campaign = session.get_one(Campaign, mine)
@@ -109,6 +112,7 @@ async def test_a_campaign_has_tables_by_provider_and_by_link(world: World) -> No
     providers, links = await world.database.read(verb)
     assert cells(providers, "sent") == [("gmail", 3), ("other", 2)]
     assert cells(links, "clicks_human", "clicks_machine") == [(f"{mine}#0", 0, 2), (f"{mine}#1", 4, 0)]
+    assert [row.label for row in links.rows] == [f"{mine}#0", "https://ringwise.example/{{ offer }}"]
     named = await table(world, By.CAMPAIGN)
     assert {row.value: row.label for row in named.rows} == {mine: "Spring", other: "Spring"}
     with pytest.raises(Invalid, match="by provider and by link"):
