@@ -3,6 +3,7 @@
 import csv
 import io
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +133,9 @@ def test_a_sheet_is_csv_that_no_spreadsheet_runs() -> None:
 
 def test_figures_are_shown_in_one_order() -> None:
     assert [figure.name for figure in figures(Counter())] == [each.name for each in FIGURES]
+
+
+def test_the_page_names_every_figure_with_its_formula() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reports.md").read_text("utf-8")
+    for figure in figures(Counter()):
+        assert f"| `{figure.name}` | {figure.formula} |" in page
