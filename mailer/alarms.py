@@ -269,6 +269,6 @@ def _tell(session: Session, lifted: Sequence[Entry], now: datetime) -> None:
         dims = counters.dimensions(
             tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
         )
-        tally.add(email.tenant_id, email.created_at.date(), email.stream, "resubscribed", dims)
+        tally.add(email.tenant_id, email.created_at.date(), email.stream, "resubscribed", dims, at=now)
     tally.write(session)
     tell(session, news, now)

@@ -18,6 +18,8 @@ _tally = SQLModel.metadata.tables[str(Waiting.__tablename__)]
 
 #: The dimension that every email belongs to.
 ALL = ("all", "")
+#: The only one of mail that was sent to look at.
+TEST = ("test", "")
 #: The hours in which things happened, of a stream and of a campaign; everything else is counted on the day on which
 #: the email was accepted, so that parts of a campaign add up whenever they happened.
 STREAM_HOUR, CAMPAIGN_HOUR = "stream_hour", "campaign_hour"
@@ -60,7 +62,12 @@ def dimensions(
     campaign: str | None = None,
     provider: str | None = None,
 ) -> list[tuple[str, str]]:
-    """Return every dimension that an email counts in; `provider` is its mailbox's, once a relay was asked."""
+    """Return every dimension that an email counts in; `provider` is its mailbox's, once a relay was asked.
+
+    What is sent to try it, with the tag `test=true`, is counted apart and is in no report.
+    """
+    if (tags or {}).get("test") == "true":
+        return [TEST]
     found = [ALL]
     if provider:
         found.append(("provider", provider))

@@ -40,6 +40,13 @@ def test_an_email_counts_as_one_of_all_and_in_its_topic_template_and_tags() -> N
     assert found == [ALL, ("topic", "news"), ("template", "welcome"), ("tag", "team=blue")]
 
 
+def test_mail_that_is_sent_to_look_at_is_counted_apart() -> None:
+    tags = {"test": "true", "team": "blue"}
+    found = counters.dimensions(tags=tags, topic="news", template="welcome", campaign="ca_1", provider="gmail")
+    assert (found, counters.moments(found, datetime(2026, 5, 4, tzinfo=UTC))) == ([("test", "")], [])
+    assert ALL in counters.dimensions(tags={"test": "no"}, topic=None, template=None)
+
+
 def test_a_campaign_is_told_apart_by_provider_once_a_relay_was_asked() -> None:
     found = counters.dimensions(tags=None, topic=None, template=None, campaign="ca_1", provider="gmail")
     assert found == [ALL, ("provider", "gmail"), ("campaign", "ca_1"), ("campaign_provider", "ca_1|gmail")]

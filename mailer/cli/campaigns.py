@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Annotated, NamedTuple, cast
@@ -15,6 +15,7 @@ from mailer import campaigns, reports
 from mailer.campaigns import Added, Format, Upload
 from mailer.campaigns.drafts import CampaignDraft, Timing
 from mailer.cli import printing, progress, running
+from mailer.cli.reporting import Csv
 from mailer.cli.reporting import shown as figure_shown
 from mailer.cli.sending import (
     Document,
@@ -37,7 +38,9 @@ from mailer.errors import Invalid, Problem
 from mailer.models import Campaign, CampaignStatus
 from mailer.service import Service
 from mailer.submission import Submitter
-from mailer.web.api.campaigning import added_view, campaign_report_view, view, views
+from mailer.web.api.campaigning import added_view, view, views
+from mailer.web.api.reporting import campaign_report
+from mailer.web.reporting import Sheet
 
 app = typer.Typer(help="Campaigns: one mail to many people on one topic.", no_args_is_help=True)
 
@@ -288,31 +291,34 @@ def report(
     watch: Annotated[bool, typer.Option("--watch", help="Print it every second until the campaign rests.")] = False,
     tenant: Chosen = None,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Print the numbers of a campaign, each with its formula."""
 
-    def find(service: Service, session: Session) -> tuple[CampaignStatus, _Shown, reports.Report]:
+    def find(service: Service, session: Session) -> tuple[CampaignStatus, Sheet, reports.Report]:
         campaign = campaigns.get(session, chosen(session, tenant), identifier)
         told = reports.campaign_report(session, campaign, service.now())
-        return campaign.status, campaign_report_view(session, campaign, service.now()), told
+        return campaign.status, campaign_report(session, campaign, service.now()), told
 
     while True:
-        status, as_data, told = running.read(find)
+        status, sheet, told = running.read(find)
         if as_json:
-            printing.as_json(as_data)
+            printing.as_json(sheet.data)
+        elif as_csv:
+            sys.stdout.write(sheet.csv)
         else:
             rows = [(figure.name, figure_shown(figure), figure.formula) for figure in told.figures]
             printing.table(("figure", "number", "formula"), rows, title=f"{identifier}, {status}")
             if told.suppressed_by:
                 printing.table(("suppressed by", "emails"), told.suppressed_by.items())
-            _warn(as_data)
+            _warn(sheet.data)
         if not watch or status not in _GOING:
             return
         sys.stdout.flush()
         time.sleep(_WATCHED)
 
 
-def _warn(report: _Shown) -> None:
+def _warn(report: Mapping[str, object]) -> None:
     """Say where a scanner may have opted people out, and how that is undone."""
     for alarm in cast("list[dict[str, object]]", report["alarms"]):
         undone = (

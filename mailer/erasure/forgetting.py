@@ -82,7 +82,7 @@ def _cancel(session: Session, tenant_id: int, family: Iterable[bytes], now: date
         dims = counters.dimensions(
             tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
         )
-        tally.add(tenant_id, email.created_at.date(), email.stream, Status.CANCELLED, dims)
+        tally.add(tenant_id, email.created_at.date(), email.stream, Status.CANCELLED, dims, at=now)
         identifiers.append(email.id)
     tally.write(session)
     mails.tell_cancelled(session, tenant_id, identifiers, now)

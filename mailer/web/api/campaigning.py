@@ -8,7 +8,7 @@ from typing import cast
 from sqlmodel import Session
 from starlette.responses import Response
 
-from mailer import alarms, campaigns, catalogue, reports
+from mailer import campaigns, catalogue, reports
 from mailer.campaigns import Added, Format, Upload
 from mailer.campaigns.drafts import CampaignChange, CampaignDraft, Pausing, Recipients, Timing, Trial
 from mailer.campaigns.planning import captured
@@ -17,7 +17,6 @@ from mailer.errors import Invalid, Problem
 from mailer.models import Campaign, CampaignStatus
 from mailer.submission import Accepted, Refused
 from mailer.web import problems
-from mailer.web.api.alarming import alarm_view
 from mailer.web.api.calls import URGENT, USUAL, Answer, Call, body_of
 from mailer.web.api.once import Work, asked_by, once
 from mailer.web.api.queries import CampaignQuery, RecipientQuery
@@ -96,21 +95,6 @@ def added_view(added: Added) -> _Shown:
     }
 
 
-def campaign_report_view(session: Session, campaign: Campaign, now: datetime) -> _Shown:
-    """Return the numbers of a campaign as JSON shows them."""
-    told = reports.campaign_report(session, campaign, now)
-    numbers = {figure.name: {"value": figure.value, "formula": figure.formula} for figure in told.figures}
-    status = campaign.status
-    found = alarms.listing(session, campaign.tenant_id, campaign_id=campaign.id)
-    return {
-        "id": campaign.id,
-        "status": status,
-        "numbers": numbers,
-        "suppressed_by": dict(told.suppressed_by),
-        "alarms": [alarm_view(alarm) for alarm in found],
-    }
-
-
 async def create(call: Call) -> Answer | Response:
     """Make a campaign that nobody is in yet."""
     draft = call.draft(CampaignDraft)
@@ -134,7 +118,7 @@ async def listing(call: Call) -> Answer:
 
 async def show(call: Call) -> Answer:
     """Show a campaign and how far it is."""
-    return Answer(await call.read(lambda session: view(session, _mine(session, call), call.now)))
+    return Answer(await call.read(lambda session: view(session, mine(session, call), call.now)))
 
 
 async def change(call: Call) -> Answer:
@@ -215,7 +199,7 @@ async def add(call: Call) -> Answer:
         now=call.service.now,
     )
     added = await _upload(call, upload)
-    campaign = await call.read(lambda session: _mine(session, call))
+    campaign = await call.read(lambda session: mine(session, call))
     if added.new and campaign.status is CampaignStatus.RUNNING:
         call.service.ring(campaign.stream)
     return Answer(added_view(added))
@@ -239,7 +223,7 @@ async def recipients(call: Call) -> Answer:
 
     def verb(session: Session) -> _Shown:
         page = campaigns.recipients(
-            session, _mine(session, call), call.now, status=asked.status, limit=asked.limit, after=asked.after
+            session, mine(session, call), call.now, status=asked.status, limit=asked.limit, after=asked.after
         )
         return page_view(session, page, captures)
 
@@ -272,10 +256,6 @@ def _tested(result: Accepted | Refused) -> _Shown:
     return told | ({"suppression": entry_view(placed.suppression)} if placed.suppression else {})
 
 
-async def report(call: Call) -> Answer:
-    """Show the numbers of a campaign, each with its formula."""
-    return Answer(await call.read(lambda session: campaign_report_view(session, _mine(session, call), call.now)))
-
-
-def _mine(session: Session, call: Call) -> Campaign:
+def mine(session: Session, call: Call) -> Campaign:
+    """Return the campaign that the path names."""
     return campaigns.get(session, call.tenant_id, call.path("id"))

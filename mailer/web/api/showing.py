@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 from sqlmodel import Session
 
-from mailer import emails, reports
+from mailer import emails
 from mailer.emails import Filter, Page
-from mailer.reports import Report, Span
 from mailer.web.api.calls import Answer, Call
-from mailer.web.api.queries import EmailQuery, MetricsQuery
+from mailer.web.api.queries import EmailQuery
 from suppression import address
 from suppression.rules import Stream
 
@@ -59,30 +58,3 @@ def page_view(session: Session, page: Page, captures: Sequence[Stream]) -> dict[
 def captures_of(call: Call) -> list[Stream]:
     """Return the streams whose relay is the inbox."""
     return [stream for stream in Stream if call.service.settings.captures(stream)]
-
-
-async def metrics(call: Call) -> Answer:
-    """Show the numbers of the emails that were accepted in some days, each with its formula."""
-    asked = call.query(MetricsQuery)
-    span = Span.of(call.now, days=asked.days, first=asked.from_, last=asked.to)
-    report = await call.read(
-        lambda session: reports.report(session, call.tenant_id, span, stream=asked.stream, tag=asked.tag)
-    )
-    return Answer({"from": span.first, "to": span.last, **report_view(report)})
-
-
-def report_view(report: Report) -> dict[str, object]:
-    """Return a report as JSON shows it."""
-    return {
-        "numbers": {figure.name: {"value": figure.value, "formula": figure.formula} for figure in report.figures},
-        "suppressed_by": dict(report.suppressed_by),
-        "streams": {name: _part(part) for name, part in report.streams.items()},
-        "campaigns": {name: _part(part) for name, part in report.campaigns.items()},
-    }
-
-
-def _part(report: Report) -> dict[str, object]:
-    return {
-        **{figure.name: figure.value for figure in report.figures},
-        "suppressed_by": dict(report.suppressed_by),
-    }

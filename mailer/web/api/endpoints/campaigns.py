@@ -88,11 +88,4 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         status=HTTPStatus.ACCEPTED,
         once=True,
     ),
-    Endpoint(
-        method="GET",
-        path=f"{_CAMPAIGN}/report",
-        scopes=CAMPAIGNS,
-        handler=campaigning.report,
-        answers=(shapes.CampaignReportView,),
-    ),
 )

@@ -3,7 +3,16 @@
 from mailer.web.api.queries.campaigns import CampaignQuery, RecipientQuery
 from mailer.web.api.queries.emails import EmailQuery
 from mailer.web.api.queries.lists import ExportQuery, ImportQuery
-from mailer.web.api.queries.metrics import MetricsQuery
+from mailer.web.api.queries.metrics import (
+    CampaignSeriesQuery,
+    CampaignTableQuery,
+    ComparisonQuery,
+    DoersQuery,
+    MetricsQuery,
+    SeriesQuery,
+    Spanned,
+    TableQuery,
+)
 from mailer.web.api.queries.paging import Cursor, EmailCursor, Nothing, Paged, Query, Tag
 from mailer.web.api.queries.receiving import RawMailQuery
 from mailer.web.api.queries.suppressions import CheckQuery, LiftQuery, SuppressionQuery
@@ -11,9 +20,13 @@ from mailer.web.api.queries.webhooks import DeliveryQuery
 
 __all__ = [
     "CampaignQuery",
+    "CampaignSeriesQuery",
+    "CampaignTableQuery",
     "CheckQuery",
+    "ComparisonQuery",
     "Cursor",
     "DeliveryQuery",
+    "DoersQuery",
     "EmailCursor",
     "EmailQuery",
     "ExportQuery",
@@ -25,6 +38,9 @@ __all__ = [
     "Query",
     "RawMailQuery",
     "RecipientQuery",
+    "SeriesQuery",
+    "Spanned",
     "SuppressionQuery",
+    "TableQuery",
     "Tag",
 ]

@@ -22,7 +22,7 @@ from mailer.web.api.shapes.emails import (
     SeveralView,
 )
 from mailer.web.api.shapes.lists import ImportedView
-from mailer.web.api.shapes.metrics import MetricsView, NumberView
+from mailer.web.api.shapes.metrics import ComparisonView, DoersPage, MetricsView, NumberView, SeriesView, TableView
 from mailer.web.api.shapes.people import ConsentView, HappenedView, PersonTopicView, PersonView
 from mailer.web.api.shapes.problems import ProblemDocument, ProblemEntry, Shape
 from mailer.web.api.shapes.receiving import TakenView
@@ -52,9 +52,11 @@ __all__ = [
     "CheckView",
     "CheckedView",
     "ChecksView",
+    "ComparisonView",
     "ConsentView",
     "DecidingView",
     "DeletedView",
+    "DoersPage",
     "EmailPage",
     "EmailSummary",
     "EmailView",
@@ -74,12 +76,14 @@ __all__ = [
     "RelayView",
     "RenderedView",
     "RuleView",
+    "SeriesView",
     "SeveralView",
     "Shape",
     "StreamPage",
     "StreamView",
     "SuppressionPage",
     "SuppressionView",
+    "TableView",
     "TakenView",
     "TemplatePage",
     "TemplateSummary",

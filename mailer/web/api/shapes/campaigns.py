@@ -6,7 +6,7 @@ from pydantic import Field
 
 from mailer.models import CampaignStatus, Opens
 from mailer.web.api.shapes.alarms import AlarmView
-from mailer.web.api.shapes.metrics import NumberView
+from mailer.web.api.shapes.metrics import EstimateView, FirstView, NumberView
 from mailer.web.api.shapes.problems import Shape
 from suppression.rules import Stream
 
@@ -93,4 +93,6 @@ class CampaignReportView(Shape):
     status: CampaignStatus
     numbers: dict[str, NumberView]
     suppressed_by: dict[str, int]
+    first: dict[str, FirstView] = Field(description="Its first 24h, 3d and 7d; empty before it has started.")
+    estimated_open_rate: EstimateView
     alarms: list[AlarmView] = Field(description="Opt-outs that a scanner may have made; they hold until undone.")

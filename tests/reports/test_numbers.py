@@ -58,6 +58,7 @@ async def test_numbers_are_the_sums_over_slots(database: Database) -> None:
         "opens:human": 1,
         "opens:proxy": 1,
         "opens:machine": 3,
+        "read": 2,
         "unsubscribed": 1,
     }
     tenant_id = await counted(database, facts)

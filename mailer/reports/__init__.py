@@ -1,0 +1,54 @@
+"""Counters -> numbers, each with its formula; no report counts a big table."""
+
+from mailer.reports.campaigns import campaign_report, campaign_sums, estimate_of, firsts
+from mailer.reports.comparing import Comparison, Difference, compared
+from mailer.reports.estimating import Estimate, Judged, estimated
+from mailer.reports.figures import Figure, figures, outstanding, progress, reached
+from mailer.reports.numbers import Report, report, stream_sums, totals
+from mailer.reports.people import Did, Doer, Doers, doers
+from mailer.reports.recounting import recount
+from mailer.reports.series import First, Point, Series, Step, campaign_series, stream_series, zone_of
+from mailer.reports.sheets import sheet
+from mailer.reports.spans import Span
+from mailer.reports.tables import By, Row, Table, campaign_table, table
+
+__all__ = [
+    "By",
+    "Comparison",
+    "Did",
+    "Difference",
+    "Doer",
+    "Doers",
+    "Estimate",
+    "Figure",
+    "First",
+    "Judged",
+    "Point",
+    "Report",
+    "Row",
+    "Series",
+    "Span",
+    "Step",
+    "Table",
+    "campaign_report",
+    "campaign_series",
+    "campaign_sums",
+    "campaign_table",
+    "compared",
+    "doers",
+    "estimate_of",
+    "estimated",
+    "figures",
+    "firsts",
+    "outstanding",
+    "progress",
+    "reached",
+    "recount",
+    "report",
+    "sheet",
+    "stream_series",
+    "stream_sums",
+    "table",
+    "totals",
+    "zone_of",
+]

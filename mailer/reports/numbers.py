@@ -1,0 +1,82 @@
+"""The numbers of a tenant's mail, of each stream, and of each tag `campaign=`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import func, select
+from sqlmodel import Session
+
+from mailer.counters import ALL, FACTS
+from mailer.errors import Invalid, Problem
+from mailer.reports.figures import Counted, Figure, figures, reasons
+from mailer.reports.reading import chosen, sums_by
+from mailer.reports.spans import Span
+from suppression.rules import Stream
+
+#: The tag by which campaigns are told apart.
+CAMPAIGN = "campaign="
+_MOST_CAMPAIGNS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The numbers of some emails, of each stream, and of each campaign."""
+
+    span: Span
+    figures: tuple[Figure, ...]
+    #: Reason -> how many.
+    suppressed_by: Mapping[str, int]
+    streams: Mapping[str, "Report"]
+    campaigns: Mapping[str, "Report"]
+
+
+def report(
+    session: Session, tenant_id: int, span: Span, *, stream: Stream | None = None, tag: str | None = None
+) -> Report:
+    """Return the numbers of the emails that were accepted in these days."""
+    if tag is not None and "=" not in tag:
+        raise Invalid(Problem("tag", "must be written name=value"))
+    streams = [stream] if stream else list(Stream)
+    what = ("tag", tag[:160]) if tag is not None else ALL
+    mine = [*chosen(tenant_id, span, streams, what[0]), FACTS.c.value == what[1]]
+    sums = sums_by(session, FACTS.c.stream, mine)
+    campaigns: dict[str, Counted] = {}
+    if tag is None:
+        like = [*chosen(tenant_id, span, streams, "tag"), FACTS.c.value.startswith(CAMPAIGN, autoescape=True)]
+        campaigns = sums_by(session, FACTS.c.value, like)
+    total = Counted()
+    for each in sums.values():
+        total.update(each)
+    return Report(
+        span,
+        figures(total),
+        reasons(total),
+        {each.value: _part(span, sums.get(each.value, Counted())) for each in streams},
+        {name.removeprefix(CAMPAIGN): _part(span, sums) for name, sums in _largest(campaigns.items())},
+    )
+
+
+def stream_sums(session: Session, tenant_id: int, stream: Stream, first: date, last: date) -> Counted:
+    """Return what was counted of a tenant's mail of a stream, accepted on these days, metric by metric."""
+    where = [*chosen(tenant_id, Span(first, last), [stream], ALL[0]), FACTS.c.value == ALL[1]]
+    return sums_by(session, FACTS.c.dimension, where).get(ALL[0], Counted())
+
+
+def totals(session: Session) -> list[tuple[str, str, int]]:
+    """Return every tenant's sums together, by stream and metric, since the beginning."""
+    statement = (
+        select(FACTS.c.stream, FACTS.c.metric, func.sum(FACTS.c.amount))
+        .where(FACTS.c.dimension == ALL[0])
+        .group_by(FACTS.c.stream, FACTS.c.metric)
+        .order_by(FACTS.c.stream, FACTS.c.metric)
+    )
+    return [(stream, metric, int(amount)) for stream, metric, amount in session.execute(statement)]
+
+
+def _largest(campaigns: Iterable[tuple[str, Counted]]) -> list[tuple[str, Counted]]:
+    return sorted(campaigns, key=lambda each: (-each[1]["requested"], each[0]))[:_MOST_CAMPAIGNS]
+
+
+def _part(span: Span, sums: Counted) -> Report:
+    return Report(span, figures(sums), reasons(sums), {}, {})
