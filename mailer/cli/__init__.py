@@ -32,6 +32,7 @@ from mailer.cli import (
     topics,
     trying,
     uncertain,
+    users,
     webhooks,
 )
 from mailer.cli.failures import explain
@@ -83,6 +84,7 @@ app.add_typer(doctor.app, name="doctor")
 app.add_typer(people.app, name="people")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
+app.add_typer(users.app, name="user")
 app.add_typer(webhooks.app, name="webhook")
 dkim.add(keys.app)
 rings.add(keys.app)
