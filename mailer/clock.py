@@ -16,6 +16,7 @@ from mailer.feedback.inbound.providers import tokens
 from mailer.models import SeenHit, StoredAnswer
 from mailer.settings import Limits, Settings
 from mailer.submission import Intake
+from mailer.users import knocking, signing
 from mailer.webhooks import deliveries
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     hearing.forget(session, now)
     tokens.forget(session, now)
     deliveries.forget(session, now)
+    signing.forget(session, now)
+    knocking.forget(session, now)
     return changed
 
 

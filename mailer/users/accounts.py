@@ -72,6 +72,12 @@ def create(session: Session, email: str, now: datetime, *, name: str = "") -> Us
     return user
 
 
+def by_ids(session: Session, user_ids: Sequence[str]) -> dict[str, User]:
+    """Return users by their ids; those that there are not are left out."""
+    found = session.exec(select(User).where(col(User.id).in_(user_ids))).all() if user_ids else ()
+    return {user.id: user for user in found}
+
+
 def exist(session: Session) -> bool:
     """Return whether anybody can sign in to the dashboard."""
     return session.exec(select(User.id).limit(1)).first() is not None

@@ -13,6 +13,8 @@ from mailer.sealing import Seals
 from mailer.users import totp
 from mailer.users.signing import digest_of
 
+#: For what the secrets are sealed.
+SEALED_FOR = "second factor"
 #: How many recovery codes a user gets at once.
 CODES = 10
 #: No letters that look like digits; twelve of them are 60 bits.

@@ -123,6 +123,11 @@ class Asked:
         asked = {name: value for name, value in query.items() if value}
         return f"{self._root}/app{below}{path}" + (f"?{urlencode(asked)}" if asked else "")
 
+    def link(self, token: str) -> str:
+        """Return a one-time link by which a user sets a password, to be handed over."""
+        url = self.service.settings.public_url.rstrip("/") or str(self.request.base_url).rstrip("/")
+        return f"{url}/app/password/{token}"
+
     @property
     def _root(self) -> str:
         return str(self.request.scope.get("root_path", ""))

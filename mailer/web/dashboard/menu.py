@@ -17,7 +17,18 @@ class Item(NamedTuple):
 
 
 #: Groups of lines, each with a word `group_…` above it; the first group has none. A test compares it with the screens.
-MENU: tuple[tuple[str, tuple[Item, ...]], ...] = (("", (Item("home", "", May.SEE_HOME),)),)
+MENU: tuple[tuple[str, tuple[Item, ...]], ...] = (
+    ("", (Item("home", "", May.SEE_HOME),)),
+    (
+        "house",
+        (
+            Item("keys", "/keys", May.EDIT_KEYS),
+            Item("users", "/users", May.EDIT_USERS),
+            Item("audit", "/audit", May.SEE_AUDIT),
+            Item("settings", "/settings", May.SEE_SETTINGS),
+        ),
+    ),
+)
 
 
 def shown_to(role: UserRole) -> Sequence[tuple[str, Sequence[Item]]]:
