@@ -17,6 +17,7 @@ from mailer.feedback.tracking import keeping
 from mailer.models import SeenHit, StoredAnswer
 from mailer.settings import Limits, Settings
 from mailer.submission import Intake
+from mailer.users import knocking, signing
 from mailer.webhooks import deliveries
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     tokens.forget(session, now)
     keeping.forget(session, now)
     deliveries.forget(session, now)
+    signing.forget(session, now)
+    knocking.forget(session, now)
     return changed
 
 

@@ -27,10 +27,10 @@ FLOORS = (
     ("mailer.links", "mailer.secrets", "mailer.models", "mailer.compose"),
     ("mailer.database", "mailer.events", "mailer.smtpd", "mailer.published"),
     ("mailer.counters", "mailer.migrate", "mailer.drafts", "mailer.inbox"),
-    ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts", "mailer.postmaster"),
+    ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts", "mailer.postmaster", "mailer.audit"),
     (
         *("mailer.catalogue", "mailer.feedback", "mailer.reports", "mailer.emails", "mailer.uncertain"),
-        *("mailer.keyring", "mailer.rekeying", "mailer.webhooks"),
+        *("mailer.keyring", "mailer.rekeying", "mailer.webhooks", "mailer.users"),
     ),
     ("mailer.submission", "mailer.delivery", "mailer.alarms"),
     ("mailer.campaigns", "mailer.erasure", "mailer.exchanging", "mailer.moving", "mailer.subscribing"),
@@ -52,6 +52,8 @@ KEPT_TO = {
     "uvicorn": ("mailer.web",),
     "typer": ("mailer.cli",),
     "dns": ("mailer.published",),
+    "argon2": ("mailer.users.passwords",),
+    "segno": ("mailer.web.dashboard",),
     "httpcore2": ("mailer.outside",),
     "flufl": ("mailer.feedback.inbound.parsing.last_resort",),
     "cryptography": (
@@ -70,6 +72,7 @@ PURE = (
         "suppression.token",
     ),
     *("mailer.causes", "mailer.feedback.inbound.parsing", "mailer.feedback.inbound.providers"),
+    *("mailer.users.totp", "mailer.users.permissions"),
 )
 #: The trial runs a tenant's template in a child process: the one place of `compose` that has a clock and a process.
 #: Of what providers tell only the tokens that were heard lie in the database.

@@ -33,6 +33,7 @@ from mailer.cli import (
     tracking,
     trying,
     uncertain,
+    users,
     webhooks,
 )
 from mailer.cli.failures import explain
@@ -85,6 +86,7 @@ app.add_typer(doctor.app, name="doctor")
 app.add_typer(people.app, name="people")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(topics.app, name="topic")
+app.add_typer(users.app, name="user")
 app.add_typer(webhooks.app, name="webhook")
 dkim.add(keys.app)
 rings.add(keys.app)

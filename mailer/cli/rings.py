@@ -19,6 +19,7 @@ from mailer.models import DkimKey
 from mailer.sealing import Seals
 from mailer.secrets import RingName
 from mailer.service import Service
+from mailer.users import factors
 from mailer.webhooks import endpoints
 from suppression.address import Fingerprints
 from suppression.entries import KeyProof
@@ -62,14 +63,17 @@ def added() -> None:
 
 @tokens.command()
 def reseal() -> None:
-    """Seal DKIM keys and webhooks' secrets with the first key of the ring, once every process has it."""
+    """Seal DKIM keys, webhooks' secrets and second factors with the ring's first key, once every process has it."""
     printing.line(f"{_resealed()} secrets sealed anew")
 
 
 def _resealed() -> int:
-    keyring = Keyring.build(running.settings())
+    settings = running.settings()
+    keyring, seals = Keyring.build(settings), secrets.seals(settings, factors.SEALED_FOR)
     return running.commit(
-        lambda service, session: keyring.reseal(session) + endpoints.reseal(session, service.hooks.seals)
+        lambda service, session: (
+            keyring.reseal(session) + endpoints.reseal(session, service.hooks.seals) + factors.reseal(session, seals)
+        )
     )
 
 
@@ -80,7 +84,7 @@ def retired(
         bool, typer.Option("--break-links", help="Every link that it signed dies, opt-outs too: only for a leaked key.")
     ] = False,
 ) -> None:
-    """Take a key out of the ring; the DKIM keys and secrets that it sealed are sealed anew first."""
+    """Take a key out of the ring; what it sealed is sealed anew first."""
     ring = _text(RingName.SECRET_KEYS)
     _known(ring, key)
     if not break_links:

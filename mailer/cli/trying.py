@@ -65,6 +65,7 @@ async def _beside(service: Service, url: str) -> None:
     printing.note(
         f"{len(outcomes)} sample emails: {len(outcomes) - stopped} captured, {stopped} suppressed (opted out)"
     )
+    printing.note(f"dashboard:  {url}/app/enter/{await play.way_in(service)}")
     printing.note(f"read them:  {url}/inbox")
     printing.note(f"the API:    {url}/docs")
     printing.note(f"kept in:    {service.settings.folder.resolve()}")

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from mailer.demo.playing import PATIENCE, Outcome, play, unsettled
+from mailer.demo.playing import PATIENCE, Outcome, play, unsettled, way_in
 from mailer.demo.samples import FROM, POSTAL_ADDRESS
 from mailer.settings import Settings
 
-__all__ = ["PATIENCE", "Outcome", "play", "settings", "unsettled"]
+__all__ = ["PATIENCE", "Outcome", "play", "settings", "unsettled", "way_in"]
 
 _FOLDER = "demo"
 _READ = "MAILER_DATA_DIR"

@@ -14,10 +14,11 @@ from mailer.errors import MailerError
 from mailer.feedback import optouts
 from mailer.feedback.optouts import How, Kind
 from mailer.inbox import read
-from mailer.models import Email
+from mailer.models import Email, LinkKind, UserRole
 from mailer.service import Service
 from mailer.status import Status
 from mailer.submission import Accepted, Submitter
+from mailer.users import accounts
 from suppression.rules import Stream
 from suppression.token import OptOut, verify_opt_out
 
@@ -49,6 +50,20 @@ async def play(service: Service, progress: Progress) -> list[Outcome]:
     await _leave(service)
     rest = await _send(service, [*samples.after_leaving(), *samples.all_templates()])
     return await _settled(service, [*opening, *rest], progress)
+
+
+async def way_in(service: Service) -> str:
+    """Make the demo's user where there is none yet, and return the token of a fresh link that signs in as them."""
+
+    def make(session: Session) -> str:
+        tenant, now = tenancy.only_tenant(session, tenancy.DEFAULT), service.now()
+        user = accounts.named(session, samples.USER.email)
+        if user is None:
+            user = accounts.create(session, samples.USER.email, now, name=samples.USER.name)
+            accounts.seat(session, tenant.id or 0, user, UserRole.OWNER, now)
+        return accounts.make_link(session, user, now, kind=LinkKind.ENTER)
+
+    return await service.database.run(make)
 
 
 def unsettled(outcomes: Iterable[Outcome]) -> int:

@@ -28,6 +28,8 @@ ANN = Person("ann.meyer@northwind.example", "Ann Meyer")
 PAUL = Person("paul.weber@northwind.example", "Paul Weber")
 INES = Person("ines.hartmann@northwind.example", "Ines Hartmann")
 MAREK = Person("marek.nowak@balticfreight.example", "Marek Nowak")
+#: Looks at the dashboard; gets no mail.
+USER = Person("zoe.hart@ringwise.example", "Zoe Hart")
 #: Leaves after her first newsletter.
 LENA = Person("lena.berg@halden.example", "Lena Berg")
 HANNA = Person("hanna.melnyk@north.example", "Ганна Мельник", "uk")

@@ -1,4 +1,4 @@
-"""The application: product code's API, what recipients meet, the inbox, and what operators' probes ask."""
+"""The application: API, what recipients meet, the dashboard, the inbox, and what operators' probes ask."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,8 @@ from starlette.routing import BaseRoute, Route
 from mailer import reports, streams
 from mailer.service import Service
 from mailer.streams import State
-from mailer.web import api, inbox, recipient, why
+from mailer.users import accounts
+from mailer.web import api, dashboard, inbox, problems, recipient, why
 from mailer.web.guard import InboxGuard
 from mailer.webhooks import endpoints
 from suppression.rules import Stream
@@ -25,10 +26,10 @@ logger = logging.getLogger(__name__)
 def create_app(service: Service) -> Starlette:
     """Return the whole web application over a service that is already prepared."""
     product = api.routes(service)
-    routes: list[BaseRoute] = [*_probes(service), *recipient.routes(service), *why.routes(service), *product]
+    pages = [*recipient.routes(service), *why.routes(service), *dashboard.routes(service)]
+    routes: list[BaseRoute] = [*_probes(service), *pages, *product, _front(service)]
     if service.captures:
         routes += inbox.routes(service.store)
-        routes.append(Route("/", _to_inbox))
     app = Starlette(
         routes=routes, middleware=[Middleware(api.Direct, routes=product), Middleware(InboxGuard, service=service)]
     )
@@ -37,8 +38,15 @@ def create_app(service: Service) -> Starlette:
     return app
 
 
-async def _to_inbox(_request: Request) -> Response:
-    return RedirectResponse("/inbox", 302)
+def _front(service: Service) -> Route:
+    """Return the route of the bare address: to the dashboard once it has users, else to the inbox."""
+
+    async def front(request: Request) -> Response:
+        if await service.database.read(accounts.exist):
+            return RedirectResponse("/app", 302)
+        return RedirectResponse("/inbox", 302) if service.captures else problems.not_found(request)
+
+    return Route("/", front)
 
 
 def _probes(service: Service) -> list[Route]:

@@ -13,8 +13,7 @@ from mailer import tenancy
 from mailer.errors import MailerError
 from mailer.models import Scope as KeyScope
 from mailer.service import Service
-
-_LOOPBACK_NAMES = {"localhost", "127.0.0.1", "[::1]"}
+from mailer.web.clients import is_loopback_name
 
 
 class InboxGuard:
@@ -48,8 +47,8 @@ class InboxGuard:
         if settings.public_url or settings.transactional_public_url or settings.promotional_public_url:
             return False
         client = scope.get("client")
-        host = headers.get("host", "").rpartition(":")[0] or headers.get("host", "")
-        return client is not None and _is_loopback(str(client[0])) and host in _LOOPBACK_NAMES
+        named = is_loopback_name(headers.get("host", ""))
+        return client is not None and _is_loopback(str(client[0])) and named
 
     async def _signed_in(self, headers: Headers) -> bool:
         kind, _, value = headers.get("authorization", "").partition(" ")

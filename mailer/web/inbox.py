@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from mailer import resources
 from mailer.inbox import Captured, Header, Reading, Store, Summary, read
+from mailer.web.clients import is_same_origin
 
 _FOLDER = resources.templates() / "inbox"
 _PAGE_SIZE = 50
@@ -127,15 +128,6 @@ def framed(html: str) -> str:
     doctype = _DOCTYPE.match(html)
     end = doctype.end() if doctype else 0
     return f'{html[:end]}<base target="_blank">{html[end:]}'
-
-
-def _same_origin(request: Request) -> bool:
-    """Return whether our own page asks; who is no browser says neither and may."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    origin = request.headers.get("origin")
-    return origin is None or origin.partition("://")[2] == request.headers.get("host")
 
 
 def _number(text: str | None) -> int | None:
@@ -288,7 +280,7 @@ class _Pages:
 
     def clear(self, request: Request) -> Response:
         """Forget every mail."""
-        if not _same_origin(request):
+        if not is_same_origin(request):
             return _problem(403, "", "only the inbox's own page may clear it")
         self._store.clear()
         return RedirectResponse("/inbox", status_code=303, headers=_STAY_OUT)

@@ -523,6 +523,93 @@ def upgrade() -> None:
         batch_op.create_index('webhook_delivery_email', ['webhook_id', 'email_id', 'number'], unique=False)
         batch_op.create_index('webhook_delivery_listed', ['webhook_id', 'number'], unique=False)
 
+    # The dashboard's users, and what they did.
+    op.create_table('knock',
+    sa.Column('key', sqlmodel.sql.sqltypes.AutoString(length=80), nullable=False),
+    sa.Column('tries', sa.Integer(), nullable=False),
+    sa.Column('last_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('until', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('key')
+    )
+    with op.batch_alter_table('knock', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_knock_last_at'), ['last_at'], unique=False)
+
+    op.create_table('user_account',
+    sa.Column('id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('email', sqlmodel.sql.sqltypes.AutoString(length=320), nullable=False),
+    sa.Column('name', sqlmodel.sql.sqltypes.AutoString(length=200), nullable=False),
+    sa.Column('password', sqlmodel.sql.sqltypes.AutoString(length=200), nullable=True),
+    sa.Column('locale', sqlmodel.sql.sqltypes.AutoString(length=10), nullable=False),
+    sa.Column('totp', sa.LargeBinary(), nullable=True),
+    sa.Column('totp_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
+    sa.Column('totp_step', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('disabled_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('email')
+    )
+    op.create_table('audit',
+    sa.Column('id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('tenant_id', sa.Integer(), nullable=True),
+    sa.Column('at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('user_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=True),
+    sa.Column('via', sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False),
+    sa.Column('act', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('target', sqlmodel.sql.sqltypes.AutoString(length=160), nullable=False),
+    sa.Column('data', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('client', sqlmodel.sql.sqltypes.AutoString(length=50), nullable=False),
+    sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('audit', schema=None) as batch_op:
+        batch_op.create_index('audit_listed', ['tenant_id', 'id'], unique=False)
+        batch_op.create_index('audit_user', ['user_id', 'id'], unique=False)
+
+    op.create_table('membership',
+    sa.Column('user_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('role', sa.Enum('owner', 'marketer', 'support', 'viewer', name='userrole', native_enum=False, length=20), nullable=False),
+    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
+    sa.ForeignKeyConstraint(['user_id'], ['user_account.id'], ),
+    sa.PrimaryKeyConstraint('user_id', 'tenant_id')
+    )
+    with op.batch_alter_table('membership', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_membership_tenant_id'), ['tenant_id'], unique=False)
+
+    op.create_table('recovery_code',
+    sa.Column('user_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('digest', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['user_account.id'], ),
+    sa.PrimaryKeyConstraint('user_id', 'digest')
+    )
+    op.create_table('sign_in',
+    sa.Column('id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('digest', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
+    sa.Column('user_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('proven', sa.Boolean(), nullable=False),
+    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('seen_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('ends_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.Column('client', sqlmodel.sql.sqltypes.AutoString(length=50), nullable=False),
+    sa.Column('agent', sqlmodel.sql.sqltypes.AutoString(length=120), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['user_account.id'], ),
+    sa.PrimaryKeyConstraint('id'),
+    sa.UniqueConstraint('digest')
+    )
+    with op.batch_alter_table('sign_in', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_sign_in_user_id'), ['user_id'], unique=False)
+
+    op.create_table('user_link',
+    sa.Column('digest', sqlmodel.sql.sqltypes.AutoString(length=64), nullable=False),
+    sa.Column('user_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('kind', sa.Enum('password', 'enter', name='linkkind', native_enum=False, length=20), nullable=False),
+    sa.Column('ends_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.ForeignKeyConstraint(['user_id'], ['user_account.id'], ),
+    sa.PrimaryKeyConstraint('digest')
+    )
+    with op.batch_alter_table('user_link', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_user_link_user_id'), ['user_id'], unique=False)
     # ### end Alembic commands ###
 
     # What others told us about our mail.
@@ -574,6 +661,29 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table('brake')
+    with op.batch_alter_table('user_link', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_user_link_user_id'))
+
+    op.drop_table('user_link')
+    with op.batch_alter_table('sign_in', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_sign_in_user_id'))
+
+    op.drop_table('sign_in')
+    op.drop_table('recovery_code')
+    with op.batch_alter_table('membership', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_membership_tenant_id'))
+
+    op.drop_table('membership')
+    with op.batch_alter_table('audit', schema=None) as batch_op:
+        batch_op.drop_index('audit_user')
+        batch_op.drop_index('audit_listed')
+
+    op.drop_table('audit')
+    op.drop_table('user_account')
+    with op.batch_alter_table('knock', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_knock_last_at'))
+
+    op.drop_table('knock')
     with op.batch_alter_table('told', schema=None) as batch_op:
         batch_op.drop_index('told_soft', sqlite_where=sa.text('fingerprint IS NOT NULL'), postgresql_where=sa.text('fingerprint IS NOT NULL'))
         batch_op.drop_index('told_open', sqlite_where=sa.text("state <> 'done'"), postgresql_where=sa.text("state <> 'done'"))

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mailer import resources
-from mailer.web.recipient.words import Voice, voice
+from mailer.web.recipient.words import voice
+from mailer.web.voices import Voice
 
 _FOLDER = resources.templates() / "page"
 _STAY_OUT = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "X-Robots-Tag": "noindex, nofollow"}

@@ -1,0 +1,178 @@
+"""A request of somebody who is signed in: who, for which tenant, what was typed, and how to answer."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+from urllib.parse import parse_qs, urlencode
+
+from sqlmodel import Session
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from mailer import audit
+from mailer.audit import Act, Actor, Via
+from mailer.errors import NotFound, Problem
+from mailer.models import Tenant
+from mailer.service import Service
+from mailer.users import permissions
+from mailer.users.permissions import May
+from mailer.users.signing import Seat, Visit
+from mailer.web.clients import client_of
+from mailer.web.dashboard.figures import Figures
+from mailer.web.dashboard.menu import shown_to
+from mailer.web.dashboard.pages import Pages
+from mailer.web.drain import drain
+from mailer.web.problems import TooLarge
+from mailer.web.recipient.asking import Form
+from mailer.web.voices import Voice
+
+T = TypeVar("T")
+Handler = Callable[["Asked"], Awaitable[Response]]
+#: How much a form may hold, unless its screen says more.
+FORM = 64 * 1024
+_DRAINED = 64 * 1024 * 1024
+_PATIENCE = 60.0
+_MANY_FIELDS = 2000
+
+
+class Screen(NamedTuple):
+    """A path below a tenant, `/keys/{id}`: who may see it, what shows it, what a POST does.
+
+    Where `act` raises `Invalid`, `show` shows the form again with what was typed and what is wrong with it.
+    """
+
+    path: str
+    #: To see it.
+    may: May
+    show: Handler
+    act: Handler | None = None
+    #: To post; None: whoever may see it.
+    may_act: May | None = None
+    #: How many octets a form of it may have.
+    most: int = FORM
+
+
+class OwnScreen(NamedTuple):
+    """A path of a user's own affairs, below `/app/account`: whoever is signed in may."""
+
+    path: str
+    show: Handler
+    act: Handler | None = None
+
+
+@dataclass(kw_only=True)
+class Asked:
+    """What a screen is asked, and by whom."""
+
+    service: Service
+    pages: Pages
+    request: Request
+    visit: Visit
+    #: What each form must carry.
+    csrf: str
+    say: Voice
+    #: The tenant of the path; None on a user's own pages.
+    seat: Seat | None
+    form: Form = field(default_factory=lambda: Form({}))
+    #: What is wrong with what was typed.
+    problems: Sequence[Problem] = ()
+
+    @property
+    def figures(self) -> Figures:
+        """Return what writes numbers and times in the language of the page."""
+        return Figures(self.say.language)
+
+    @property
+    def now(self) -> datetime:
+        """Return the present moment."""
+        return self.service.now()
+
+    @property
+    def tenant(self) -> Tenant:
+        """Return the tenant that the path names; raises `NotFound` on a user's own pages."""
+        if self.seat is None:
+            raise NotFound("this page belongs to no tenant")
+        return self.seat.tenant
+
+    @property
+    def tenant_id(self) -> int:
+        """Return the number of the tenant."""
+        return 0 if self.seat is None else self.seat.tenant_id
+
+    @property
+    def actor(self) -> Actor:
+        """Return whom the audit log names."""
+        return Actor(Via.DASHBOARD, self.visit.user.id, client_of(self.request, self.service.settings))
+
+    def may(self, permission: May) -> bool:
+        """Return whether the user has a permission at the tenant."""
+        return self.seat is not None and permissions.may(self.seat.role, permission)
+
+    def param(self, name: str) -> str:
+        """Return a part of the path."""
+        return str(self.request.path_params[name])
+
+    def query(self, name: str, most: int = 200) -> str:
+        """Return a value of the query, stripped and cut; empty where it is missing."""
+        return self.request.query_params.get(name, "").strip()[:most]
+
+    def at(self, path: str, **query: str) -> str:
+        """Return the address of a screen of this tenant, or of an own page where there is none."""
+        below = f"/t/{self.seat.tenant.key}" if self.seat is not None else ""
+        asked = {name: value for name, value in query.items() if value}
+        return f"{self._root}/app{below}{path}" + (f"?{urlencode(asked)}" if asked else "")
+
+    def link(self, token: str) -> str:
+        """Return a one-time link by which a user sets a password, to be handed over."""
+        url = self.service.settings.public_url.rstrip("/") or str(self.request.base_url).rstrip("/")
+        return f"{url}/app/password/{token}"
+
+    @property
+    def _root(self) -> str:
+        return str(self.request.scope.get("root_path", ""))
+
+    async def read(self, verb: Callable[[Session], T]) -> T:
+        """Run a verb that only reads."""
+        return await self.service.database.read(verb)
+
+    async def run(self, verb: Callable[[Session], T], *, conclusive: bool = False) -> T:
+        """Run a verb in a transaction of its own, and commit it; what stops mail is `conclusive`."""
+        return await self.service.database.run(verb, urgency=0, conclusive=conclusive)
+
+    def log(self, session: Session, act: Act, target: str = "", **data: object) -> None:
+        """Write into the audit log, in the transaction of the act, what this user does to the tenant's affairs."""
+        tenant_id = self.seat.tenant_id if self.seat is not None else None
+        audit.write(session, self.actor, act, self.now, tenant_id=tenant_id, target=target, data=data)
+
+    def page(self, template: str, values: Mapping[str, object] | None = None, *, status: int = 200) -> Response:
+        """Return a page in the frame of the dashboard; with problems it is a 422."""
+        shared: dict[str, object] = {
+            "at": self.at,
+            "may": lambda name: self.may(May(name)),
+            "csrf": self.csrf,
+            "user": self.visit.user,
+            "seat": self.seat,
+            "seats": self.visit.seats,
+            "menu": shown_to(self.seat.role) if self.seat is not None else (),
+            "form": self.form,
+            "problems": {problem.path: problem.message for problem in reversed(self.problems)},
+        }
+        return self.pages.page(
+            self.request, self.say, template, {**shared, **(values or {})}, status=422 if self.problems else status
+        )
+
+    def to(self, path: str, *, done: str = "", **query: str) -> Response:
+        """Lead to a screen after an act; `done` is the key of the sentence that says what was done: `done_…`."""
+        return RedirectResponse(self.at(path, done=done, **query), 303)
+
+
+async def read_form(request: Request, most: int = FORM) -> Form:
+    """Return the fields of a form; raises `TooLarge` where there is more than it may have."""
+    body = await drain(request.stream(), keep=most, limit=_DRAINED, patience=_PATIENCE)
+    if not body.whole:
+        raise TooLarge(f"the form is larger than {most // 1024} KB")
+    try:
+        return Form(parse_qs(body.kept.decode("utf-8", "replace"), max_num_fields=_MANY_FIELDS))
+    except ValueError:
+        return Form({})

@@ -1,0 +1,118 @@
+"""Home: is everything going? Each stream at a glance, what is wrong, and the last seven days."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from markupsafe import Markup
+from sqlmodel import Session
+from starlette.responses import Response
+
+from mailer import alarms, campaigns, reports, streams, tenancy
+from mailer.halts import Pause
+from mailer.models import Alarm, Brake
+from mailer.settings import Limits
+from mailer.streams import State
+from mailer.users.permissions import May
+from mailer.web.dashboard.asking import Asked, Screen
+from mailer.web.dashboard.charts import Bar, bars
+from suppression.rules import Stream
+
+#: How many days are shown, today included.
+DAYS = 7
+_ALARMS = 20
+
+
+class Rate(NamedTuple):
+    """A share beside the limits that it must stay below."""
+
+    value: float | None
+    limits: Limits | None
+
+    @property
+    def kind(self) -> str:
+        """Return how serious it is: `bad` from where mail is paused, `warn` from where somebody is warned."""
+        if self.value is None or self.limits is None or self.value < self.limits.warn:
+            return ""
+        return "bad" if self.value >= self.limits.pause else "warn"
+
+
+class Health(NamedTuple):
+    """One stream of one tenant."""
+
+    state: State
+    #: Of the tenant alone, whatever the stream does.
+    paused: Pause | None
+    sent: int
+    bounces: Rate
+    complaints: Rate
+    unsubscribed: int
+    chart: Markup
+
+
+class _Seen(NamedTuple):
+    states: Sequence[State]
+    days: Mapping[Stream, Sequence[Mapping[str, int]]]
+    totals: Mapping[Stream, Mapping[str, float | None]]
+    alarms: Sequence[Alarm]
+    brakes: Sequence[Brake]
+    operator: bool
+
+
+async def show(asked: Asked) -> Response:
+    """Show both streams, and above them what somebody should look at."""
+    today = asked.now.date()
+    week = [today - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
+    seen = await asked.read(lambda session: _look(session, asked, week))
+    return asked.page(
+        "home.html",
+        {
+            "streams": [_health(asked, seen, state, week) for state in seen.states],
+            "alarms": seen.alarms,
+            "brakes": seen.brakes,
+            "operator": seen.operator,
+            "captures": {stream: asked.service.settings.captures(stream) for stream in Stream},
+        },
+    )
+
+
+def _look(session: Session, asked: Asked, week: Sequence[date]) -> _Seen:
+    """Ask for everything at once; sums of days only, nothing is counted here."""
+    tenant_id, now = asked.tenant_id, asked.now
+    days, totals = {}, {}
+    for stream in Stream:
+        days[stream] = [reports.stream_sums(session, tenant_id, stream, day, day) for day in week]
+        report = reports.report(session, tenant_id, reports.Span(week[0], week[-1]), stream=stream)
+        totals[stream] = {figure.name: figure.value for figure in report.figures}
+    raised = [alarm for alarm in alarms.listing(session, tenant_id, limit=_ALARMS) if alarm.undone_at is None]
+    return _Seen(
+        streams.states(session, asked.service.settings, now),
+        days,
+        totals,
+        [alarm for alarm in raised if alarm.last_at > now - timedelta(days=DAYS)],
+        [brake for brake in campaigns.warnings(session, now) if brake.tenant_id == tenant_id],
+        tenancy.is_operator(session, tenant_id),
+    )
+
+
+def _health(asked: Asked, seen: _Seen, state: State, week: Sequence[date]) -> Health:
+    totals, settings = seen.totals[state.stream], asked.service.settings
+    sums = seen.days[state.stream]
+    sent = [int(day.get("sent", 0)) for day in sums]
+    data = [
+        Bar(asked.figures.day(day), amount, asked.figures.number(amount))
+        for day, amount in zip(week, sent, strict=True)
+    ]
+    said = asked.say("home_chart", stream=asked.say(f"stream_{state.stream}"), sent=asked.figures.number(sum(sent)))
+    return Health(
+        state,
+        state.tenants.get(asked.tenant.key),
+        sum(sent),
+        Rate(totals["hard_bounce_rate"], settings.bounces),
+        Rate(totals["complaint_rate"], settings.complaints),
+        int(totals["unsubscribed"] or 0) - int(totals["resubscribed"] or 0),
+        bars(said, data),
+    )
+
+
+SCREENS = (Screen("", May.SEE_HOME, show),)

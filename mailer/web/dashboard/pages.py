@@ -1,0 +1,69 @@
+"""How pages of the dashboard are put together and sent: templates, headers, one style sheet."""
+
+import hashlib
+from collections.abc import Mapping
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import Response
+
+from mailer import resources
+from mailer.web.dashboard.figures import Figures
+from mailer.web.voices import Voice
+
+_FOLDER = resources.templates() / "dashboard"
+#: R10.9: nothing from elsewhere, no script, no style inside a page. Previews of mail stand in frames of ours.
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex, nofollow",
+    # Not no-referrer: with it a browser says `Origin: null` when a button of ours is pressed.
+    "Referrer-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; frame-src 'self';"
+    " form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Vary": "Accept-Language, Cookie",
+}
+_STYLE_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "public, max-age=86400"}
+
+
+class Pages:
+    """Renders the pages; made once."""
+
+    def __init__(self) -> None:
+        """Read the templates and the style sheet."""
+        self._templates = Environment(
+            loader=FileSystemLoader(_FOLDER),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._style = (_FOLDER / "style.css").read_text("utf-8")
+        self._version = hashlib.blake2b(self._style.encode(), digest_size=4).hexdigest()
+
+    def page(
+        self, request: Request, say: Voice, template: str, values: Mapping[str, object], *, status: int = 200
+    ) -> Response:
+        """Return a page in a language."""
+        shared: dict[str, object] = {
+            "say": say,
+            "figures": Figures(say.language),
+            "root": request.scope.get("root_path", ""),
+            "path": request.url.path,
+            "style": self._version,
+            "done": _done(request, say),
+        }
+        body = self._templates.get_template(template).render({**shared, **values})
+        headers = {**HEADERS, "Content-Language": say.language}
+        return Response(body, status, media_type="text/html", headers=headers)
+
+    def style(self) -> Response:
+        """Return the style sheet."""
+        return Response(self._style, media_type="text/css", headers=_STYLE_HEADERS)
+
+
+def _done(request: Request, say: Voice) -> str:
+    """Return the sentence that tells of the act before this page; only sentences of ours can be asked for."""
+    key = f"done_{request.query_params.get('done', '')}"
+    return say.words.get(key, "")

@@ -1,0 +1,29 @@
+"""Every screen of the dashboard: the one table of them, and their routes."""
+
+from starlette.routing import BaseRoute
+
+from mailer import secrets
+from mailer.service import Service
+from mailer.users import factors
+from mailer.web.dashboard import account, auditing, deciding, home, keys, members
+from mailer.web.dashboard.asking import Screen
+from mailer.web.dashboard.entering import Entrance
+from mailer.web.dashboard.gate import Gate
+from mailer.web.dashboard.pages import Pages
+
+#: The screens of a tenant; each names its permission.
+SCREENS: tuple[Screen, ...] = (
+    *home.SCREENS,
+    *keys.SCREENS,
+    *members.SCREENS,
+    *auditing.SCREENS,
+    *deciding.SCREENS,
+)
+
+
+def routes(service: Service) -> list[BaseRoute]:
+    """Return every route below `/app`."""
+    gate = Gate(service=service, pages=Pages())
+    seals = secrets.seals(service.settings, factors.SEALED_FOR)
+    entrance = Entrance(gate=gate, seals=seals)
+    return [*entrance.routes(), *map(gate.own, account.own(seals)), *map(gate.screen, SCREENS)]
