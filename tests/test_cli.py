@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from mailer.cli import logs, main
+from mailer.cli import COMMANDS, load, logs, main
 
 MAILER = Path(sys.executable).with_name("mailer")
 POSTAL = "Ringwise Ltd, 12 Bell Lane, Kyiv 01001, Ukraine"
@@ -445,3 +445,14 @@ def test_every_command_helps(quick: Quick) -> None:
 def test_a_choice_that_is_none_is_one_sentence(quick: Quick) -> None:
     err = quick.run("topic", "create", "deals", "--stream", "other", code=2).stderr
     assert "Invalid value for '--stream': 'other' is not one of 'transactional', 'promotional'" in err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_the_help_says_of_a_command_is_what_the_command_says(name: str) -> None:
+    command = load(name)
+    assert " ".join((command.help or "").partition("\n\n")[0].split()) == COMMANDS[name].help
+
+
+def test_the_help_loads_no_command() -> None:
+    program = "import sys; from mailer import cli; cli._run(); sys.exit('sqlalchemy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program, "--help"], check=True, timeout=60)
