@@ -14,6 +14,7 @@ import httpx2
 import pytest
 
 from mailer.cli import COMMANDS, load, logs, main
+from tests import commands
 
 MAILER = Path(sys.executable).with_name("mailer")
 POSTAL = "Ringwise Ltd, 12 Bell Lane, Kyiv 01001, Ukraine"
@@ -34,15 +35,7 @@ class Shell:
 
     def run(self, *words: str, code: int = 0, **settings: str) -> Text:
         """Run a command to its end, from a folder that is not the repository."""
-        done = subprocess.run(
-            [str(MAILER), *words],
-            env=self.env | settings,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        done = commands.run(*words, env=self.env | settings, cwd=self.folder)
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr + done.stdout
         return done

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,8 @@ from mailer.links import Links
 from mailer.settings import Settings
 from suppression.rules import Stream
 from suppression.token import OptOut, Ring
-from tests.stories.served import MAILER, Served, serving
+from tests import commands
+from tests.stories.served import Served, serving
 
 RING = Ring("k1:" + "s" * 32)
 LINKS = Links(Settings(public_url="https://mail.ringwise.example", return_path_domain="b.ringwise.example"), RING)
@@ -102,9 +102,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def doctor(served: Served, *words: str, **settings: str) -> tuple[int, dict[str, object]]:
-    command = [*MAILER, "doctor", "unsubscribe", "--json", *words]
     env = {**served.env, **{f"MAILER_{name.upper()}": value for name, value in settings.items()}}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=90, check=False)
+    done = commands.run("doctor", "unsubscribe", "--json", *words, env=env)
     return done.returncode, json.loads(done.stdout) if done.stdout else {"said": done.stderr}
 
 

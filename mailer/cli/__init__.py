@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, cast, runtime_checkable
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from mailer import garbage
 from mailer.cli import logs
 
 logger = logging.getLogger(__name__)
@@ -84,7 +85,8 @@ class _Commands(TyperGroup):
 
 def load(name: str) -> TyperCommand | TyperGroup:
     """Return a command with all that it needs."""
-    first, *others = [import_module(f"mailer.cli.{module}") for module in COMMANDS[name].modules]
+    with garbage.loading():
+        first, *others = [import_module(f"mailer.cli.{module}") for module in COMMANDS[name].modules]
     holder = getattr(first, "app", None)
     if holder is None:
         first.add(holder := typer.Typer())
