@@ -15,7 +15,7 @@ from mailer.people.choices import (
 from mailer.people.consents import TRACKING, choose_tracking, tracking_choice, tracking_choices
 from mailer.people.languages import choose_language, chosen_languages
 from mailer.people.permitting import Permission, answers_of, permit
-from mailer.people.stopping import Leaving, Left, enforce, key_of, leave, lift, suppress
+from mailer.people.stopping import Leaving, Left, enforce, key_of, keys_of, leave, lift, suppress, suppress_many
 from mailer.people.telling import EventKind, News, tell
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "chosen_languages",
     "enforce",
     "key_of",
+    "keys_of",
     "lacks_yes",
     "leave",
     "lift",
@@ -49,6 +50,7 @@ __all__ = [
     "rejoin",
     "snooze",
     "suppress",
+    "suppress_many",
     "tell",
     "topics",
     "tracking_choice",

@@ -25,7 +25,7 @@ from suppression.entries.keeping import (
     list_entries,
 )
 from suppression.entries.key_check import WrongKey, check_keys, retired_keys
-from suppression.entries.kin import family, relate
+from suppression.entries.kin import families, family, relate
 from suppression.entries.table import Entry, KeyProof, Kin, KinKind, new_id
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "check_many",
     "confirm",
     "explain",
+    "families",
     "family",
     "forbids",
     "forbids_kin",
