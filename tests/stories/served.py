@@ -37,7 +37,7 @@ class Served:
 
     def run(self, *words: str) -> str:
         """Run another command beside it and return its stdout."""
-        done = subprocess.run([*MAILER, *words], env=self.env, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([*MAILER, *words], env=self.env, capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
