@@ -213,7 +213,7 @@ async def test_the_link_of_an_earlier_yes_brings_nobody_back(world: World) -> No
     opt_out = OptOut(1, print_of(), Stream.PROMOTIONAL, "newsletter")
     await world.database.run(lambda session: optouts.opted_out(session, opt_out, How(Kind.LINK), world.time))
     answer = await world.post(path)
-    assert "This link was used already" in answer.text
+    assert "This link has been used" in answer.text
     assert not await world.may_get()
     assert len(await consents(world)) == 1
 
