@@ -1,6 +1,6 @@
 """The list of what forbids mail: ask it, add to it, lift from it, forget a person in it."""
 
-from suppression.entries.bulk import add_new, page, standing
+from suppression.entries.bulk import add_new, erased, page, standing
 from suppression.entries.decision import (
     Consulted,
     Explanation,
@@ -49,6 +49,7 @@ __all__ = [
     "check_keys",
     "check_many",
     "confirm",
+    "erased",
     "explain",
     "families",
     "family",
