@@ -284,11 +284,11 @@ def on_postgresql(session: Session) -> bool:
     return session.get_bind().dialect.name == "postgresql"
 
 
-def among(session: Session, column: ColumnElement[str], ids: list[str]) -> ColumnElement[bool]:
-    """Return `column is one of ids` as one statement text whatever their number."""
+def among(session: Session, column: ColumnElement[T], values: list[T]) -> ColumnElement[bool]:
+    """Return `column is one of values` as one statement text whatever their number."""
     if on_postgresql(session):
-        return column == any_(bindparam(None, ids, type_=ARRAY(column.type), unique=True))
-    return column.in_(ids)
+        return column == any_(bindparam(None, values, type_=ARRAY(column.type), unique=True))
+    return column.in_(values)
 
 
 def insert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:

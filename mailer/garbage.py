@@ -1,6 +1,8 @@
 """Collecting garbage amid the mail: what stands after the start stays, and the rest is looked at seldom."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 #: New objects that hold others, less those that are gone, before the young are looked at. Python's 700 are reached
 #: every few mails, and mail leaves next to no circles behind: looking costs 6 % of a worker and finds nothing.
@@ -12,3 +14,14 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, 10, 10)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Look for no garbage while modules load, and set them apart: the end of a short command would walk all of them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

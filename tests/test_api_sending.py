@@ -143,6 +143,23 @@ async def test_a_wrong_value_is_422_and_named(api: Api, change: Json, path: str)
     assert await stored(api) == []
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"locale": "English"}, "must be a language such as uk or pt-BR"),
+        ({"locale": "uk\n"}, "must be a language such as uk or pt-BR"),
+        ({"template": "No Such"}, "must be 1 to 80 lower-case letters, digits and hyphens"),
+        ({"tags": {"a b": "c"}}, "must be 1 to 40 letters, digits, dots, hyphens and underscores"),
+    ],
+    ids=["a-word", "a-line", "a-template", "a-tag"],
+)
+async def test_what_has_a_shape_is_told_in_words(api: Api, change: dict[str, object], sentence: str) -> None:
+    answer = await api.post("/v1/emails", {**mail(), **change})
+    assert answer.status_code == 422
+    problem = ProblemDocument.model_validate(data(answer))
+    assert [each.message for each in problem.errors] == [sentence]
+
+
 @pytest.mark.parametrize("text", [INJECTED, ENCODED, "x\nY: z", "x\x00y", "x\x85y", "x\u2028y"])
 @pytest.mark.parametrize(
     ("field", "path"),

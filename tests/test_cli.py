@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from mailer.cli import logs, main
+from mailer.cli import COMMANDS, load, logs, main
+from tests import commands
 
 MAILER = Path(sys.executable).with_name("mailer")
 POSTAL = "Ringwise Ltd, 12 Bell Lane, Kyiv 01001, Ukraine"
@@ -34,15 +35,7 @@ class Shell:
 
     def run(self, *words: str, code: int = 0, **settings: str) -> Text:
         """Run a command to its end, from a folder that is not the repository."""
-        done = subprocess.run(
-            [str(MAILER), *words],
-            env=self.env | settings,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        done = commands.run(*words, env=self.env | settings, cwd=self.folder)
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr + done.stdout
         return done
@@ -445,3 +438,14 @@ def test_every_command_helps(quick: Quick) -> None:
 def test_a_choice_that_is_none_is_one_sentence(quick: Quick) -> None:
     err = quick.run("topic", "create", "deals", "--stream", "other", code=2).stderr
     assert "Invalid value for '--stream': 'other' is not one of 'transactional', 'promotional'" in err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_the_help_says_of_a_command_is_what_the_command_says(name: str) -> None:
+    command = load(name)
+    assert " ".join((command.help or "").partition("\n\n")[0].split()) == COMMANDS[name].help
+
+
+def test_the_help_loads_no_command() -> None:
+    program = "import sys; from mailer import cli; cli._run(); sys.exit('sqlalchemy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program, "--help"], check=True, timeout=60)

@@ -13,6 +13,7 @@ import pytest
 from mailer import catalogue, demo
 from mailer.demo import samples
 from mailer.errors import ConfigurationError
+from tests import commands
 
 MAILER = Path(sys.executable).with_name("mailer")
 
@@ -32,15 +33,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def once(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [str(MAILER), "demo", "--once", *words],
-        env=environment(folder),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = commands.run("demo", "--once", *words, env=environment(folder), cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done

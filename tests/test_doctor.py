@@ -2,8 +2,8 @@
 
 import json
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from mailer.links import Links
 from mailer.settings import Settings
 from suppression.rules import Stream
 from suppression.token import OptOut, Ring
-from tests.stories.served import MAILER, Served, serving
+from tests import commands
+from tests.servers import free_port
+from tests.stories.served import Served, serving
 
 RING = Ring("k1:" + "s" * 32)
 LINKS = Links(Settings(public_url="https://mail.ringwise.example", return_path_domain="b.ringwise.example"), RING)
@@ -57,6 +59,12 @@ def test_mail_that_arrived_as_we_made_it_has_nothing_wrong() -> None:
 
 
 FAILED = Verdict.FAILED
+BY_MAIL = "by mail, as Apple does"
+LEFT_BY_MAIL = {
+    "check": BY_MAIL,
+    "verdict": "ok",
+    "message": "the answer 250, the person has left; given back",
+}
 
 
 @pytest.mark.parametrize(
@@ -97,14 +105,18 @@ def test_a_signature_that_leaves_the_headers_out_does_not_count() -> None:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("served")) as running:
+    with receiving(tmp_path_factory.mktemp("served")) as running:
         yield running
 
 
+def receiving(folder: Path, protocol: str = "") -> AbstractContextManager[Served]:
+    """Serve, and receive opt-outs by mail."""
+    return serving(folder, return_path_domain="b.ringwise.example", inbound_listen=f"{protocol}127.0.0.1:{free_port()}")
+
+
 def doctor(served: Served, *words: str, **settings: str) -> tuple[int, dict[str, object]]:
-    command = [*MAILER, "doctor", "unsubscribe", "--json", *words]
     env = {**served.env, **{f"MAILER_{name.upper()}": value for name, value in settings.items()}}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=90, check=False)
+    done = commands.run("doctor", "unsubscribe", "--json", *words, env=env)
     return done.returncode, json.loads(done.stdout) if done.stdout else {"said": done.stderr}
 
 
@@ -116,6 +128,23 @@ def test_the_whole_walk_over_a_running_server(served: Served) -> None:
     assert len(posts) == 6
     assert all("the person has left; given back" in each["message"] for each in posts)
     assert found["opening changes nothing"]["verdict"] == "ok"
+    assert found[BY_MAIL] == LEFT_BY_MAIL
+
+
+def test_an_opt_out_by_mail_is_tried_over_lmtp_too_and_its_listener_is_missed(tmp_path: Path) -> None:
+    with receiving(tmp_path, "lmtp://") as served:
+        _, report = doctor(served)
+        assert by_mail(report) == LEFT_BY_MAIL
+        # As if `mailer inbound` did not run: what serves listens elsewhere.
+        code, report = doctor(served, inbound_listen=f"127.0.0.1:{free_port()}")
+        assert (code, by_mail(report)["verdict"]) == (1, "failed")
+        assert "run `mailer inbound`" in by_mail(report)["message"]
+
+
+def by_mail(report: dict[str, object]) -> dict[str, str]:
+    findings: list[dict[str, str]] = report["findings"]  # type: ignore[assignment]
+    [found] = [each for each in findings if each["check"] == BY_MAIL]
+    return found
 
 
 def test_a_mail_as_a_file_is_read_and_its_person_keeps_what_they_chose(served: Served, tmp_path: Path) -> None:

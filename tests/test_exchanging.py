@@ -17,7 +17,7 @@ from mailer.exchanging import Export, Import, Imported, Order, options_of
 from mailer.models import Event, SuppressionImport
 from suppression import address, entries
 from suppression.address import Fingerprints
-from suppression.entries import Entry, NewEntry, Question
+from suppression.entries import Entry, KinKind, NewEntry, Question
 from suppression.exchange import Options, Syntax
 from suppression.lines import Refusal
 from suppression.rules import ALL, STREAM_PROMOTIONAL, Origin, Reason, Scope, Stream
@@ -178,6 +178,33 @@ async def test_mail_that_waits_is_stopped_at_once(world: World) -> None:
     await sender.check_sums(campaign)
     kinds = await world.told()
     assert kinds.count("email.suppressed") == kinds.count("suppression.created") == 50
+
+
+@pytest.mark.parametrize("related", [False, True], ids=["by-the-hundred", "one-by-one"])
+async def test_a_list_brings_back_no_address_of_who_was_erased(world: World, related: bool) -> None:
+    if related:
+        # Who has older fingerprints is stopped alone; either way leaves the address out.
+        world.prints = Fingerprints(f"k2:{'other' * 8},{RING}")
+        named = world.prints.named(world.tenant_id, address.parse("ann@example.org").canonical)
+        await world.database.run(
+            lambda session: entries.relate(session, world.tenant_id, [named], KinKind.KEY, world.now)
+        )
+    print_ = world.prints.of(world.tenant_id, address.parse("ann@example.org").canonical)
+    gone = NewEntry(
+        tenant_id=world.tenant_id,
+        fingerprint=print_,
+        key_id=world.prints.primary_id,
+        reason=Reason.UNSUBSCRIBE,
+        scope=ALL,
+        origin=Origin.ERASURE,
+    )
+    await world.database.run(lambda session: people.suppress(session, gone, world.now))
+    listed = b"email,reason,note\nann@example.org,complaint,Ann called\nbob@example.org,complaint,\n"
+    told, _ = await world.bring(listed)
+    assert told.new == 2
+    entry = next(each for each in await world.all() if each.fingerprint == print_ and each.reason is Reason.COMPLAINT)
+    assert (entry.address, entry.note, entry.evidence) == (None, None, {"list": "list"})
+    assert "bob@example.org" in [each.address for each in await world.all()]
 
 
 async def test_an_entry_by_an_older_key_stands(world: World) -> None:

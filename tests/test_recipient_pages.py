@@ -110,7 +110,7 @@ async def test_a_mails_link_stops_topics_one_by_one(world: World) -> None:
     assert set(await world.standing()) == {"topic:newsletter", "topic:new-lead"}
     assert await world.may_get(stream=Stream.TRANSACTIONAL, topic="billing")
     assert await world.count("unsubscribed") == 1, "one act is one person lost"
-    assert "please tick what shall stop" in (await world.post(path, form="stop")).text
+    assert "please tick what should stop" in (await world.post(path, form="stop")).text
 
 
 async def test_a_mails_link_stops_all_and_takes_exactly_that_back(world: World) -> None:
@@ -148,7 +148,7 @@ async def test_a_pause_ends_by_itself_or_by_the_person(world: World) -> None:
     await world.post(path, form="snooze")
     world.later(days=29)
     assert not await world.may_get(topic="events")
-    assert "Paused until 20.12.2026" in (await world.get(world.edit(opt_out))).text
+    assert "Paused until 20 December 2026" in (await world.get(world.edit(opt_out))).text
     await world.post(world.edit(opt_out), form="topics", pause="no", shown=[], topic=[])
     assert await world.may_get(topic="events")
     await world.post(path, form="snooze")

@@ -86,7 +86,7 @@ async def test_a_form_of_nobody_is_not_there(world: World, tenant: str) -> None:
 async def test_asking_sends_one_mail_without_tracking_and_permits_nothing(world: World) -> None:
     answer = await ask(world, "Ann.Weaver@Example.org", "newsletter", "events")
     assert answer.status == 200
-    assert "Now look into your mailbox" in answer.text
+    assert "Now check your mailbox" in answer.text
     [mail], [opt_in] = await emails(world), await opt_ins(world)
     assert (mail.template, mail.stream, mail.topic) == ("confirm-subscription", Stream.TRANSACTIONAL, None)
     assert (mail.opens, mail.leavable, mail.urgency) == (Opens.OFF, False, 0)
@@ -213,7 +213,7 @@ async def test_the_link_of_an_earlier_yes_brings_nobody_back(world: World) -> No
     opt_out = OptOut(1, print_of(), Stream.PROMOTIONAL, "newsletter")
     await world.database.run(lambda session: optouts.opted_out(session, opt_out, How(Kind.LINK), world.time))
     answer = await world.post(path)
-    assert "This link was used already" in answer.text
+    assert "This link has been used" in answer.text
     assert not await world.may_get()
     assert len(await consents(world)) == 1
 

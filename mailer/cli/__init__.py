@@ -3,46 +3,105 @@
 import logging
 import os
 import sys
-from typing import Annotated, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from mailer.cli import (
-    alarms,
-    benching,
-    campaigns,
-    dkim,
-    doctor,
-    emails,
-    inbound,
-    keys,
-    lists,
-    logs,
-    people,
-    people_out,
-    postmaster,
-    processes,
-    rendering,
-    reporting,
-    rings,
-    sending,
-    streams,
-    suppressions,
-    tenants,
-    topics,
-    tracking,
-    trying,
-    uncertain,
-    users,
-    webhooks,
-)
-from mailer.cli.failures import explain
+from mailer import garbage
+from mailer.cli import logs
 
 logger = logging.getLogger(__name__)
 
 _INTERRUPTED = 130
 
+
+class Part(NamedTuple):
+    """A command or a group of them: what it is for, and the modules that hold it; later ones add to the first's."""
+
+    help: str
+    modules: Sequence[str]
+
+
+#: A command loads its own modules and no others: half of what a short command costs is loading.
+COMMANDS: Mapping[str, Part] = {
+    "demo": Part(
+        "Send a sample company's mail to the built-in inbox, and serve it to be looked at. "
+        "Nothing leaves this machine.",
+        ["trying"],
+    ),
+    "serve": Part("Serve everything in one process: web, workers of both streams, clock.", ["processes"]),
+    "web": Part(
+        "Serve HTTP alone; workers and clock run beside it. Without MAILER_REDIS_URL this is `serve`.", ["processes"]
+    ),
+    "worker": Part("Send the mail of one stream, beside `web` and `clock`.", ["processes"]),
+    "clock": Part(
+        "Do what is due without anybody asking, beside `web` and `worker`; of several one ticks.", ["processes"]
+    ),
+    "migrate": Part(
+        "Bring the database to the version of this program; on PostgreSQL nothing else does.", ["processes"]
+    ),
+    "send": Part("Send an email: it is stored at once, and goes out by the server or workers that run.", ["sending"]),
+    "render": Part("Show a template, filled with its own examples and what you give; nothing is sent.", ["rendering"]),
+    "report": Part("Print the numbers of the emails that were accepted in these days (UTC).", ["reporting"]),
+    "bench": Part(
+        "Send personalised promotional mail to a sink on this machine, and measure it. Nothing leaves this machine.",
+        ["benching"],
+    ),
+    "inbound": Part(
+        "Receive bounces, complaints and opt-outs by mail, at the address in MAILER_INBOUND_LISTEN or in other ways.",
+        ["inbound"],
+    ),
+    "postmaster": Part("Mail to postmaster@ the return-path domain.", ["postmaster"]),
+    "emails": Part("Emails that were accepted, and what became of them.", ["emails"]),
+    "campaign": Part("Campaigns: one mail to many people on one topic.", ["campaigns"]),
+    "uncertain": Part(
+        "Mail that a crash left in doubt: it may have gone, and is not sent twice unless you say so.", ["uncertain"]
+    ),
+    "tracking": Part("Opens and clicks: who it was, and what they count.", ["tracking"]),
+    "stream": Part("The two streams: pause one, let it go on, see what is in its way.", ["streams"]),
+    "suppression": Part("The list of what forbids mail.", ["suppressions", "alarms", "people_out", "lists"]),
+    "doctor": Part("Tests of this installation.", ["doctor"]),
+    "people": Part("What people may ask of us.", ["people"]),
+    "tenant": Part("Senders: the company itself, and its customers.", ["tenants"]),
+    "topic": Part("Topics: what people can leave.", ["topics"]),
+    "user": Part("Users of the dashboard.", ["users"]),
+    "webhook": Part("Webhooks: programs that are told what happens.", ["webhooks"]),
+    "key": Part("Keys of product code.", ["keys", "dkim", "rings"]),
+}
+
+
+class _Commands(TyperGroup):
+    """Every command by name and purpose; the one that is run is loaded."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = {name: TyperCommand(name, help=part.help) for name, part in COMMANDS.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name is not None else command, rest
+
+
+def load(name: str) -> TyperCommand | TyperGroup:
+    """Return a command with all that it needs."""
+    with garbage.loading():
+        first, *others = [import_module(f"mailer.cli.{module}") for module in COMMANDS[name].modules]
+    holder = getattr(first, "app", None)
+    if holder is None:
+        first.add(holder := typer.Typer())
+        return cast("TyperCommand", typer.main.get_group(holder).commands[name])
+    for module in others:
+        module.add(holder)
+    group = typer.main.get_group(holder)
+    group.name = name
+    return group
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="mailer",
     help="Transactional and promotional email, with opt-outs that hold and open rates that are honest.",
     no_args_is_help=True,
@@ -67,30 +126,6 @@ def begin(
 ) -> None:
     """Begin the log; it stands on stderr."""
     logs.begin(debug=debug)
-
-
-for group in (trying, processes, sending, rendering, reporting, benching):
-    group.add(app)
-app.add_typer(inbound.app, name="inbound")
-app.add_typer(postmaster.app, name="postmaster")
-app.add_typer(emails.app, name="emails")
-app.add_typer(campaigns.app, name="campaign")
-app.add_typer(uncertain.app, name="uncertain")
-app.add_typer(tracking.app, name="tracking")
-app.add_typer(streams.app, name="stream")
-alarms.add(suppressions.app)
-people_out.add(suppressions.app)
-lists.add(suppressions.app)
-app.add_typer(suppressions.app, name="suppression")
-app.add_typer(doctor.app, name="doctor")
-app.add_typer(people.app, name="people")
-app.add_typer(tenants.app, name="tenant")
-app.add_typer(topics.app, name="topic")
-app.add_typer(users.app, name="user")
-app.add_typer(webhooks.app, name="webhook")
-dkim.add(keys.app)
-rings.add(keys.app)
-app.add_typer(keys.app, name="key")
 
 
 def main() -> None:
@@ -122,6 +157,9 @@ def _say(error: Exception) -> int:
         helped = type(error).__name__ == "NoArgsIsHelpError"
         sys.stderr.write(f"{message}\n" if helped else f"mailer: {' '.join(message.split())} (see --help)\n")
         return error.exit_code
+    # What explains failures knows every part that can fail: a command that goes well does not wait for it.
+    from mailer.cli.failures import explain
+
     failure = explain(error)
     if failure is None:
         logger.debug("unexpected", exc_info=error)

@@ -94,13 +94,14 @@ def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPCon
     return http.client.HTTPConnection(host, port, timeout=_PATIENCE)
 
 
-def write_to(mailto: str, listener: tuple[str, int]) -> Answered:
+def write_to(mailto: str, listener: tuple[str, int], *, lmtp: bool) -> Answered:
     """Send the mail that Apple Mail sends: an empty subject and some words, to the address alone (R1.13)."""
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = "doctor@localhost.localdomain", mailto.removeprefix("mailto:"), ""
     mail.set_content("Apple Mail sent this email to unsubscribe from the message.\n")
     try:
-        with smtplib.SMTP(*listener, timeout=_PATIENCE) as connection:
+        protocol = smtplib.LMTP if lmtp else smtplib.SMTP
+        with protocol(*listener, timeout=_PATIENCE) as connection:
             connection.send_message(mail)
     except smtplib.SMTPRecipientsRefused as error:
         code, said = next(iter(error.recipients.values()))

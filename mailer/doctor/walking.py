@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from mailer.doctor.findings import Finding, Verdict, told
 from mailer.drafts import Draft, parse
 from mailer.errors import Conflict, Invalid, Problem
 from mailer.feedback import optouts
+from mailer.feedback.optouts import Kind
 from mailer.models import Topic
 from mailer.service import Service
 from mailer.status import WAITING, Status
@@ -198,16 +199,22 @@ async def _by_mail(service: Service, ways: reading.Ways, *, before: bool) -> Fin
     opt_out = reading.mailto_token(ways, service.links.ring)
     if opt_out is None:
         return Finding(check, Verdict.FAILED, "the token in the mailto is not ours")
-    listener = service.settings.inbound_address
-    answered = await asyncio.to_thread(posting.write_to, ways.mailto or "", listener)
+    listener, lmtp = service.settings.inbound_address, service.settings.inbound_lmtp
+    answered = await asyncio.to_thread(lambda: posting.write_to(ways.mailto or "", listener, lmtp=lmtp))
     if answered.status is None:
         words = f"nobody receives on {listener[0]}:{listener[1]} ({answered.trouble}): run `mailer inbound`"
         return Finding(check, Verdict.FAILED, words)
-    return await _judged(service, opt_out, check, answered, before=before)
+    return await _judged(service, opt_out, check, answered, before=before, done_by=optouts.BY_MAIL)
 
 
 async def _judged(
-    service: Service, opt_out: OptOut, check: str, answered: posting.Answered, *, before: bool
+    service: Service,
+    opt_out: OptOut,
+    check: str,
+    answered: posting.Answered,
+    *,
+    before: bool,
+    done_by: Collection[Kind] = optouts.BY_LINK,
 ) -> Finding:
     """Say whether an answer was good and the person has left; what was left is given back at once."""
     if not answered.good:
@@ -216,7 +223,7 @@ async def _judged(
         return Finding(check, Verdict.OK, answered.words)
     if not await _left(service, opt_out):
         return Finding(check, Verdict.FAILED, f"{answered.words}, and the person gets mail all the same")
-    await service.database.run(lambda session: optouts.undo(session, opt_out, service.now()))
+    await service.database.run(lambda session: optouts.undo(session, opt_out, service.now(), done_by=done_by))
     if await _left(service, opt_out):
         return Finding(check, Verdict.WARNING, f"{answered.words}, the person has left, and could not be given back")
     return Finding(check, Verdict.OK, f"{answered.words}, the person has left; given back")

@@ -1,7 +1,7 @@
 """The fields that bodies have in common, each with its own check."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, TypeAlias
 
@@ -22,6 +22,12 @@ _MOST_TEXT = 5_000_000
 
 # RFC 3339 section 5.6, with the offset that a time without a zone would leave to guessing.
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+#: As the OpenAPI document shows them.
+_TEMPLATE, _LOCALE, _TAG = (
+    r"^[a-z0-9][a-z0-9-]{0,79}$",
+    r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$",
+    r"^[A-Za-z0-9_.-]{1,40}$",
+)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -114,6 +120,18 @@ def _topic_key(value: str) -> str:
     return value
 
 
+def _shaped(pattern: str, sentence: str) -> Callable[[str], str]:
+    """Return a check that says what is wanted, where pydantic's own would show a pattern."""
+
+    def check(value: str) -> str:
+        # Python's `$` would let a line end through.
+        if re.fullmatch(pattern, value) is None:
+            raise wrong(sentence)
+        return value
+
+    return check
+
+
 def _stripped(value: str) -> str:
     if not value.strip():
         raise wrong("is empty")
@@ -152,13 +170,26 @@ Headers = Annotated[
     dict[str, Annotated[str, StringConstraints(max_length=998)]], Field(max_length=30), AfterValidator(_headers)
 ]
 TopicKey = Annotated[str, AfterValidator(_topic_key)]
-TemplateName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,79}$")]
-Locale = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=10)]
+TemplateName = Annotated[
+    str,
+    AfterValidator(_shaped(_TEMPLATE, "must be 1 to 80 lower-case letters, digits and hyphens")),
+    Field(json_schema_extra={"pattern": _TEMPLATE}),
+]
+Locale = Annotated[
+    str,
+    StringConstraints(max_length=10),
+    AfterValidator(_shaped(_LOCALE, "must be a language such as uk or pt-BR")),
+    Field(json_schema_extra={"pattern": _LOCALE}),
+]
 Metadata = Annotated[dict[str, object], _sized(_MOST_METADATA)]
 Variables = Annotated[dict[str, object], _sized(_MOST_VARIABLES)]
 Subject = Annotated[str, StringConstraints(max_length=998), LINE, AfterValidator(_stripped)]
 BodyText = Annotated[str, StringConstraints(max_length=_MOST_TEXT), TEXT]
-TagName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
+TagName = Annotated[
+    str,
+    AfterValidator(_shaped(_TAG, "must be 1 to 40 letters, digits, dots, hyphens and underscores")),
+    Field(json_schema_extra={"pattern": _TAG}),
+]
 TagValue = Annotated[str, StringConstraints(max_length=100), AfterValidator(_plain)]
 Tags = Annotated[dict[TagName, TagValue], Field(max_length=10)]
 Note = Annotated[str, StringConstraints(max_length=1000), TEXT, AfterValidator(_stripped)]

@@ -1,7 +1,7 @@
 """Entries of a list on their way into the database, a chunk at a time."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, or_
@@ -187,7 +187,7 @@ class Sink:
 
         def verb(session: Session) -> set[_Key]:
             self._relate(session, news, named)
-            return _stop(session, news, order.now())
+            return _stop(session, self._nameless(session, news, named), order.now())
 
         return await order.database.run(verb, urgency=BULK, conclusive=True)
 
@@ -196,10 +196,20 @@ class Sink:
         groups = [named[_key_of(new)] for new in news]
         entries.relate(session, self._order.tenant_id, groups, KinKind.KEY, self._order.now())
 
+    def _nameless(self, session: Session, news: Sequence[NewEntry], named: _Named) -> list[NewEntry]:
+        """Take address and words out of what the list says of erased people: it forbids, and brings nothing back."""
+        prints = {print_ for new in news for print_ in named[_key_of(new)]}
+        gone = entries.erased(session, self._order.tenant_id, prints) if prints else set[bytes]()
+        bare = {"list": self._order.form}
+        return [
+            replace(new, address=None, note=None, evidence=bare) if gone & named[_key_of(new)].keys() else new
+            for new in news
+        ]
+
     def _add(self, session: Session, news: Sequence[NewEntry], named: _Named, position: int) -> set[_Key]:
         now = self._order.now()
         self._relate(session, news, named)
-        added = entries.add_new(session, news, now)
+        added = entries.add_new(session, self._nameless(session, news, named), now)
         people.tell(session, [telling.created(entry) for entry in added], now)
         made = {(entry.fingerprint, entry.reason, entry.scope) for entry in added}
         if self.place is not None:

@@ -16,7 +16,7 @@ from mailer.people.consents import TRACKING, choose_tracking, tracking_choice, t
 from mailer.people.languages import choose_language, chosen_languages
 from mailer.people.opening import LastOpen, keep_last_opens, last_opens, quiet
 from mailer.people.permitting import Permission, answers_of, permit
-from mailer.people.stopping import Leaving, Left, enforce, key_of, leave, lift, suppress
+from mailer.people.stopping import Leaving, Left, enforce, key_of, keys_of, leave, lift, suppress, suppress_many
 from mailer.people.telling import EventKind, News, tell
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "enforce",
     "keep_last_opens",
     "key_of",
+    "keys_of",
     "lacks_yes",
     "last_opens",
     "leave",
@@ -54,6 +55,7 @@ __all__ = [
     "rejoin",
     "snooze",
     "suppress",
+    "suppress_many",
     "tell",
     "topics",
     "tracking_choice",

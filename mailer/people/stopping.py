@@ -1,14 +1,14 @@
 """Entries begin and end: what waits is stopped at once, and everything is told."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, exists, false, or_, true, update
-from sqlmodel import Session, col, select
+from sqlmodel import Session, SQLModel, col, select
 
-from mailer import counters
+from mailer import counters, database
 from mailer.models import Campaign, CampaignStatus, Email, Tenant
 from mailer.people import telling
 from mailer.people.telling import EventKind, News, tell
@@ -17,6 +17,12 @@ from suppression import entries, rules
 from suppression.entries import Entry, KeyProof, NewEntry, kin
 from suppression.rules import Origin, Reach, Reason, Scope, Stream
 
+_ENTRY, _EMAIL = (SQLModel.metadata.tables[str(model.__tablename__)] for model in (Entry, Email))
+#: Mail that an entry may still stop: what waits, and what is claimed without an intent.
+_STOPPABLE = and_(
+    col(Email.status).in_(before(Status.SUPPRESSED)),
+    or_(col(Email.status).in_(WAITING), and_(col(Email.status) == Status.SENDING, col(Email.intent_at).is_(None))),
+)
 #: What of a complaint's evidence says from which mail it came.
 _WHICH_MAIL = ("email_id", "campaign_id", "topic", "provider")
 
@@ -79,6 +85,37 @@ def suppress(session: Session, new: NewEntry, now: datetime) -> Left:
     return Left(entry, created)
 
 
+def suppress_many(session: Session, news: Sequence[NewEntry], now: datetime) -> list[bool]:
+    """Do what `suppress` does for many people of one tenant for one reason, and return for each whether it is new.
+
+    Of two entries about one person the first is added. Only a person for whom mail waits costs statements of their own.
+    Complaints are not for this: what follows from one is more than its entry.
+    """
+    if not news:
+        return []
+    first: dict[bytes, int] = {}
+    for place, new in enumerate(news):
+        first.setdefault(new.fingerprint, place)
+    # In one order, so that two who add the same entries wait for each other and not in a circle.
+    added = entries.add_new(session, [news[first[one]] for one in sorted(first)], now)
+    tell(session, [telling.created(entry) for entry in added], now)
+    created = {first[entry.fingerprint] for entry in added}
+    tenant_id, of_mailbox = news[0].tenant_id, news[0].reason in rules.OF_THE_MAILBOX
+    families = entries.families(session, tenant_id, sorted(first), mailbox=of_mailbox)
+    waiting = _who_waits(session, tenant_id, {one for family in families.values() for one in family})
+    for one, family in families.items():
+        if waiting.intersection(family):
+            suppress(session, news[first[one]], now)
+    return [place in created for place in range(len(news))]
+
+
+def _who_waits(session: Session, tenant_id: int, prints: Collection[bytes]) -> set[bytes]:
+    """Return for whom of these mail waits."""
+    theirs = database.among(session, _EMAIL.c.fingerprint, sorted(prints))
+    found = select(_EMAIL.c.fingerprint).where(_EMAIL.c.tenant_id == tenant_id, theirs, _STOPPABLE).distinct()
+    return set(session.exec(found))
+
+
 def _obey_complaint(session: Session, complaint: Entry, now: datetime) -> None:
     """Stop transactional mail too, where the tenant wants no more mail to those who complained (spec section 4)."""
     tenant = session.get(Tenant, complaint.tenant_id)
@@ -138,16 +175,26 @@ def key_of(session: Session, tenant_id: int, fingerprint: bytes) -> str:
     Since there are several keys, every fingerprint by a newer one stands beside its kin (`entries.relate`). One that
     has none is older than that: it is of the oldest key in use, until the walk of a rotation reads its address.
     """
-    earlier = session.exec(
-        select(Entry.key_id).where(col(Entry.tenant_id) == tenant_id, col(Entry.fingerprint) == fingerprint).limit(1)
-    ).first()
-    oldest = (
-        select(KeyProof.key_id)
-        .where(col(KeyProof.retired_at).is_(None))
-        .order_by(col(KeyProof.created_at), col(KeyProof.key_id))
-        .limit(1)
-    )
-    return earlier or kin.key_of(session, tenant_id, fingerprint) or session.exec(oldest).first() or "unknown"
+    return keys_of(session, tenant_id, [fingerprint])[fingerprint]
+
+
+def keys_of(session: Session, tenant_id: int, prints: Sequence[bytes]) -> dict[bytes, str]:
+    """Return for each of these fingerprints which key made it (`key_of`)."""
+    mine = database.among(session, _ENTRY.c.fingerprint, list(prints))
+    known = select(_ENTRY.c.fingerprint, _ENTRY.c.key_id).where(_ENTRY.c.tenant_id == tenant_id, mine)
+    found: dict[bytes, str] = {one: key_id for one, key_id in session.exec(known)}  # noqa: C416 - rows are no tuples
+    if unknown := [one for one in prints if one not in found]:
+        found |= kin.keys_of(session, tenant_id, unknown)
+    if any(one not in found for one in prints):
+        oldest = (
+            select(KeyProof.key_id)
+            .where(col(KeyProof.retired_at).is_(None))
+            .order_by(col(KeyProof.created_at), col(KeyProof.key_id))
+            .limit(1)
+        )
+        name = session.exec(oldest).first() or "unknown"
+        found |= {one: name for one in prints if one not in found}
+    return found
 
 
 def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
@@ -157,15 +204,12 @@ def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
     transaction (`Database.run`), and is answered once no older decision can be written any more (docs/architecture.md).
     """
     prints = entries.family(session, entry.tenant_id, [entry.fingerprint], mailbox=entry.reason in rules.OF_THE_MAILBOX)
-    claimed = and_(col(Email.status) == Status.SENDING, col(Email.intent_at).is_(None))
-    waiting = or_(col(Email.status).in_(WAITING), claimed)
     statement = (
         update(Email)
         .where(
             col(Email.tenant_id) == entry.tenant_id,
             col(Email.fingerprint).in_(prints),
-            col(Email.status).in_(before(Status.SUPPRESSED)),
-            waiting,
+            _STOPPABLE,
             _forbidden(entry),
             _due_before_its_end(entry),
         )

@@ -1,6 +1,6 @@
 """The list of what forbids mail: ask it, add to it, lift from it, forget a person in it."""
 
-from suppression.entries.bulk import add_new, page, standing
+from suppression.entries.bulk import add_new, erased, page, standing
 from suppression.entries.decision import (
     Consulted,
     Explanation,
@@ -25,7 +25,7 @@ from suppression.entries.keeping import (
     list_entries,
 )
 from suppression.entries.key_check import WrongKey, check_keys, retired_keys
-from suppression.entries.kin import family, relate
+from suppression.entries.kin import families, family, relate
 from suppression.entries.table import Entry, KeyProof, Kin, KinKind, new_id
 
 __all__ = [
@@ -49,7 +49,9 @@ __all__ = [
     "check_keys",
     "check_many",
     "confirm",
+    "erased",
     "explain",
+    "families",
     "family",
     "forbids",
     "forbids_kin",

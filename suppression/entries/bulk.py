@@ -10,7 +10,7 @@ from sqlmodel import SQLModel, col
 
 from suppression.entries.keeping import NewEntry, row_of
 from suppression.entries.table import LIVE_COLUMNS, NOT_LIFTED, Entry
-from suppression.rules import Ender
+from suppression.rules import Ender, Origin
 
 _entry = SQLModel.metadata.tables["suppression"]
 #: What a statement about one of many entries is given.
@@ -62,6 +62,17 @@ def standing(session: Session, tenant_id: int, prints: Collection[bytes], now: d
         _entry.c.expires_at.is_(None) | (_entry.c.expires_at > now),
     )
     return {tuple_of(*row) for row in session.execute(statement)}
+
+
+def erased(session: Session, tenant_id: int, prints: Collection[bytes]) -> set[bytes]:
+    """Return which of some hundred mailboxes are of people who were erased and have not come back by themselves."""
+    statement = select(_entry.c.fingerprint).where(
+        _entry.c.tenant_id == tenant_id,
+        _entry.c.fingerprint.in_(list(prints)),
+        _entry.c.origin == Origin.ERASURE,
+        _entry.c.lifted_at.is_(None),
+    )
+    return {bytes(fingerprint) for fingerprint in session.execute(statement).scalars()}
 
 
 def tuple_of(fingerprint: bytes, reason: str, scope: str) -> tuple[bytes, str, str]:

@@ -20,6 +20,7 @@ _kin = SQLModel.metadata.tables["suppression_kin"]
 
 
 class _Tie(NamedTuple):
+    own_key_id: str
     other: bytes
     key_id: str
     kind: KinKind
@@ -43,15 +44,24 @@ _TIES = tuple(
 
 def family(session: Session, tenant_id: int, prints: Sequence[bytes], *, mailbox: bool = False) -> tuple[bytes, ...]:
     """Return these fingerprints and all others of the same person; with `mailbox`, of the same address only."""
+    found = families(session, tenant_id, prints, mailbox=mailbox)
+    return tuple(dict.fromkeys((*prints, *(one for members in found.values() for one in members))))
+
+
+def families(
+    session: Session, tenant_id: int, prints: Sequence[bytes], *, mailbox: bool = False
+) -> dict[bytes, tuple[bytes, ...]]:
+    """Return for each of these fingerprints itself and all others of the same person or, with `mailbox`, address."""
     ties = _ties(session, tenant_id, prints)
-    others = (tie.other for one in prints for tie in ties.get(one, ()) if not mailbox or tie.kind is KinKind.KEY)
-    return tuple(dict.fromkeys((*prints, *others)))
+    return {
+        one: (one, *(tie.other for tie in ties.get(one, ()) if not mailbox or tie.kind is KinKind.KEY))
+        for one in prints
+    }
 
 
-def key_of(session: Session, tenant_id: int, fingerprint: bytes) -> str | None:
-    """Return which key made a fingerprint, None where no kin of it is known."""
-    statement = select(_kin.c.key_id).where(_kin.c.tenant_id == tenant_id, _kin.c.fingerprint == fingerprint)
-    return session.execute(statement.limit(1)).scalar_one_or_none()
+def keys_of(session: Session, tenant_id: int, prints: Sequence[bytes]) -> dict[bytes, str]:
+    """Return which keys made these fingerprints; one of which no kin is known is left out."""
+    return {one: ties[0].own_key_id for one, ties in _ties(session, tenant_id, prints).items()}
 
 
 def relate(
@@ -118,8 +128,8 @@ def _ties(session: Session, tenant_id: int, prints: Collection[bytes]) -> dict[b
     statement, found = _TIES[_on_postgresql(session)], dict[bytes, list[_Tie]]()
     remaining = iter(prints)
     while chunk := list(islice(remaining, CHUNK)):
-        for one, _key, other, other_key, kind in session.execute(statement, {"tenant": tenant_id, "prints": chunk}):
-            found.setdefault(one, []).append(_Tie(other, other_key, kind))
+        for one, *tie in session.execute(statement, {"tenant": tenant_id, "prints": chunk}):
+            found.setdefault(one, []).append(_Tie(*tie))
     return found
 
 
@@ -127,4 +137,4 @@ def _on_postgresql(session: Session) -> bool:
     return session.get_bind().dialect.name == "postgresql"
 
 
-__all__ = ["CHUNK", "Kin", "KinKind", "among", "family", "key_of", "relate"]
+__all__ = ["CHUNK", "Kin", "KinKind", "among", "families", "family", "keys_of", "relate"]

@@ -1,16 +1,18 @@
 """`mailer inbound parse`: one object a file."""
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
+
+from tests import commands
 
 OWN = Path(__file__).parent / "own"
 
 
 def run(*arguments: str, given: bytes = b"") -> str:
-    command = [sys.executable, "-m", "mailer", "inbound", "parse", *arguments]
-    return subprocess.run(command, input=given, capture_output=True, check=True).stdout.decode()
+    done = commands.run("inbound", "parse", *arguments, env=os.environ, given=given)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_it_prints_an_object_a_file() -> None:
@@ -39,7 +41,6 @@ def test_it_reads_standard_input_and_prints_a_table() -> None:
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    command = [sys.executable, "-m", "mailer", "inbound", "parse", "nowhere.eml"]
-    told = subprocess.run(command, capture_output=True, check=False)
+    told = commands.run("inbound", "parse", "nowhere.eml", env=os.environ)
     assert told.returncode == 2
-    assert b"nowhere.eml" in told.stderr
+    assert "nowhere.eml" in told.stderr

@@ -22,6 +22,7 @@ from mailer.service import Service
 from mailer.settings import Settings
 from mailer.status import Status
 from mailer.submission import Accepted, Submitter
+from tests import commands
 from tests.servers import Postgres, Redis
 from tests.stories.served import POSTAL, environment
 
@@ -65,14 +66,9 @@ class Crew:
 
     async def run(self, *words: str) -> str:
         """Run a command to its end and return its stdout."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mailer", *words, env=self.env,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        async with asyncio.timeout(60):
-            said, complained = await process.communicate()
-        assert process.returncode == 0, complained.decode()
-        return said.decode()
+        done = await asyncio.to_thread(commands.run, *words, env=self.env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     async def stop(self, *which: asyncio.subprocess.Process) -> None:
         """Stop these, or all, in order; whoever does not end is killed."""

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx2
 
+from tests import commands
+
 MAILER = [sys.executable, "-m", "mailer"]
 POSTAL = "Ringwise Ltd, 12 Bell Lane, Kyiv 01001, Ukraine"
 ENDED = {"sent", "suppressed", "bounced", "failed", "cancelled", "expired", "uncertain"}
@@ -37,7 +39,7 @@ class Served:
 
     def run(self, *words: str) -> str:
         """Run another command beside it and return its stdout."""
-        done = subprocess.run([*MAILER, *words], env=self.env, capture_output=True, text=True, timeout=60, check=False)
+        done = commands.run(*words, env=self.env)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -4,13 +4,13 @@ import email
 import email.policy
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from mailer.inbox import Store
-from tests.stories.served import MAILER, environment
+from tests import commands
+from tests.stories.served import environment
 
 Mails = list[tuple[bytes, email.message.EmailMessage]]
 STRUCTURED = ("List-Unsubscribe", "List-Unsubscribe-Post", "List-Id", "Message-ID", "Feedback-ID", "From", "To", "Date")
@@ -19,10 +19,8 @@ STRUCTURED = ("List-Unsubscribe", "List-Unsubscribe-Post", "List-Id", "Message-I
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, str]], Mails]:
     folder = tmp_path_factory.mktemp("demo")
-    command = [*MAILER, "demo", "--once", "--json"]
-    done = subprocess.run(
-        command, env=environment(folder), capture_output=True, text=True, timeout=120, check=True, cwd=folder
-    )
+    done = commands.run("demo", "--once", "--json", env=environment(folder), cwd=folder)
+    assert done.returncode == 0, done.stderr
     store = Store(folder / "demo" / "inbox.db")
     raw = [mail.raw for one in store.list(200) if (mail := store.get(one.id)) is not None]
     store.close()

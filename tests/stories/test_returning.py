@@ -1,8 +1,6 @@
 """A relay takes a mail, and another server tells us later: by SMTP, LMTP, a folder, a pipe, HTTP."""
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from mailer.submission import Submitter
 from suppression import entries
 from suppression.entries import Question
 from suppression.rules import Reason, Stream
-from tests import servers
+from tests import commands, servers
 from tests.servers import Mail, Relay, free_port
 from tests.stories import returning
 from tests.stories.returning import hand_in
@@ -222,15 +220,8 @@ async def test_a_pipe_ends_as_mail_servers_want_it(tmp_path: Path) -> None:
         env = environment(tmp_path / "data", return_path_domain=DOMAIN)
 
         async def piped(raw: bytes, *words: str, **more: str) -> int:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "mailer", "inbound", "--stdin", *words),
-                env=env | more,
-                stdin=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-            await process.communicate(raw)
-            assert process.returncode is not None
-            return process.returncode
+            done = await asyncio.to_thread(commands.run, "inbound", "--stdin", *words, env=env | more, given=raw)
+            return done.returncode
 
         raw = returning.bounce(mail)
         assert await piped(raw, "--to", forged) == 67

@@ -1,5 +1,6 @@
 """Every process of the Procfile apart, on PostgreSQL and Redis: both streams, an opt-out, a crash."""
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -82,8 +83,12 @@ def test_every_process_apart_on_postgresql_and_redis(tmp_path: Path, postgres: P
             again = client.post("/v1/emails", json={**NEWSLETTER, "to": to}).json()
             assert again["status"] == "suppressed"
             assert served.settled(client, send(client, to, INVOICE))["status"] == "sent"
+            doctored = json.loads(served.run("doctor", "unsubscribe", "--json"))
+            assert {each["message"] for each in doctored["findings"] if each["check"].startswith("by mail")} == {
+                "the answer 250, the person has left; given back"
+            }
             # A worker that is killed loses nothing: another one takes over.
             running["transactional"].kill()
             waiting = send(client, to, INVOICE)
             running["second"] = subprocess.Popen([*MAILER, "worker", "transactional"], env=served.env, text=True)
-            assert served.settled(client, waiting)["status"] == "sent"
+            assert served.settled(client, waiting, 90)["status"] == "sent"

@@ -2,15 +2,16 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlmodel import Session, SQLModel, col, select
+from sqlalchemy import bindparam, select, update
+from sqlmodel import Session, SQLModel, col
 
 from mailer import database, ids
 from mailer.feedback.hearing.policy import believed
-from mailer.feedback.inbound.report import Proof, Report
+from mailer.feedback.inbound.report import Kind, Proof, Report
 from mailer.models import Email, Told, ToldState
 
 TOLD = SQLModel.metadata.tables[str(Told.__tablename__)]
@@ -24,51 +25,115 @@ _ADDRESS = re.compile(r"[^\s<>\"'(),;:=\[\]]*@[^\s<>\"'(),;:\[\]]*")
 _UNSEEN = re.compile("[\x00-\x1f\x7f\ud800-\udfff]+")
 
 
-def keep(session: Session, report: Report, proof: Proof, email: Email | None, now: datetime) -> Told | None:
-    """Write a report down as unmatched; None where it was heard before.
+class Kept(NamedTuple):
+    """What is kept of a report and says what follows from it."""
 
-    Of two at once, the second waits for the first. A report for which nobody vouches leaves no word about a person.
-    """
+    id: str
+    kind: Kind
+    category: str
+    hard: bool
+    code: str | None
+    #: The other server's words, without addresses.
+    diagnostic: str | None
+    #: When it happened, as far as the source says; else when we heard it.
+    at: datetime
+    heard_at: datetime
+    source: str
+    reporter: str | None
+
+
+class Standing(NamedTuple):
+    """How a report stands: its state, and why it is not done."""
+
+    state: ToldState
+    why: str | None = None
+    #: The mailbox, where this bounce counts as one of "so many soft ones".
+    fingerprint: bytes | None = None
+
+
+class First(NamedTuple):
+    """A report that was heard before."""
+
+    report_id: str
+    email_id: str | None
+
+
+def kept(report: Report, proof: Proof, now: datetime) -> Kept:
+    """Return what is kept of a report; one for which nobody vouches leaves no word about a person."""
+    return Kept(
+        id=ids.new("rp", now),
+        kind=report.kind,
+        category=report.category.value,
+        hard=report.hard,
+        code=_text(report.status, 20),
+        diagnostic=words(report.diagnostic) if believed(proof) else None,
+        at=happened(report, now) or now,
+        heard_at=now,
+        source=_text(report.source, 20) or "",
+        reporter=_text(report.reporter, 255),
+    )
+
+
+def row_of(told: Kept, report: Report, proof: Proof, email: Email | None, standing: Standing) -> dict[str, object]:
+    """Return the row of a report; what named its mail is kept only where that was not found."""
     vouched = believed(proof)
-    row: dict[str, object] = {
-        "id": ids.new("rp", now),
-        "digest": digest_of(report, proof, email),
-        "state": ToldState.UNMATCHED,
-        "why": None,
+    shown = vouched and email is None
+    return {
+        **told._asdict(),
+        "kind": told.kind.value,
+        "digest": digest_of(report, proof, email.id if email else None),
+        "state": standing.state,
+        "why": standing.why,
         "tenant_id": email.tenant_id if email else None,
         "email_id": email.id if email else None,
-        "fingerprint": None,
-        "kind": report.kind.value,
-        "category": report.category.value,
-        "hard": report.hard,
-        "code": _text(report.status, 20),
-        "diagnostic": words(report.diagnostic) if vouched else None,
-        "at": happened(report, now) or now,
-        "heard_at": now,
-        "source": _text(report.source, 20) or "",
+        "fingerprint": standing.fingerprint,
         "rule": _text(report.rule, 80) or "",
-        "reporter": _text(report.reporter, 255),
         "proof": (_text(proof.by, 80) or "") if vouched else "",
-        "recipient": _text(report.recipient, 320) if vouched and email is None else None,
-        "message_id": _text(report.message_id, 255) if vouched and email is None else None,
-        "envelope_id": _text(report.envelope_id, 255) if vouched and email is None else None,
+        "recipient": _text(report.recipient, 320) if shown else None,
+        "message_id": _text(report.message_id, 255) if shown else None,
+        "envelope_id": _text(report.envelope_id, 255) if shown else None,
     }
-    fresh = database.insert(session, TOLD).values(row).on_conflict_do_nothing(index_elements=["digest"])
-    found = session.execute(fresh.returning(TOLD.c.id)).scalar_one_or_none()
-    return session.get_one(Told, found) if found is not None else None
 
 
-def earlier(session: Session, report: Report, proof: Proof, email: Email | None) -> Told:
-    """Return what was kept of a report when it was heard first."""
-    return session.exec(select(Told).where(col(Told.digest) == digest_of(report, proof, email))).one()
+def heard_before(session: Session, digests: Collection[bytes]) -> dict[bytes, First]:
+    """Return what was kept of these reports when they were heard first."""
+    if not digests:
+        return {}
+    statement = select(TOLD.c.digest, TOLD.c.id, TOLD.c.email_id).where(
+        database.among(session, TOLD.c.digest, sorted(digests))
+    )
+    return {digest: First(*first) for digest, *first in session.execute(statement)}
 
 
-def settle(session: Session, told: Told, state: ToldState, why: str | None = None) -> None:
-    """Write down what became of a report; a done one needs no longer know what named its mail."""
-    told.state, told.why = state, why
-    if state is ToldState.DONE:
-        told.recipient = told.message_id = told.envelope_id = None
-    session.flush()
+def write(session: Session, rows: Collection[dict[str, object]]) -> None:
+    """Write reports down; of two that write the same one at once, the second waits for the first and writes nothing."""
+    if rows:
+        fresh = database.insert(session, TOLD).on_conflict_do_nothing(index_elements=["digest"])
+        # In one order, so that two batches wait for each other and not in a circle.
+        session.connection().execute(fresh, sorted(rows, key=_digest))
+
+
+def done(session: Session, told: Collection[str], counted: Mapping[str, bytes]) -> None:
+    """Write down that what follows from reports has followed; what named their mails is needed no longer."""
+    if told:
+        over = {"state": ToldState.DONE, "why": None, "recipient": None, "message_id": None, "envelope_id": None}
+        session.execute(update(TOLD).where(database.among(session, TOLD.c.id, sorted(told))).values(over))
+    if counted:
+        rows = [{"this": told_id, "mailbox": fingerprint} for told_id, fingerprint in sorted(counted.items())]
+        session.connection().execute(_COUNT, rows)
+
+
+_COUNT = (
+    update(TOLD)
+    .where(TOLD.c.id == bindparam("this"))
+    .values(fingerprint=bindparam("mailbox", type_=TOLD.c.fingerprint.type))
+)
+
+
+def _digest(row: Mapping[str, object]) -> bytes:
+    digest = row["digest"]
+    assert isinstance(digest, bytes)
+    return digest
 
 
 def happened(report: Report, now: datetime) -> datetime | None:
@@ -97,7 +162,7 @@ def listing(session: Session, state: ToldState, *, limit: int, after: str | None
     wanted = select(Told).where(col(Told.state) == state)
     if after is not None:
         wanted = wanted.where(col(Told.id) < after)
-    found = session.exec(wanted.order_by(col(Told.id).desc()).limit(limit + 1)).all()
+    found = session.execute(wanted.order_by(col(Told.id).desc()).limit(limit + 1)).scalars().all()
     return Page(found[:limit], len(found) > limit)
 
 
@@ -107,7 +172,7 @@ def forget(session: Session, now: datetime) -> int:
     return len(session.execute(TOLD.delete().where(TOLD.c.id.in_(old)).returning(TOLD.c.id)).all())
 
 
-def digest_of(report: Report, proof: Proof, email: Email | None) -> bytes:
+def digest_of(report: Report, proof: Proof, email_id: str | None) -> bytes:
     """Return what makes a repeated report the same one: its source's own id of it, else all that it says.
 
     Who vouches is part of it, so that a forged report can never stand in the place of a true one.
@@ -117,7 +182,7 @@ def digest_of(report: Report, proof: Proof, email: Email | None) -> bytes:
         if report.event_id
         else (report.message_id, report.envelope_id, report.return_path, report.status, report.at, report.diagnostic)
     )
-    about = email.id if email is not None else (report.recipient or "").lower()
+    about = email_id if email_id is not None else (report.recipient or "").lower()
     parts = (report.source, report.kind.value, proof.by if believed(proof) else "", about, *said)
     packed = repr(tuple(str(part) if part is not None else None for part in parts))
     return hashlib.blake2b(packed.encode(errors="replace"), digest_size=16, person=b"told").digest()

@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -173,13 +173,13 @@ def leaves_topic_only(opt_out: OptOut, tenant: Tenant) -> bool:
     )
 
 
-def unsubscribed(session: Session, opt_out: OptOut, now: datetime) -> list[Entry]:
-    """Return what the person decided to leave and what stands, the oldest first."""
+def unsubscribed(session: Session, tenant_id: int, prints: Collection[bytes], now: datetime) -> list[Entry]:
+    """Return what a person, by their fingerprints, decided to leave and what stands, the oldest first."""
     statement = (
         select(Entry)
         .where(
-            col(Entry.tenant_id) == opt_out.tenant_id,
-            col(Entry.fingerprint).in_(entries.family(session, opt_out.tenant_id, [opt_out.fingerprint])),
+            col(Entry.tenant_id) == tenant_id,
+            col(Entry.fingerprint).in_(prints),
             col(Entry.reason).in_((Reason.UNSUBSCRIBE, Reason.COMPLAINT)),
             col(Entry.lifted_at).is_(None),
         )
@@ -190,10 +190,14 @@ def unsubscribed(session: Session, opt_out: OptOut, now: datetime) -> list[Entry
 
 
 def of_this_email(session: Session, act: Act, now: datetime) -> list[Entry]:
-    """Return what stands because of this mail: however often its links are used, it lost one person."""
+    """Return what stands because of this mail: however often its links are used, it lost one person.
+
+    Its links all have one fingerprint, whichever key is in use by now, so that nobody's kin is asked for.
+    """
     key = "token" if act.email_id is None else "email_id"
     wanted = act.evidence.get(key)
-    found = unsubscribed(session, act.opt_out, now) if wanted else []
+    opt_out = act.opt_out
+    found = unsubscribed(session, opt_out.tenant_id, [opt_out.fingerprint], now) if wanted else []
     return [entry for entry in found if (entry.evidence or {}).get(key) == wanted]
 
 

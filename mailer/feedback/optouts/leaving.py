@@ -11,7 +11,7 @@ from mailer.feedback.optouts.marking import mark, marked
 from mailer.feedback.optouts.telling import count, tell_each
 from mailer.feedback.optouts.undoing import give_back, undoable_entries
 from mailer.people import EventKind
-from suppression import rules
+from suppression import entries, rules
 from suppression.entries import Entry
 from suppression.rules import Scope, Stream
 from suppression.token import OptOut
@@ -45,7 +45,9 @@ def left_only(session: Session, opt_out: OptOut, topics: Collection[str], how: H
     act = begin(session, opt_out, how, now)
     mine = undoable_entries(session, opt_out, now)
     own = {entry.id for entry in mine}
-    wide = [entry for entry in unsubscribed(session, opt_out, now) if _everything(entry) and entry.id not in own]
+    person = entries.family(session, opt_out.tenant_id, [opt_out.fingerprint])
+    stands = unsubscribed(session, opt_out.tenant_id, person, now)
+    wide = [entry for entry in stands if _everything(entry) and entry.id not in own]
     if opt_out.stream is Stream.TRANSACTIONAL or wide:
         return opted_out(session, opt_out, how, now)
     counted = bool(of_this_email(session, act, now))

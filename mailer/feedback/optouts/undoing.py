@@ -19,6 +19,8 @@ UNDO_FOR = timedelta(minutes=30)
 BY_LINK = frozenset({Kind.LINK, Kind.ONE_CLICK, Kind.PREFERENCES})
 BY_EDIT = BY_LINK | {Kind.EDIT}
 BY_API = frozenset({Kind.API})
+#: Of an opt-out by mail no page is shown that could offer it; who wrote by mistake opts in again.
+BY_MAIL = frozenset({Kind.MAILTO})
 
 #: What a person does to their own mail; a complaint is taken back by a fresh opt-in only.
 _OWN = (Reason.UNSUBSCRIBE, Reason.SNOOZE)

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds in which a body must have come.
 _PATIENCE = 30.0
-#: Reports a transaction, by engine: the one writer of SQLite must soon be free again, and each takes milliseconds.
-_TOGETHER = {True: 100, False: 5}
+#: Reports a transaction, by engine: the one writer of SQLite must soon be free again.
+_TOGETHER = {True: 500, False: 20}
 #: So many unreadable events are named in the answer.
 _SHOWN = 20
 #: How Postmark is asked for its secret (RFC 7617).

@@ -142,7 +142,12 @@ def _left_only(session: Session, asked: _Asked, topics: set[str]) -> _Answer:
 
 def _why(session: Session, asked: _Asked) -> _Answer:
     kept = optouts.say_why(session, asked.opt_out, asked.form.one("said"), asked.now)
-    return _Answer(_look(session, asked), "thanks_title" if kept else "late_title", "", "" if kept else "late")
+    visit = _look(session, asked)
+    if not kept:
+        return _Answer(visit, "late_title", "", "late")
+    # The words are kept, and nothing is taken back by them: the page says how the person stands.
+    lead = ("already_topic" if visit.topic_only else "already") if visit.left else ""
+    return _Answer(visit, "thanks_title", lead, "" if lead else "thanks")
 
 
 def _undo(session: Session, asked: _Asked) -> _Answer:
