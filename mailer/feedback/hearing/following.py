@@ -85,7 +85,7 @@ class _Books:
         self._tally.add(email.tenant_id, email.created_at.date(), email.stream, metric, dims, amount, at=self.now)
 
     def count_tracked(self, email: Email, amount: int) -> None:
-        """Count a mail among those that arrived with a pixel or links of ours, or take it back; rates divide by these."""
+        """Count a mail as one that arrived with a pixel or links of ours, or take it back: rates divide by these."""
         if email.tracked:
             self.count(email, "tracked", amount)
             if email.opens is Opens.INDIVIDUAL:
