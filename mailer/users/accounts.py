@@ -11,7 +11,7 @@ from sqlmodel import Session, SQLModel, col, select
 from mailer import database, ids
 from mailer.errors import Conflict, Invalid, NotFound, Problem
 from mailer.models import LinkKind, Membership, RecoveryCode, Tenant, User, UserLink, UserRole
-from mailer.users import signing
+from mailer.users import knocking, signing
 from mailer.users.signing import digest_of
 from suppression import address
 
@@ -209,13 +209,18 @@ def enable(session: Session, user: User) -> None:
 
 
 def reset(session: Session, user: User, now: datetime, *, second_factor: bool) -> str:
-    """End the password and every sign-in of a user, the second factor too if asked to; return a link's token."""
+    """End the password, every sign-in and waiting time of a user, the second factor too if asked to.
+
+    Return a link's token.
+    """
     user.password = None
     if second_factor:
         user.totp, user.totp_at = None, None
         session.execute(delete(RecoveryCode).where(col(RecoveryCode.user_id) == user.id))
     session.add(user)
     signing.end_all(session, user.id)
+    for door in (knocking.account(user.email), knocking.second(user.id)):
+        knocking.let_in(session, door, ())
     return make_link(session, user, now)
 
 

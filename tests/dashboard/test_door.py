@@ -108,6 +108,19 @@ async def test_too_many_tries_wait_longer_each_time_whether_the_account_exists_o
         assert (await ann.sign_in(password="wrong once more")).status_code == 403, "counted anew"
 
 
+async def test_a_reset_ends_the_wait_that_a_stranger_caused(house: House) -> None:
+    async with house.browser() as ann:
+        for _ in range(7):
+            answer = await ann.sign_in(password="wrong " * 3)
+        assert answer.status_code == 429
+        token = await house.service.database.run(
+            lambda session: accounts.reset(session, accounts.known(session, OWNER), house.time, second_factor=False)
+        )
+        await ann.get(f"/password/{token}")
+        await ann.post(f"/password/{token}", password="a fresh password", again="a fresh password")
+        assert (await ann.sign_in(password="a fresh password")).status_code == 303
+
+
 async def test_a_network_that_tries_many_accounts_waits(sqlite_url: str) -> None:
     async with open_house(sqlite_url) as house, house.browser("198.51.100.9") as ann:
         await house.user()
