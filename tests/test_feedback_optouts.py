@@ -93,12 +93,18 @@ async def test_the_entry_keeps_the_evidence_and_no_token(world: World) -> None:
     assert str(entry.evidence["token"]) not in world.link(opt_out)
 
 
-async def test_the_counter_belongs_to_the_day_of_the_mail(world: World) -> None:
+async def test_the_counter_belongs_to_the_day_of_the_mail_and_its_hour_to_the_day_of_the_act(world: World) -> None:
     opt_out = world.opt_out(await world.email())
     world.later(days=9)
     await leave(world, opt_out)
-    counted = sql_select(FACTS.c.day).where(FACTS.c.metric == "unsubscribed").distinct()
-    assert await world.database.read(lambda session: session.execute(counted).scalars().all()) == [NOON.date()]
+    unsubscribed = sql_select(FACTS.c.day).where(FACTS.c.metric == "unsubscribed").distinct()
+    hours = FACTS.c.dimension.in_(["stream_hour", "campaign_hour"])
+    for counted, day in (
+        (unsubscribed.where(~hours), NOON.date()),
+        (unsubscribed.where(hours), NOON.date() + timedelta(days=9)),
+    ):
+        found = await world.database.read(lambda session, counted=counted: session.execute(counted).scalars().all())  # type: ignore[misc]
+        assert found == [day]
 
 
 async def test_twice_is_once_and_the_first_time_stays(world: World) -> None:
