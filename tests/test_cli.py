@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import httpx2
 import pytest
+import typer
 
+from mailer import cli
 from mailer.cli import COMMANDS, load, logs, main
 from tests import commands
 
@@ -444,6 +447,19 @@ def test_a_choice_that_is_none_is_one_sentence(quick: Quick) -> None:
 def test_what_the_help_says_of_a_command_is_what_the_command_says(name: str) -> None:
     command = load(name)
     assert " ".join((command.help or "").partition("\n\n")[0].split()) == COMMANDS[name].help
+
+
+def test_every_command_that_a_module_has_is_in_the_table() -> None:
+    for module in {part.modules[0] for part in COMMANDS.values()}:
+        found = import_module(f"mailer.cli.{module}")
+        if not hasattr(found, "app"):
+            found.add(holder := typer.Typer())
+            assert set(typer.main.get_group(holder).commands) == {
+                name for name, part in COMMANDS.items() if part.modules[0] == module
+            }
+    listed = {f"{module}.py" for part in COMMANDS.values() for module in part.modules}
+    adding = {path.name for path in Path(cli.__file__).parent.glob("*.py") if "\ndef add(" in path.read_text()}
+    assert adding <= listed
 
 
 def test_the_help_loads_no_command() -> None:

@@ -46,6 +46,10 @@ COMMANDS: Mapping[str, Part] = {
     "send": Part("Send an email: it is stored at once, and goes out by the server or workers that run.", ["sending"]),
     "render": Part("Show a template, filled with its own examples and what you give; nothing is sent.", ["rendering"]),
     "report": Part("Print the numbers of the emails that were accepted in these days (UTC).", ["reporting"]),
+    "recount": Part(
+        "Work out the counters of some days again from the emails themselves, and put right what differs.",
+        ["reporting"],
+    ),
     "bench": Part(
         "Send personalised promotional mail to a sink on this machine, and measure it. Nothing leaves this machine.",
         ["benching"],
