@@ -60,8 +60,10 @@ def doers(session: Session, campaign: Campaign, did: Did, *, limit: int, after: 
 
     Raises `Conflict` where nobody may know: opens and clicks are tied to a person in individual mode alone.
     """
-    if did is Did.OPENED and campaign.opens is not Opens.INDIVIDUAL:
-        raise Conflict(f"opens of this campaign are measured as {campaign.opens}: nobody knows who opened it")
+    measured = {Did.OPENED: campaign.opens, Did.CLICKED: campaign.clicks}.get(did)
+    if measured not in (None, Opens.INDIVIDUAL):
+        named = "opens" if did is Did.OPENED else "clicks"
+        raise Conflict(f"{named} of this campaign are measured as {measured}: nobody knows who {did.value} it")
     some = _walked(session, campaign, after).subquery("some")
     wanted = select(some).where(_done(did, some.c.id, some.c.status), some.c.address.is_not(None))
     rows = session.execute(wanted.order_by(some.c.id).limit(limit + 1)).all()

@@ -117,6 +117,7 @@ async def lived(world: World) -> list[str]:
     def measured(session: Session) -> None:
         tenant = session.get_one(Tenant, world.sender.tenant_id)
         tenant.promotional_opens, tenant.consent = Opens.INDIVIDUAL, ConsentRule.NOT_REFUSED
+        tenant.promotional_clicks = Opens.INDIVIDUAL
 
     await world.database.run(measured)
     for domain in DOMAINS:
@@ -307,10 +308,9 @@ _DID: Mapping[Did, Callable[[Raw], bool]] = {
 }
 
 
-async def test_who_opened_is_nobodys_business_where_opens_are_not_measured_individually(sqlite: Database) -> None:
+@pytest.mark.parametrize("did", [Did.OPENED, Did.CLICKED], ids=str)
+async def test_who_did_is_nobodys_business_where_it_is_not_measured_individually(sqlite: Database, did: Did) -> None:
     world = await world_of(sqlite)
-    campaign = await world.create(**asked(tracking={"opens": "aggregate"}))
-    with pytest.raises(Conflict, match="nobody knows who opened it"):
-        await sqlite.read(
-            lambda session: reports.doers(session, session.get_one(Campaign, campaign), Did.OPENED, limit=3)
-        )
+    campaign = await world.create(**asked(tracking={"opens": "aggregate", "clicks": "aggregate"}))
+    with pytest.raises(Conflict, match=f"nobody knows who {did} it"):
+        await sqlite.read(lambda session: reports.doers(session, session.get_one(Campaign, campaign), did, limit=3))
