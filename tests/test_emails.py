@@ -56,10 +56,11 @@ async def test_what_has_no_intent_is_taken_back(database: Database, status: Stat
     told = await database.read(lambda session: list(session.exec(select(Event))))
     assert [(event.kind, event.email_id, event.at) for event in told] == [("email.cancelled", email.id, LATER)]
 
-    def counted(session: Session) -> list[int]:
-        return [row.amount for row in session.exec(select(Tally).where(Tally.metric == "cancelled"))]
+    def counted(session: Session) -> list[tuple[str, int]]:
+        rows = session.exec(select(Tally).where(Tally.metric == "cancelled"))
+        return sorted((row.dimension, row.amount) for row in rows)
 
-    assert await database.read(counted) == [1, 1]
+    assert await database.read(counted) == [("all", 1), ("stream_hour", 1), ("tag", 1)]
 
 
 @pytest.mark.parametrize("status", [Status.SENT, Status.BOUNCED, Status.FAILED, Status.SUPPRESSED, Status.UNCERTAIN])

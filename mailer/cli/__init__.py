@@ -162,9 +162,8 @@ def _say(error: Exception) -> int:
         sys.stderr.write(f"{message}\n" if helped else f"mailer: {' '.join(message.split())} (see --help)\n")
         return error.exit_code
     # What explains failures knows every part that can fail: a command that goes well does not wait for it.
-    from mailer.cli.failures import explain
-
-    failure = explain(error)
+    failures = import_module("mailer.cli.failures")
+    failure = failures.explain(error)
     if failure is None:
         logger.debug("unexpected", exc_info=error)
         sys.stderr.write(
@@ -173,4 +172,5 @@ def _say(error: Exception) -> int:
         return 1
     logger.debug("%s", type(error).__name__, exc_info=error)
     sys.stderr.write(f"mailer: {failure.sentence}\n")
-    return failure.exit_code
+    code: int = failure.exit_code
+    return code

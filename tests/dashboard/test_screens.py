@@ -1,11 +1,13 @@
 """The screens of the house: keys, users, the audit log, settings, one's own account; and who may what there."""
 
 import re
+import tomllib
 from collections.abc import AsyncIterator
 
 import pytest
 
-from mailer import secrets, tenancy
+from mailer import resources, secrets, tenancy
+from mailer.drafts import TenantChange
 from mailer.models import UserRole
 from mailer.sealing import Seals
 from mailer.users import accounts, factors, totp
@@ -225,15 +227,29 @@ async def test_settings_are_changed_one_by_one_and_written_down(house: House) ->
         assert "tenant.changed" not in await house.acts(), "nothing was changed"
         await ann.get("@/settings")
         changed = {**form, "name": "Ring & Co", "promotional_opens": "individual", "soft_bounces": "7"}
+        changed |= {"utm": "source=news\r\n\r\nmedium = email", "untracked_hosts": "app.example\r\n"}
         assert (await ann.post("@/settings", changed)).status_code == 303
         tenant = await house.service.database.read(lambda session: tenancy.only_tenant(session, "default"))
         assert (tenant.name, tenant.promotional_opens, tenant.soft_bounces) == ("Ring & Co", "individual", 7)
+        assert (tenant.utm, tenant.untracked_hosts) == ({"source": "news", "medium": "email"}, ["app.example"])
         await ann.get("@/settings")
-        for wrong in ({"soft_bounces": "0"}, {"soft_bounces": "many"}, {"name": ""}, {"consent": "sometimes"}):
+        for wrong in (
+            {"soft_bounces": "0"},
+            {"soft_bounces": "many"},
+            {"name": ""},
+            {"consent": "sometimes"},
+            {"utm": "source"},
+        ):
             assert (await ann.post("@/settings", {**changed, **wrong})).status_code == 422
             assert "This was not saved" in ann.text
         await ann.get("@/audit", thing="tenant")
-        assert "changed: name, promotional_opens, soft_bounces" in ann.text
+        assert "changed: name, promotional_opens, soft_bounces, untracked_hosts, utm" in ann.text
+
+
+@pytest.mark.parametrize("language", ["en", "uk"])
+def test_every_setting_has_words(language: str) -> None:
+    words = tomllib.loads((resources.templates() / "dashboard" / "words" / "settings.toml").read_text())[language]
+    assert {name for name in TenantChange.model_fields if f"setting_{name}" not in words} == set()
 
 
 async def test_ones_own_account_asks_for_the_password_before_it_changes_a_way_in(house: House) -> None:

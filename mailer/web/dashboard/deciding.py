@@ -1,6 +1,6 @@
 """Settings of a tenant: what it decided itself, and how the operator set the service up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
@@ -19,6 +19,31 @@ from suppression.rules import Stream
 
 #: What of a tenant is text in several lines.
 _LONG = frozenset({"postal_address"})
+
+
+class Lines(NamedTuple):
+    """What is several things, and stands in the form as a line each."""
+
+    written: Callable[[object], str]
+    read: Callable[[Sequence[str]], object]
+
+
+def _hosts(value: object) -> str:
+    return "\n".join(value) if isinstance(value, list) else ""
+
+
+def _pairs(value: object) -> str:
+    return "\n".join(f"{name}={said}" for name, said in value.items()) if isinstance(value, dict) else ""
+
+
+def _read_pairs(lines: Sequence[str]) -> object:
+    cut = [line.partition("=") for line in lines]
+    return {name.strip(): said.strip() for name, _, said in cut}
+
+
+_LINES: Mapping[str, Lines] = {"untracked_hosts": Lines(_hosts, list), "utm": Lines(_pairs, _read_pairs)}
+#: What stands for nothing where the table has NULL.
+_NOTHING: Mapping[str, object] = {name: lines.read(()) for name, lines in _LINES.items()}
 #: What the environment decides at every start, for the tenant `default`.
 _SET_ELSEWHERE = {"postal_address": "MAILER_POSTAL_ADDRESS", "name": "MAILER_FROM"}
 
@@ -54,9 +79,7 @@ def _change(asked: Asked, session: Session) -> None:
     given = {
         entry.name: _given(asked, entry) for entry in (_entry(asked, tenant, n) for n in TenantChange.model_fields)
     }
-    changed = {
-        name: value for name, value in given.items() if value is not None and value != _plain(getattr(tenant, name))
-    }
+    changed = {name: value for name, value in given.items() if value is not None and value != _kept(tenant, name)}
     if not changed:
         return
     tenancy.change_tenant(session, tenant, parse(TenantChange, changed))
@@ -66,6 +89,8 @@ def _change(asked: Asked, session: Session) -> None:
 def _entry(asked: Asked, tenant: Tenant, name: str) -> Entry:
     value: object = getattr(tenant, name)
     fixed = _fixed(asked, tenant, name)
+    if name in _LINES:
+        return Entry(name, "area", _LINES[name].written(value))
     if name == "locale":
         return Entry(name, "choose", value, tuple(SPOKEN))
     if isinstance(value, StrEnum):
@@ -86,11 +111,16 @@ def _given(asked: Asked, entry: Entry) -> object:
         return text == "yes"
     if entry.kind == "number":
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
+    if entry.name in _LINES:
+        return _LINES[entry.name].read([line.strip() for line in text.splitlines() if line.strip()])
     # A postal address may be emptied; a browser sends its line breaks as CR LF.
     return text.replace("\r\n", "\n")
 
 
-def _plain(value: object) -> object:
+def _kept(tenant: Tenant, name: str) -> object:
+    value = getattr(tenant, name)
+    if value is None:
+        return _NOTHING.get(name)
     return value.value if isinstance(value, StrEnum) else value
 
 
