@@ -1,14 +1,13 @@
 """How pages of the dashboard are put together and sent: templates, headers, one style sheet."""
 
-import hashlib
 from collections.abc import Mapping
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mailer import resources
 from mailer.web.dashboard.figures import Figures
+from mailer.web.folder import Folder
 from mailer.web.voices import Voice
 
 _FOLDER = resources.templates() / "dashboard"
@@ -32,15 +31,7 @@ class Pages:
 
     def __init__(self) -> None:
         """Read the templates and the style sheet."""
-        self._templates = Environment(
-            loader=FileSystemLoader(_FOLDER),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._style = (_FOLDER / "style.css").read_text("utf-8")
-        self._version = hashlib.blake2b(self._style.encode(), digest_size=4).hexdigest()
+        self._folder = Folder(_FOLDER)
 
     def page(
         self, request: Request, say: Voice, template: str, values: Mapping[str, object], *, status: int = 200
@@ -51,16 +42,16 @@ class Pages:
             "figures": Figures(say.language),
             "root": request.scope.get("root_path", ""),
             "path": request.url.path,
-            "style": self._version,
+            "style": self._folder.version,
             "done": _done(request, say),
         }
-        body = self._templates.get_template(template).render({**shared, **values})
+        body = self._folder.render(template, {**shared, **values})
         headers = {**HEADERS, "Content-Language": say.language}
         return Response(body, status, media_type="text/html", headers=headers)
 
     def style(self) -> Response:
         """Return the style sheet."""
-        return Response(self._style, media_type="text/css", headers=_STYLE_HEADERS)
+        return self._folder.style(_STYLE_HEADERS)
 
 
 def _done(request: Request, say: Voice) -> str:

@@ -1,13 +1,12 @@
 """How recipients' pages are put together and sent: templates, headers, one style sheet."""
 
-import hashlib
 from collections.abc import Mapping
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response
 
 from mailer import resources
+from mailer.web.folder import Folder
 from mailer.web.recipient.words import voice
 from mailer.web.voices import Voice
 
@@ -36,15 +35,7 @@ class Pages:
 
     def __init__(self) -> None:
         """Read the templates and the style sheet."""
-        self._templates = Environment(
-            loader=FileSystemLoader(_FOLDER),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._style = (_FOLDER / "style.css").read_text("utf-8")
-        self._version = hashlib.blake2b(self._style.encode(), digest_size=4).hexdigest()
+        self._folder = Folder(_FOLDER)
 
     def page(
         self,
@@ -57,9 +48,9 @@ class Pages:
     ) -> Response:
         """Return a page in the language of the mail, else of the browser."""
         say = _voice(request, locale)
-        body = self._templates.get_template(template).render(
-            {"sender": None, **values, "say": say, "root": request.scope.get("root_path", ""), "style": self._version}
-        )
+        root = request.scope.get("root_path", "")
+        shared = {"say": say, "root": root, "style": self._folder.version}
+        body = self._folder.render(template, {"sender": None, **values, **shared})
         headers = {**HEADERS, "Content-Language": say.language}
         return Response(body, status, media_type="text/html", headers=headers)
 
@@ -79,7 +70,7 @@ class Pages:
 
     def style(self) -> Response:
         """Return the style sheet."""
-        return Response(self._style, media_type="text/css", headers=_STYLE_HEADERS)
+        return self._folder.style(_STYLE_HEADERS)
 
 
 def mail(html: str) -> Response:

@@ -1,0 +1,33 @@
+"""A folder of page templates with the one style sheet that they share."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import Response
+
+
+class Folder:
+    """Renders the templates of a folder; made once."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the style sheet; a template is read when it is wanted first."""
+        self._templates = Environment(
+            loader=FileSystemLoader(path),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._style = (path / "style.css").read_text("utf-8")
+        #: Stands in the sheet's address, so that a browser may keep it.
+        self.version = hashlib.blake2b(self._style.encode(), digest_size=4).hexdigest()
+
+    def render(self, template: str, values: Mapping[str, object]) -> str:
+        """Return a page; what it names and is not given is an error."""
+        return self._templates.get_template(template).render(values)
+
+    def style(self, headers: Mapping[str, str]) -> Response:
+        """Return the style sheet."""
+        return Response(self._style, media_type="text/css", headers=headers)
