@@ -5,27 +5,23 @@ python -m tests.benchmarks.hearing [--postgresql] [REPORTS] (1,000)
 
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from itertools import cycle, islice
-from pathlib import Path
 from typing import Any
 
 import orjson
 from sqlalchemy import Engine, event
 from sqlmodel import Session
 
-from mailer import migrate
 from mailer.database import Database
 from mailer.feedback import hearing
 from mailer.feedback.inbound.report import Category, Kind, Proof, Report
 from mailer.status import Status
-from tests import servers
-from tests.conftest import tables
+from tests.benchmarks.world import fresh_database
 from tests.delivery import mails
 from tests.delivery.mails import NOW, P
 
@@ -100,13 +96,7 @@ def main(words: list[str]) -> None:
     """Run it."""
     numbers = [int(word) for word in words if word.isdigit()]
     with ExitStack() as stack:
-        if "--postgresql" in words:
-            server = stack.enter_context(servers.postgres(migrate.upgrade_postgresql, tables()))
-            url = server.take()
-        else:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "mailer.db"
-            migrate.upgrade_sqlite(path)
-            url = f"sqlite:///{path}"
+        url = stack.enter_context(fresh_database(postgresql="--postgresql" in words))
         asyncio.run(run(url, numbers[0] if numbers else 1_000))
 
 

@@ -7,11 +7,9 @@ import asyncio
 import itertools
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpcore2
 import orjson
@@ -19,7 +17,7 @@ import uvloop
 from sqlalchemy import text
 from sqlmodel import Session
 
-from mailer import events, ids, migrate, tenancy
+from mailer import events, ids, tenancy
 from mailer.database import Database
 from mailer.outside import Guard, Outside
 from mailer.sealing import Seals
@@ -27,8 +25,8 @@ from mailer.settings import Settings
 from mailer.webhooks import Deliverer, Hooks, endpoints
 from mailer.webhooks.delivering import WIDTH
 from mailer.webhooks.endpoints import Wanted
-from tests import hooks, servers
-from tests.conftest import tables
+from tests import hooks
+from tests.benchmarks.world import fresh_database
 
 _CHUNK = 500
 
@@ -116,13 +114,7 @@ def main(words: list[str]) -> None:
         return
     numbers = [int(word) for word in words if word.isdigit()]
     with ExitStack() as stack:
-        if "--postgresql" in words:
-            server = stack.enter_context(servers.postgres(migrate.upgrade_postgresql, tables()))
-            url = server.take()
-        else:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "mailer.db"
-            migrate.upgrade_sqlite(path)
-            url = f"sqlite:///{path}"
+        url = stack.enter_context(fresh_database(postgresql="--postgresql" in words))
         consumer = stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "tests.benchmarks.webhooks", "--consume"], stdout=subprocess.PIPE, text=True

@@ -11,13 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from mailer import migrate
 from mailer.bench import Plan, sink, throwaway
 from mailer.bench.running import environment
 from mailer.bench.throwaway import Servers
 from mailer.bench.watching import Child, child
 from mailer.settings import Settings
+from tests import servers
+from tests.conftest import tables
 
 MAILER = (sys.executable, "-m", "mailer")
+
+
+@contextmanager
+def fresh_database(*, postgresql: bool) -> Iterator[str]:
+    """Make a migrated database of either engine, and give its address."""
+    if postgresql:
+        with servers.postgres(migrate.upgrade_postgresql, tables()) as server:
+            yield server.take()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "mailer.db"
+            migrate.upgrade_sqlite(path)
+            yield f"sqlite:///{path}"
 
 
 @dataclass
