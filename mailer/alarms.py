@@ -266,9 +266,6 @@ def _tell(session: Session, lifted: Sequence[Entry], now: datetime) -> None:
         about = {"campaign_id": email.campaign_id} if email.campaign_id else {}
         data = {"suppression_id": entry.id, "scope": entry.scope, "how": "alarm", **about}
         news.append(News(email.tenant_id, EventKind.RESUBSCRIBED, data, email.id))
-        dims = counters.dimensions(
-            tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
-        )
-        tally.add(email.tenant_id, email.created_at.date(), email.stream, "resubscribed", dims, at=now)
+        tally.count(email, "resubscribed", now)
     tally.write(session)
     tell(session, news, now)

@@ -3,13 +3,13 @@
 from collections import Counter as Sums
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import Subquery, func, select, text, union_all
 from sqlmodel import Session, SQLModel
 
 from mailer import database
-from mailer.models import Counter
+from mailer.models import Counter, Opens
 from mailer.models import Tally as Waiting
 
 _counter = SQLModel.metadata.tables[str(Counter.__tablename__)]
@@ -52,6 +52,29 @@ def _facts() -> Subquery:
 
 #: Every sum and what is not added to it yet: asked in one statement, nothing is seen twice or not at all.
 FACTS = _facts()
+
+
+class Mail(Protocol):
+    """What of an accepted email, a row or a claimed one, says where its facts are counted."""
+
+    @property
+    def tenant_id(self) -> int: ...
+    @property
+    def created_at(self) -> datetime: ...
+    @property
+    def stream(self) -> str: ...
+    @property
+    def tags(self) -> Mapping[str, str] | None: ...
+    @property
+    def topic(self) -> str | None: ...
+    @property
+    def template(self) -> str | None: ...
+    @property
+    def campaign_id(self) -> str | None: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def opens(self) -> Opens: ...
 
 
 def dimensions(
@@ -128,6 +151,34 @@ class Tally:
             happened = at.astimezone(UTC).date()
             for dimension, value in moments(counted, at):
                 self.sums[Key(tenant_id, happened, stream, dimension, value, metric)] += amount
+
+    def count(self, mail: Mail, metric: str, at: datetime, amount: int = 1, *, asked: bool = True) -> None:
+        """Count a fact about an email, or about several like it, on the day on which it was accepted and in this hour.
+
+        `asked`: a relay was asked, so that it counts by mailbox provider too.
+        """
+        dims = dimensions(
+            tags=mail.tags,
+            topic=mail.topic,
+            template=mail.template,
+            campaign=mail.campaign_id,
+            provider=mail.provider if asked else None,
+        )
+        if metric == FOLLOWED:
+            dims = of_providers(dims)
+        self.add(mail.tenant_id, mail.created_at.date(), mail.stream, metric, dims, amount, at=at)
+
+    def count_tracked(self, mail: Mail, at: datetime, *, pixels: int, links: int) -> None:
+        """Count mails that arrived with a pixel and with links of ours, or take them back; rates divide by these.
+
+        Those with a pixel whose opens tell the person's mailbox provider are counted apart as well.
+        """
+        if pixels:
+            self.count(mail, "tracked", at, pixels)
+        if pixels and mail.opens is Opens.INDIVIDUAL:
+            self.count(mail, FOLLOWED, at, pixels)
+        if links:
+            self.count(mail, "tracked_links", at, links)
 
     def write(self, session: Session) -> None:
         """Note everything in the database; the clock adds it to the sums, reports show it at once."""

@@ -9,7 +9,7 @@ from sqlalchemy import and_, case, literal_column, or_, true, update
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, SQLModel, col, select
 
-from mailer import counters, events, ids
+from mailer import events, ids
 from mailer.counters import Tally
 from mailer.database import on_postgresql
 from mailer.errors import Conflict, Invalid, NotFound, Problem
@@ -202,10 +202,7 @@ def cancel(session: Session, tenant_id: int, email_id: str, now: datetime) -> Em
     if taken is not None:
         _note(session, email, f"email.{Status.CANCELLED}", None, now)
         tally = Tally()
-        dims = counters.dimensions(
-            tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
-        )
-        tally.add(tenant_id, email.created_at.date(), email.stream, Status.CANCELLED, dims, at=now)
+        tally.count(email, Status.CANCELLED, now, asked=False)
         tally.write(session)
     return email
 

@@ -124,6 +124,9 @@ async def test_undone_in_bulk_with_a_note(world: World) -> None:
     assert {(entry.lifted_by, entry.lift_note) for entry in entries} == {(WHY.by, WHY.note)}
     assert {event.email_id for event in await world.events(RESUBSCRIBED)} == set(ids)
     assert await world.count("resubscribed", "campaign", CAMPAIGN) == 14
+    provider = (await world.row(ids[0])).provider
+    assert await world.count("unsubscribed", "provider", provider) == 14
+    assert await world.count("resubscribed", "provider", provider) == 14
     undone = await world.database.read(lambda session: alarms.get(session, 1, alarm.id))
     assert (undone.undone_at, undone.note) == (world.time, f"{WHY.by}: {WHY.note}")
     # Twice is once.

@@ -79,10 +79,7 @@ def _cancel(session: Session, tenant_id: int, family: Iterable[bytes], now: date
     )
     tally, identifiers = counters.Tally(), list[str]()
     for (email,) in session.execute(statement):
-        dims = counters.dimensions(
-            tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
-        )
-        tally.add(tenant_id, email.created_at.date(), email.stream, Status.CANCELLED, dims, at=now)
+        tally.count(email, Status.CANCELLED, now, asked=False)
         identifiers.append(email.id)
     tally.write(session)
     mails.tell_cancelled(session, tenant_id, identifiers, now)

@@ -224,11 +224,7 @@ def _stop_waiting(session: Session, entry: Entry, now: datetime) -> None:
     )
     tally, news = counters.Tally(), []
     for (email,) in session.execute(statement):
-        dims = counters.dimensions(
-            tags=email.tags, topic=email.topic, template=email.template, campaign=email.campaign_id
-        )
-        metric = f"suppressed:{entry.reason}"
-        tally.add(entry.tenant_id, email.created_at.date(), email.stream, metric, dims, at=now)
+        tally.count(email, f"suppressed:{entry.reason}", now, asked=False)
         data = {"reason": entry.reason.value, "suppression_id": entry.id}
         news.append(News(entry.tenant_id, EventKind.SUPPRESSED, data, email.id))
     tally.write(session)

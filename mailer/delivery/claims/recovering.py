@@ -8,7 +8,7 @@ from sqlmodel import Session, col
 from mailer import events
 from mailer.counters import Tally
 from mailer.database import on_postgresql
-from mailer.delivery.claims.rows import COLUMNS, EMAIL, LEASE, Job, count, event_of
+from mailer.delivery.claims.rows import COLUMNS, EMAIL, LEASE, Job, event_of
 from mailer.models import Lease
 from mailer.status import Status
 from suppression.rules import Stream
@@ -45,7 +45,7 @@ def void(session: Session, lease: str, now: datetime) -> int:
     ended = update(EMAIL).where(unsure).values(status=Status.UNCERTAIN, settled_at=now)
     doubtful = [Job._make(row) for row in session.execute(ended.returning(*COLUMNS))]
     for job in doubtful:
-        count(tally, job, Status.UNCERTAIN, now)
+        tally.count(job, Status.UNCERTAIN, now)
     events.write(session, [event_of(job, Status.UNCERTAIN, None, now) for job in doubtful])
     tally.write(session)
     back = session.execute(
@@ -86,9 +86,9 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
         ended = update(EMAIL).where(EMAIL.c.id.in_(some), condition).values(status=status, settled_at=now)
         jobs = [Job._make(row) for row in session.execute(ended.returning(*COLUMNS))]
         for job in jobs:
-            count(tally, job, status, now)
+            tally.count(job, status, now)
             if status is Status.BOUNCED:
-                count(tally, job, "soft_bounced", now)
+                tally.count(job, "soft_bounced", now)
         events.write(session, [event_of(job, status, {"reply": job.reply}, now) for job in jobs])
         number += len(jobs)
     tally.write(session)

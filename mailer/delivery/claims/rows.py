@@ -9,8 +9,7 @@ from sqlalchemy import func, literal, type_coerce
 from sqlalchemy.types import NULLTYPE
 from sqlmodel import SQLModel
 
-from mailer import counters, events, models
-from mailer.counters import Tally
+from mailer import events, models
 from mailer.models import Opens
 from mailer.status import Status
 from suppression.rules import Stream
@@ -121,26 +120,3 @@ class Step:
 def event_of(job: Job, status: Status, data: Mapping[str, object] | None, now: datetime) -> dict[str, object]:
     """Return the row of an event that a change of status leaves."""
     return events.row(job.tenant_id, f"email.{status}", data, now, email_id=job.id)
-
-
-def count(tally: Tally, job: Job, metric: str, now: datetime, amount: int = 1) -> None:
-    """Count a fact about an email, or about several like it, on the day on which it was asked for, and in this hour."""
-    dims = counters.dimensions(
-        tags=job.tags, topic=job.topic, template=job.template, campaign=job.campaign_id, provider=job.provider
-    )
-    if metric == counters.FOLLOWED:
-        dims = counters.of_providers(dims)
-    tally.add(job.tenant_id, job.created_at.date(), job.stream, metric, dims, amount, at=now)
-
-
-def count_tracked(tally: Tally, job: Job, now: datetime, *, pixels: int, links: int) -> None:
-    """Count mails that were sent with a pixel and with links of ours; job stands for all of them.
-
-    Those with a pixel whose opens tell the person's mailbox provider are counted apart as well.
-    """
-    if pixels:
-        count(tally, job, "tracked", now, pixels)
-    if pixels and job.opens is Opens.INDIVIDUAL:
-        count(tally, job, counters.FOLLOWED, now, pixels)
-    if links:
-        count(tally, job, "tracked_links", now, links)

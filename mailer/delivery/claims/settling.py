@@ -11,7 +11,7 @@ from mailer import events, people
 from mailer.counters import Tally
 from mailer.database import on_postgresql, share_intents
 from mailer.delivery.claims import statements
-from mailer.delivery.claims.rows import COLUMNS, EMAIL, Job, Outcome, Step, Worker, count, count_tracked, event_of
+from mailer.delivery.claims.rows import COLUMNS, EMAIL, Job, Outcome, Step, Worker, event_of
 from mailer.delivery.claims.statements import Prepared
 from mailer.feedback import hearing
 from mailer.feedback.inbound.report import Category, Kind, Report
@@ -82,11 +82,11 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
     for outcome in outcomes:
         if outcome.job.id not in ours or outcome.status is Status.QUEUED:
             continue
-        count(tally, outcome.job, outcome.status, now)
+        tally.count(outcome.job, outcome.status, now)
         if outcome.status is Status.BOUNCED:
-            count(tally, outcome.job, "hard_bounced" if outcome.hard else "soft_bounced", now)
+            tally.count(outcome.job, "hard_bounced" if outcome.hard else "soft_bounced", now)
         if outcome.status is Status.SENT:
-            count_tracked(tally, outcome.job, now, pixels=outcome.tracked, links=outcome.tracked_links)
+            tally.count_tracked(outcome.job, now, pixels=outcome.tracked, links=outcome.tracked_links)
         if outcome.status is not Status.SENT:
             data = {"reply": outcome.reply, "category": outcome.category, "hard": outcome.hard}
             happened.append(event_of(outcome.job, outcome.status, data, now))
@@ -185,7 +185,7 @@ def refuse(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime)
         )
         if values["status"] not in (Status.QUEUED, Status.HELD):
             metric = f"suppressed:{bar.reason}" if bar is not None and not expired else str(values["status"])
-            count(tally, job, metric, now)
+            tally.count(job, metric, now)
             happened.append(event_of(job, Status(str(values["status"])), None, now))
     events.write(session, happened)
     tally.write(session)

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from mailer.counters import Key, Tally
 from mailer.database import INTENTS, Database
-from mailer.delivery.claims.rows import Job, Outcome, Step, Worker, count, count_tracked
+from mailer.delivery.claims.rows import Job, Outcome, Step, Worker
 from mailer.delivery.claims.statements import Prepared, prepare, together
 from mailer.status import Status
 
@@ -141,6 +141,6 @@ def _counted(outcomes: Sequence[Outcome], now: datetime) -> Tally:
         linked[key] += outcome.tracked_links
     tally = Tally()
     for key, jobs in alike.items():
-        count(tally, jobs[0], Status.SENT, now, len(jobs))
-        count_tracked(tally, jobs[0], now, pixels=tracked[key], links=linked[key])
+        tally.count(jobs[0], Status.SENT, now, len(jobs))
+        tally.count_tracked(jobs[0], now, pixels=tracked[key], links=linked[key])
     return tally

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 from sqlmodel import Session, SQLModel
 
-from mailer import counters, database, ids, people
+from mailer import database, ids, people
 from mailer.counters import Tally
 from mailer.feedback import optouts
 from mailer.feedback.hearing.keeping import TOLD, Kept
 from mailer.feedback.hearing.policy import BECOMES, COUNTS_SOFTLY, moves
 from mailer.feedback.hearing.softly import Mailboxes
 from mailer.feedback.inbound.report import Kind
-from mailer.models import Email, Event, Opens, ToldState
+from mailer.models import Email, Event, ToldState
 from mailer.people import EventKind, News
 from mailer.status import Status
 from suppression.entries import NewEntry
@@ -73,25 +73,12 @@ class _Books:
 
     def count(self, email: Email, metric: str, amount: int = 1) -> None:
         """Count on the day and in the dimensions of a mail."""
-        dims = counters.dimensions(
-            tags=email.tags,
-            topic=email.topic,
-            template=email.template,
-            campaign=email.campaign_id,
-            provider=email.provider,
-        )
-        if metric == counters.FOLLOWED:
-            dims = counters.of_providers(dims)
-        self._tally.add(email.tenant_id, email.created_at.date(), email.stream, metric, dims, amount, at=self.now)
+        self._tally.count(email, metric, self.now, amount)
 
     def count_tracked(self, email: Email, amount: int) -> None:
-        """Count a mail as one that arrived with a pixel or links of ours, or take it back: rates divide by these."""
-        if email.tracked:
-            self.count(email, "tracked", amount)
-            if email.opens is Opens.INDIVIDUAL:
-                self.count(email, counters.FOLLOWED, amount)
-        if email.tracked_links:
-            self.count(email, "tracked_links", amount)
+        """Count a mail among those that arrived, or take it back."""
+        pixels, links = amount * email.tracked, amount * email.tracked_links
+        self._tally.count_tracked(email, self.now, pixels=pixels, links=links)
 
     def tell(self, case: Case, kind: EventKind, data: Mapping[str, object]) -> None:
         """Have an event written about a mail."""
