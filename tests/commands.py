@@ -1,50 +1,150 @@
 """`mailer` commands of tests, each a process of its own, forked from one that has loaded everything once.
 
-Loading takes most of what a short command takes. Whoever wants the installed script itself starts it.
+Loading takes most of what a short command takes, and of a start of those that stay. Whoever wants the installed script
+itself starts it.
 """
 
 import atexit
+import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parent.parent
 #: More than any environment and words of a test.
 _LONGEST = 1 << 20
 
 
+@dataclass
+class Process:
+    """A command that was started, with the words of `subprocess.Popen` for it, and what it says."""
+
+    words: Sequence[str]
+    pid: int
+    #: Files: what it says, what it complains of, and where its exit code comes.
+    _says: int
+    _complains: int
+    _told: int
+    returncode: int | None = None
+
+    def __post_init__(self) -> None:
+        """Close its files when nobody knows it any more."""
+        for each in (self._says, self._complains, self._told):
+            weakref.finalize(self, os.close, each)
+
+    @property
+    def said(self) -> str:
+        """Return what it wrote to stdout so far."""
+        return _read(self._says)
+
+    @property
+    def complained(self) -> str:
+        """Return what it wrote to stderr so far."""
+        return _read(self._complains)
+
+    def poll(self) -> int | None:
+        """Return its exit code, or None while it runs; below 0 is a signal."""
+        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+            return self.wait()
+        return self.returncode
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Wait for its end and return its exit code; raises `TimeoutError`."""
+        if self.returncode is None:
+            if not select.select([self._told], [], [], seconds)[0]:
+                raise TimeoutError(f"{self.words} still runs after {seconds} s")
+            self.returncode = int(os.read(self._told, 20))
+        return self.returncode
+
+    def send_signal(self, which: int) -> None:
+        """Send it a signal, if it still runs."""
+        if self.poll() is None:
+            os.kill(self.pid, which)
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kill it as a crash would."""
+        self.send_signal(signal.SIGKILL)
+
+    def end(self, seconds: float = 30) -> int:
+        """Ask it to stop, kill it where it does not, and return its exit code."""
+        self.terminate()
+        try:
+            return self.wait(seconds)
+        except TimeoutError:
+            self.kill()
+            return self.wait()
+
+    def until(self, so: Callable[["Process"], bool], seconds: float = 30) -> None:
+        """Wait until something is so with it; fails where it ends before."""
+        ends = time.monotonic() + seconds
+        while not so(self):
+            assert self.poll() is None or so(self), f"{self.words} ended with {self.returncode}: {self.complained}"
+            assert time.monotonic() < ends, f"{self.words}: not so after {seconds:g} s: {self.said}{self.complained}"
+            time.sleep(0.01)
+
+    def ready(self) -> str:
+        """Wait until a server says that it is ready, and return its address."""
+        self.until(lambda process: "\n" in process.said)
+        line = self.said.splitlines()[0]
+        assert line.startswith("ready: http://127.0.0.1:"), line + self.complained
+        return line.removeprefix("ready: ")
+
+
+def start(
+    *words: str,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    given: bytes = b"",
+    log: IO[bytes] | None = None,
+    before: Sequence[str] | None = None,
+) -> Process:
+    """Start `mailer` with these words, in a group of its own, which a process manager signals as a whole.
+
+    With `log` both of what it says goes there. `before` names a program, with its words, that starts it from the
+    beginning instead; without any, Python does.
+    """
+    own = None if before is None else [*before, sys.executable, "-m", "mailer", *words]
+    request = json.dumps({"words": words, "env": dict(env), "cwd": str(cwd or ROOT), "own": own}).encode()
+    with tempfile.TemporaryFile() as asks, tempfile.TemporaryFile() as says, tempfile.TemporaryFile() as complains:
+        asks.write(given)
+        asks.seek(0)
+        written = [(log or each).fileno() for each in (says, complains)]
+        # One packet says who it is, another one how it ended.
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            socket.send_fds(_server(), [request], [asks.fileno(), *written, theirs.fileno()])
+            process = int(ours.recv(20))
+            said, complained = map(os.dup, written)
+            return Process(words, process, said, complained, os.dup(ours.fileno()))
+
+
 def run(
     *words: str, env: Mapping[str, str], cwd: Path | None = None, given: bytes = b"", seconds: float = 180
 ) -> subprocess.CompletedProcess[str]:
     """Run `mailer` with these words to its end, and return what it said; kill what takes longer than `seconds`."""
-    request = json.dumps({"words": words, "env": dict(env), "cwd": str(cwd or ROOT)}).encode()
-    with tempfile.TemporaryFile() as asks, tempfile.TemporaryFile() as says, tempfile.TemporaryFile() as complains:
-        asks.write(given)
-        asks.seek(0)
-        ours, theirs = socket.socketpair()
-        with ours:
-            ours.settimeout(seconds)
-            with theirs:
-                files = [asks.fileno(), says.fileno(), complains.fileno(), theirs.fileno()]
-                socket.send_fds(_server(), [request], files)
-            told = ours.makefile("r")
-            process = int(told.readline())
-            try:
-                code = int(told.readline())
-            except TimeoutError:
-                os.kill(process, signal.SIGKILL)
-                raise
-            finally:
-                told.close()
-        said, complained = (_read(each.fileno()) for each in (says, complains))
-    return subprocess.CompletedProcess(["mailer", *words], code, said, complained)
+    process = start(*words, env=env, cwd=cwd, given=given)
+    try:
+        code = process.wait(seconds)
+    except TimeoutError:
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(["mailer", *words], code, process.said, process.complained)
 
 
 def _read(file: int) -> str:
@@ -94,10 +194,11 @@ def serve(file: int) -> list[str] | None:
     process = os.fork()
     if process == 0:
         return _become(json.loads(request), files)
-    with os.fdopen(files[3], "w") as told:
-        told.write(f"{process}\n")
-        told.flush()
-        told.write(f"{os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}\n")
+    os.write(files[3], str(process).encode())
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    # Perhaps nobody wants to know any more.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(files[3], str(code).encode())
     return None
 
 
@@ -107,12 +208,15 @@ def _become(request: Mapping[str, object], files: list[int]) -> list[str]:
         os.dup2(each, place)
     for each in files:
         os.close(each)
-    env, words = request["env"], request["words"]
+    env, words, own = request["env"], request["words"], request["own"]
     assert isinstance(env, dict)
     assert isinstance(words, list)
+    os.setsid()
     os.environ.clear()
     os.environ.update(env)
     os.chdir(str(request["cwd"]))
+    if isinstance(own, list):
+        os.execvp(own[0], own)
     return words
 
 

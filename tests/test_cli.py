@@ -18,6 +18,7 @@ import typer
 from mailer import cli
 from mailer.cli import COMMANDS, load, logs, main
 from tests import commands
+from tests.commands import Process
 
 MAILER = Path(sys.executable).with_name("mailer")
 POSTAL = "Ringwise Ltd, 12 Bell Lane, Kyiv 01001, Ukraine"
@@ -48,16 +49,9 @@ class Shell:
         found: dict[str, object] = json.loads(self.run(*words, "--json").stdout)
         return found
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str) -> Process:
         """Start a command that stays."""
-        return subprocess.Popen(
-            [str(MAILER), *words],
-            env=self.env,
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return commands.start(*words, env=self.env, cwd=self.folder)
 
 
 class Quick(Shell):
@@ -97,38 +91,31 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 @pytest.fixture
-def served(shell: Shell) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def served(shell: Shell) -> Iterator[tuple[str, Process]]:
     process = shell.start("serve", "--port", "0")
-    assert process.stdout is not None
     try:
-        line = process.stdout.readline()
-        assert line.startswith("ready: http://127.0.0.1:"), line + (process.communicate(timeout=30)[1])
-        yield line.removeprefix("ready: ").strip(), process
+        yield process.ready(), process
     finally:
-        if process.poll() is None:
-            process.terminate()
-        process.communicate(timeout=30)
+        process.end()
 
 
 # --- serve
 
 
-def test_serve_answers_when_it_says_so_and_ends_in_order(
-    served: tuple[str, subprocess.Popen[str]], shell: Shell
-) -> None:
+def test_serve_answers_when_it_says_so_and_ends_in_order(served: tuple[str, Process], shell: Shell) -> None:
     url, process = served
     assert httpx2.get(f"{url}/healthz", trust_env=False).status_code == 200
     process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 0, err
-    assert out == ""
+    assert process.wait(30) == 0, process.complained
+    assert process.said == f"ready: {url}\n"
+    err = process.complained
     assert f"mail is captured, not sent: {url}/inbox" in err
     assert str(shell.folder / "data") in err
     assert "suppression-key" in err
     assert "MAILER_FROM" in err
 
 
-def test_a_mail_sent_beside_a_server_is_found(served: tuple[str, subprocess.Popen[str]], shell: Shell) -> None:
+def test_a_mail_sent_beside_a_server_is_found(served: tuple[str, Process], shell: Shell) -> None:
     assert served[0]
     words = ("--stream", "transactional", "--to", "ann@example.org", "--subject", "Hello", "--text", "A line.")
     sent = shell.json("send", *words)
@@ -138,7 +125,7 @@ def test_a_mail_sent_beside_a_server_is_found(served: tuple[str, subprocess.Pope
         assert time.monotonic() < until, status
 
 
-def test_a_port_in_use_is_named(served: tuple[str, subprocess.Popen[str]], shell: Shell) -> None:
+def test_a_port_in_use_is_named(served: tuple[str, Process], shell: Shell) -> None:
     port = served[0].rpartition(":")[2]
     other = Shell(shell.folder)
     other.env["MAILER_DATA_DIR"] = str(shell.folder / "other")
@@ -149,7 +136,7 @@ def test_a_port_in_use_is_named(served: tuple[str, subprocess.Popen[str]], shell
     assert failed.stdout == ""
 
 
-def test_a_second_server_of_one_folder_is_refused(served: tuple[str, subprocess.Popen[str]], shell: Shell) -> None:
+def test_a_second_server_of_one_folder_is_refused(served: tuple[str, Process], shell: Shell) -> None:
     assert served[0]
     failed = shell.run("serve", "--port", "0", code=2)
     assert "another mailer serves from" in failed.stderr
@@ -158,17 +145,16 @@ def test_a_second_server_of_one_folder_is_refused(served: tuple[str, subprocess.
 
 def test_web_without_redis_is_serve(shell: Shell) -> None:
     process = shell.start("web", "--port", "0")
-    assert process.stdout is not None
     try:
-        assert process.stdout.readline().startswith("ready: ")
+        assert process.ready()
         sent = shell.json("send", "--stream", "transactional", "--to", "a@example.org", "--subject", "x", "--text", "y")
         until = time.monotonic() + 10
         while shell.json("emails", "show", str(sent["id"]))["status"] != "sent":
             assert time.monotonic() < until
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-    assert process.returncode == 0
+        code = process.wait(30)
+    assert code == 0, process.complained
 
 
 # --- keys, tenants, topics
@@ -243,7 +229,7 @@ def test_an_entry_blocks_and_why_says_so(quick: Quick) -> None:
     assert past[0]["lift_note"] == "asked again by phone"
 
 
-def test_why_prints_what_the_api_prints(served: tuple[str, subprocess.Popen[str]], shell: Shell) -> None:
+def test_why_prints_what_the_api_prints(served: tuple[str, Process], shell: Shell) -> None:
     shell.run("suppression", "add", "ann@example.org", "--note", "asked by phone")
     key = shell.run("key", "create", "desk", "--scope", "suppressions").stdout.strip()
     asked = {"email": "ann@example.org", "stream": "transactional"}

@@ -1,8 +1,6 @@
 """One process each: web, workers and clock over PostgreSQL and Redis."""
 
 import json
-import signal
-import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.commands import Process
 from tests.servers import Postgres, Redis
 from tests.test_cli import Shell
 
@@ -21,10 +20,10 @@ def scaled(tmp_path: Path, postgres: Postgres, redis: Redis) -> Shell:
     return shell
 
 
-def ended(process: subprocess.Popen[str]) -> str:
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 0, err
+def ended(process: Process) -> str:
+    process.terminate()
+    assert process.wait(30) == 0, process.complained
+    err = process.complained
     assert "Traceback" not in err
     return err
 
@@ -50,9 +49,7 @@ def test_mail_goes_from_web_to_worker(scaled: Shell) -> None:
         processes = [scaled.start(*words) for words in (["web", "--port", "0"], ["worker", "transactional"], ["clock"])]
         for process in processes:
             stack.callback(process.kill)
-        web = processes[0]
-        assert web.stdout is not None
-        url = web.stdout.readline().removeprefix("ready: ").strip()
+        url = processes[0].ready()
         headers = {"Authorization": f"Bearer {key}"}
         body = {"stream": "transactional", "to": "ann@example.org", "subject": "Hello", "text": "A line."}
         with httpx2.Client(base_url=url, headers=headers, trust_env=False) as client:

@@ -63,31 +63,18 @@ def test_once_prints_a_table_for_people(tmp_path: Path) -> None:
 
 
 def test_the_demo_serves_its_inbox(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [str(MAILER), "demo", "--port", "0"],
-        env=environment(tmp_path),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
+    process = commands.start("demo", "--port", "0", env=environment(tmp_path), cwd=tmp_path)
     try:
-        line = process.stdout.readline()
-        assert line.startswith("ready: http://127.0.0.1:"), process.communicate(timeout=30)[1]
-        url = line.removeprefix("ready: ").strip()
-        told = [next(process.stderr)]
-        while "stop it" not in told[-1]:
-            told.append(next(process.stderr))
-        assert any(f"{url}/inbox" in each for each in told)
+        url = process.ready()
+        process.until(lambda process: "stop it" in process.complained)
+        assert f"{url}/inbox" in process.complained
         page = httpx2.get(f"{url}/inbox", trust_env=False)
         assert page.status_code == 200
         assert "ann.meyer@northwind.example" in page.text
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-    assert process.returncode == 0
+        code = process.wait(30)
+    assert code == 0, process.complained
 
 
 def test_every_sample_fits_its_template() -> None:

@@ -3,9 +3,7 @@
 import hashlib
 import io
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +14,7 @@ import pytest
 
 from mailer.database import Database
 from mailer.web.api import shapes
+from tests import commands
 from tests.test_api_world import Api, Json, data, paths, rows, world
 from tests.test_cli import Quick
 
@@ -154,14 +153,13 @@ def test_an_import_that_is_killed_goes_on_where_it_stopped(quick: Quick) -> None
     with listed.open("w") as file:
         file.write("email,reason\n")
         file.writelines(f"p{place}@example.org,complaint\n" for place in range(60_000))
-    words = [sys.executable, "-m", "mailer", "suppression", "import", str(listed)]
     quick.run("migrate")
-    process = subprocess.Popen(words, env=quick.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = commands.start("suppression", "import", str(listed), env=quick.env)
     ends = time.monotonic() + 30
     while len(cast("list[Json]", quick.json("suppression", "list")["data"])) == 0 and time.monotonic() < ends:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    assert process.wait(20) == -signal.SIGKILL
     resumed = quick.json("suppression", "import", str(listed), "--resume")
     assert (resumed["new"], resumed["standing"], resumed["refused"]) == (60_000, 0, 0)
     assert cast("int", resumed["resumed_at"]) > 0

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from mailer.settings import Settings
 from mailer.status import Status
 from mailer.submission import Accepted, Submitter
 from tests import commands
+from tests.commands import Process
 from tests.servers import Postgres, Redis
 from tests.stories.served import POSTAL, environment
 
@@ -43,24 +43,19 @@ class Crew:
     service: Service
     tenant_id: int = 0
     _logs: int = 0
-    _running: list[asyncio.subprocess.Process] = field(default_factory=list)
+    _running: list[Process] = field(default_factory=list)
 
-    async def start(self, *words: str, says: str = "runs (process") -> asyncio.subprocess.Process:
+    async def start(self, *words: str, says: str = "runs (process") -> Process:
         """Start a command and wait until it says that it is ready."""
         self._logs += 1
         log = self.folder / f"log-{self._logs}"
-        with log.open("wb") as written:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "mailer", *words, env=self.env, stdout=written, stderr=written
-            )
+        with log.open("w+b") as written:
+            process = commands.start(*words, env=self.env, log=written)
         self._running.append(process)
-        async with asyncio.timeout(30):
-            while says not in (said := log.read_text()):
-                assert process.returncode is None, said
-                await asyncio.sleep(0.02)
+        await asyncio.to_thread(process.until, lambda process: says in process.said)
         return process
 
-    async def worker(self, stream: str) -> asyncio.subprocess.Process:
+    async def worker(self, stream: str) -> Process:
         """Start a worker of a stream."""
         return await self.start("worker", stream)
 
@@ -70,19 +65,14 @@ class Crew:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    async def stop(self, *which: asyncio.subprocess.Process) -> None:
+    async def stop(self, *which: Process) -> None:
         """Stop these, or all, in order; whoever does not end is killed."""
-        ending = [process for process in which or self._running if process.returncode is None]
+        ending = [process for process in which or self._running if process.poll() is None]
         for process in ending:
             process.terminate()
         for process in ending:
-            try:
-                async with asyncio.timeout(25):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-        self._running = [process for process in self._running if process.returncode is None]
+            await asyncio.to_thread(process.end)
+        self._running = [process for process in self._running if process.poll() is None]
 
     async def submit(self, stream: str, recipients: Sequence[str], **more: object) -> None:
         """Accept a mail to each; no bell rings, since workers look for themselves."""

@@ -16,9 +16,11 @@ from typing import NamedTuple
 import httpx2
 import redis
 
-from tests import servers
+from tests import commands, servers
+from tests.commands import Process
 from tests.servers import Postgres, Redis
-from tests.stories.served import MAILER, POSTAL, Served, environment
+from tests.stories import served
+from tests.stories.served import POSTAL, environment
 
 CONNECTIONS = 8
 #: For how many seconds a server stays away: ten stand for the minute of a run by hand (MAILER_TEST_AWAY=60).
@@ -102,7 +104,7 @@ class World:
     log: Path
     #: None: embedded.
     postgres: Postgres | None = None
-    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    running: dict[str, Process] = field(default_factory=dict)
     client: httpx2.Client = field(default_factory=httpx2.Client)
 
     @property
@@ -110,13 +112,10 @@ class World:
         """Return where its mail waits."""
         return self.env["MAILER_DATABASE_URL"]
 
-    def start(self, name: str, *words: str, before: Sequence[str] = (), **more: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *words: str, before: Sequence[str] | None = None, **more: str) -> Process:
         """Start a process under a name, by the help of another program; `more` goes into its environment."""
-        with self.log.open("ab") as log:
-            # A group of its own, which a process manager signals as a whole.
-            process = subprocess.Popen(
-                [*before, *MAILER, *words], env={**self.env, **more}, stdout=log, stderr=log, start_new_session=True
-            )
+        with self.log.open("a+b") as log:
+            process = commands.start(*words, env={**self.env, **more}, log=log, before=before)
         self.running[name] = process
         return process
 
@@ -134,7 +133,7 @@ class World:
         with redis.Redis.from_url(self.env["MAILER_REDIS_URL"]) as client:
             client.flushall()
 
-    def start_web(self, word: str = "web", before: Sequence[str] = ()) -> None:
+    def start_web(self, word: str = "web", before: Sequence[str] | None = None) -> None:
         """Start `web`, or `serve`, and wait until it answers."""
         self.start(word, word, "--port", self.url.rpartition(":")[2], before=before)
         self.until_ready()
@@ -166,18 +165,12 @@ class World:
             process.send_signal(signal.SIGCONT)
             process.terminate()
         for process in self.running.values():
-            try:
-                process.wait(25)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.end(25)
         self.client.close()
 
     def open_client(self) -> None:
         """Make a key for everything, and keep a client with it."""
-        served = Served(self.env, self.url, subprocess.Popen(["true"], text=True))
-        served.process.wait()
-        self.client = served.client(*_SCOPES)
+        self.client = served.client(self.url, served.key(self.env, *_SCOPES))
 
 
 @contextmanager

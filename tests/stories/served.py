@@ -1,9 +1,6 @@
 """A real `mailer serve` in a process of its own, and what a person or program does with it over HTTP."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +10,8 @@ from pathlib import Path
 import httpx2
 
 from tests import commands
+from tests.commands import Process
 
-MAILER = [sys.executable, "-m", "mailer"]
 POSTAL = "Ringwise Ltd, 12 Bell Lane, Kyiv 01001, Ukraine"
 ENDED = {"sent", "suppressed", "bounced", "failed", "cancelled", "expired", "uncertain"}
 
@@ -34,23 +31,19 @@ class Served:
 
     env: Mapping[str, str]
     url: str
-    process: subprocess.Popen[str]
+    process: Process
     keys: dict[str, str] = field(default_factory=dict)
 
     def run(self, *words: str) -> str:
         """Run another command beside it and return its stdout."""
-        done = commands.run(*words, env=self.env)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return run(self.env, *words)
 
     def client(self, *scopes: str) -> httpx2.Client:
         """Return a client with a key of these scopes."""
         name = "+".join(scopes)
         if name not in self.keys:
-            words = [word for scope in scopes for word in ("--scope", scope)]
-            self.keys[name] = self.run("key", "create", name, *words).strip()
-        headers = {"Authorization": f"Bearer {self.keys[name]}"}
-        return httpx2.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False)
+            self.keys[name] = key(self.env, *scopes)
+        return client(self.url, self.keys[name])
 
     def settled(self, client: httpx2.Client, identifier: str, seconds: float = 20) -> dict[str, object]:
         """Return an email once its delivery has ended."""
@@ -65,25 +58,32 @@ class Served:
 
     def kill(self) -> None:
         """Kill the process as a crash would."""
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate(timeout=10)
+        self.process.kill()
+        self.process.wait(10)
+
+
+def run(env: Mapping[str, str], *words: str) -> str:
+    """Run a command and return its stdout."""
+    done = commands.run(*words, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def key(env: Mapping[str, str], *scopes: str) -> str:
+    """Make a key of these scopes."""
+    words = [word for scope in scopes for word in ("--scope", scope)]
+    return run(env, "key", "create", "+".join(scopes), *words).strip()
+
+
+def client(url: str, key: str) -> httpx2.Client:
+    """Return a client that shows a key."""
+    return httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=30, trust_env=False)
 
 
 def start(env: Mapping[str, str], port: int = 0) -> Served:
     """Start `mailer serve` and wait for its ready line."""
-    process = subprocess.Popen(
-        [*MAILER, "serve", "--port", str(port)],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line.startswith("ready: "):
-        process.kill()
-        raise AssertionError(f"no ready line: {line!r} {process.communicate()[1]}")
-    return Served(env, line.removeprefix("ready: ").strip(), process)
+    process = commands.start("serve", "--port", str(port), env=env)
+    return Served(env, process.ready(), process)
 
 
 @contextmanager
@@ -93,10 +93,4 @@ def serving(folder: Path, **settings: str) -> Iterator[Served]:
     try:
         yield served
     finally:
-        if served.process.poll() is None:
-            served.process.terminate()
-            try:
-                served.process.communicate(timeout=30)
-            except subprocess.TimeoutExpired:
-                served.process.kill()
-                served.process.communicate()
+        served.process.end()

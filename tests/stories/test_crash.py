@@ -72,8 +72,7 @@ def test_kill_9_in_the_middle_of_2000_emails(tmp_path: Path) -> None:
                     break
                 assert time.monotonic() - began < 120, found
                 time.sleep(0.5)
-        served.process.terminate()
-        served.process.communicate(timeout=60)
+        served.process.end(60)
     finally:
         relay.kill()
         relay.communicate()

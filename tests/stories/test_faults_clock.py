@@ -39,7 +39,7 @@ def test_workers_whose_clock_is_set_back_by_an_hour(tmp_path: Path, postgres: Po
     with faults.scaled(tmp_path, postgres, redis) as world:
         world.start("clock", "clock")
         for stream in (PROMOTIONAL, TRANSACTIONAL):
-            world.start(stream, "worker", stream, **late)
+            world.start(stream, "worker", stream, before=(), **late)
         world.until_running("clock", PROMOTIONAL, TRANSACTIONAL)
         case = Case("late", world)
         case.started(1500)

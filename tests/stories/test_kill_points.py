@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from mailer.status import Status
+from tests.commands import Process
 from tests.servers import Postgres, Redis
 from tests.stories.crew import Crew, crew, kills
 from tests.stories.killer import Killer, Point
@@ -25,7 +26,7 @@ class Scene:
 
     crew: Crew
     relays: dict[str, Killer]
-    workers: dict[str, asyncio.subprocess.Process]
+    workers: dict[str, Process]
     rounds: int = 0
 
     async def hire(self) -> None:
@@ -50,9 +51,8 @@ class Scene:
         finally:
             # Where a point was not met, the next test begins anew all the same.
             for worker in self.workers.values():
-                if worker.returncode is None:
-                    worker.kill()
-            await asyncio.gather(*(worker.wait() for worker in self.workers.values()))
+                worker.kill()
+            await asyncio.gather(*(asyncio.to_thread(worker.wait, 20) for worker in self.workers.values()))
             self.workers.clear()
         await self.crew.lapse()
         await self.hire()

@@ -1,7 +1,6 @@
 """Every process of the Procfile apart, on PostgreSQL and Redis: both streams, an opt-out, a crash."""
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,9 @@ from pathlib import Path
 import httpx2
 
 from tests import servers
+from tests.commands import Process, start
 from tests.servers import Postgres, Redis
-from tests.stories.served import MAILER, POSTAL, Served, environment
+from tests.stories.served import POSTAL, Served, environment, run
 from tests.stories.test_opt_out import INVOICE, NEWSLETTER, captured, send
 
 ROOT = Path(__file__).parent.parent.parent
@@ -26,7 +26,7 @@ def procfile() -> dict[str, list[str]]:
 
 
 @contextmanager
-def scaled(folder: Path, postgres: Postgres, redis: Redis) -> Iterator[tuple[Served, dict[str, subprocess.Popen[str]]]]:
+def scaled(folder: Path, postgres: Postgres, redis: Redis) -> Iterator[tuple[Served, dict[str, Process]]]:
     """Run what the Procfile names, each in a process of its own."""
     database_url = postgres.take()
     port = servers.free_port()
@@ -44,24 +44,17 @@ def scaled(folder: Path, postgres: Postgres, redis: Redis) -> Iterator[tuple[Ser
         transactional_public_url=f"http://127.0.0.1:{port}",
     )
     commands = procfile()
-    subprocess.run([*MAILER, *commands.pop("release")], env=env, check=True, timeout=60, capture_output=True)
+    run(env, *commands.pop("release"))
     commands["web"] = ["web", "--port", str(port)]
-    log = (folder.parent / "log").open("w")
-    running = {
-        name: subprocess.Popen([*MAILER, *words], env=env, stdout=subprocess.PIPE, stderr=log, text=True)
-        for name, words in commands.items()
-    }
+    running = {name: start(*words, env=env) for name, words in commands.items()}
     try:
-        stdout = running["web"].stdout
-        assert stdout is not None
-        assert stdout.readline() == f"ready: http://127.0.0.1:{port}\n"
+        assert running["web"].ready() == f"http://127.0.0.1:{port}"
         yield Served(env, f"http://127.0.0.1:{port}", running["web"]), running
     finally:
         for process in running.values():
             process.terminate()
         for process in running.values():
-            process.communicate(timeout=30)
-        log.close()
+            process.end()
         postgres.give_back(database_url)
 
 
@@ -90,5 +83,5 @@ def test_every_process_apart_on_postgresql_and_redis(tmp_path: Path, postgres: P
             # A worker that is killed loses nothing: another one takes over.
             running["transactional"].kill()
             waiting = send(client, to, INVOICE)
-            running["second"] = subprocess.Popen([*MAILER, "worker", "transactional"], env=served.env, text=True)
+            running["second"] = start("worker", "transactional", env=served.env)
             assert served.settled(client, waiting, 90)["status"] == "sent"

@@ -47,7 +47,7 @@ async def test_one_of_two_delivering_processes_is_killed_and_nothing_is_missed(
         while len(await leases(ours)) < 2:
             await asyncio.sleep(0.02)
         victim.kill()
-        await victim.wait()
+        await asyncio.to_thread(victim.wait, 20)
         consumer.answer = lambda _asked: Reply()
         async with asyncio.timeout(60):
             # What is left in the end is what the killed one had claimed, and what waits behind it.

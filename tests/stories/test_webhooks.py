@@ -1,8 +1,6 @@
 """A program that is told of its mail: it is down for a while, we are killed meanwhile, and it misses nothing."""
 
 import asyncio
-import os
-import signal
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -37,15 +35,13 @@ async def test_a_consumer_that_was_down_misses_nothing_though_we_were_killed(tmp
             consumer.answer = lambda _asked: Reply(wait=0.3)
             await consumer.start()
             await until(lambda: len(consumer.asked) > 2 * MAILS + 10)
-            os.kill(service.process.pid, signal.SIGKILL)
-            await asyncio.to_thread(service.process.communicate, timeout=10)
+            await asyncio.to_thread(service.kill)
             consumer.answer = lambda _asked: Reply()
             service = await asyncio.to_thread(served.start, env)
             await until(lambda: len(heard(consumer.asked)) == 4 * MAILS, seconds=90)
         finally:
             client.close()
-            service.process.terminate()
-            await asyncio.to_thread(service.process.communicate, timeout=30)
+            await asyncio.to_thread(service.process.end)
     verifier = Webhook(secret)
     kinds: defaultdict[str, list[str]] = defaultdict(list)
     for asked in consumer.asked:
