@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, case, literal, or_, select, update
+from sqlalchemy import ColumnElement, SQLColumnExpression, String, case, cast, exists, literal, or_, select, update
 from sqlmodel import Session, SQLModel
 
 from mailer import database
@@ -92,6 +92,12 @@ def paused_tenants(session: Session, stream: Stream) -> list[int]:
     prefix = f"{_TENANT}{stream}:"
     keys = session.execute(select(_halt.c.key).where(_halt.c.key.startswith(prefix))).scalars()
     return [int(key.removeprefix(prefix)) for key in keys]
+
+
+def stops(stream: SQLColumnExpression[Stream], tenant_id: SQLColumnExpression[int]) -> ColumnElement[bool]:
+    """Return EXISTS (this tenant's mail of this stream is paused), to stand in another statement's WHERE."""
+    key = literal(_TENANT) + cast(stream, String) + literal(":") + cast(tenant_id, String)
+    return exists().where(_halt.c.key == key)
 
 
 def pause(

@@ -156,6 +156,9 @@ async def test_a_campaign_pauses_itself_and_says_why(database: Database) -> None
         )
         event = session.exec(select(Event).where(col(Event.kind) == "campaign.paused")).one()
         assert (event.data or {})["note"] == campaign.note
+        warning = campaigns.warned(session, [campaign])[identifier][0]
+        assert (warning.measure, warning.state) == ("bounces", BrakeState.PAUSED)
+        assert campaign.note.endswith(warning.reason)
         campaigns.resume(session, world.sender, identifier, world.context, NOW)
         halts.resume(session, P, NOW, tenant_id=campaign.tenant_id)
         for minute in (1, 2):

@@ -97,6 +97,21 @@ class Child:
 
 
 @contextmanager
+def _noted() -> Iterator[list[int]]:
+    """Only note what would end us: amid a start it would leave behind a process that nobody knows yet."""
+    noted: list[int] = []
+    before = {
+        number: signal.signal(number, lambda which, _frame: noted.append(which))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def child(
     name: str,
     command: Sequence[str | Path],
@@ -107,11 +122,13 @@ def child(
 ) -> Iterator[Child]:
     """Run a process whose words go to a file of the folder; `goodbye` ends it in order, by its id."""
     log = folder / f"{name.replace(' ', '-')}.log"
-    with log.open("wb") as said:
+    with log.open("wb") as said, _noted() as signals:
         process = subprocess.Popen(  # noqa: S603 - a program of ours, or one that was looked up
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=env
         )
     try:
+        for number in signals:
+            signal.raise_signal(number)
         yield Child(name, process, log)
     finally:
         _end(process, goodbye)

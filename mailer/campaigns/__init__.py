@@ -1,7 +1,7 @@
 """Campaigns: one template to many people on one topic; each recipient is a row from the moment of adding."""
 
 from mailer.campaigns.adding import CHUNK, Added, add_recipients, wanted
-from mailer.campaigns.braking import brake, warnings
+from mailer.campaigns.braking import brake, warned, warnings
 from mailer.campaigns.planning import Page, create, delete, described, get, listing, recipients, update
 from mailer.campaigns.reading import Format, Recipient
 from mailer.campaigns.steering import cancel, pause, resume, schedule, start, test
@@ -35,5 +35,6 @@ __all__ = [
     "test",
     "update",
     "wanted",
+    "warned",
     "warnings",
 ]

@@ -97,6 +97,15 @@ def warnings(session: Session, now: datetime) -> Sequence[Brake]:
     return session.execute(recent.order_by(col(Brake.at).desc()).limit(_SOME)).scalars().all()
 
 
+def warned(session: Session, some: Sequence[Campaign]) -> Mapping[str, Sequence[Brake]]:
+    """Return of campaigns of one tenant what is too much with each, or was until somebody let it go on."""
+    found: dict[str, list[Brake]] = {campaign.id: [] for campaign in some}
+    rows = select(Brake).where(col(Brake.subject).in_(list(found))).order_by(col(Brake.measure))
+    for row in session.execute(rows).scalars():
+        found[row.subject].append(row)
+    return found
+
+
 def _subjects(session: Session, now: datetime) -> Iterable[Subject]:
     """Return what has to be judged: campaigns that run, and every stream with fresh facts or such a campaign."""
     running = select(Campaign).where(col(Campaign.status) == CampaignStatus.RUNNING).limit(_SOME)

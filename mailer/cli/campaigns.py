@@ -151,7 +151,8 @@ def show(identifier: _Id, tenant: Chosen = None, as_json: Json = False) -> None:
         printing.as_json(found)
         return
     fields = {**found, **{f"progress: {name}": value for name, value in cast("_Shown", found["progress"]).items()}}
-    del fields["progress"]
+    fields |= {f"warning: {each['measure']}": each["reason"] for each in cast("list[_Shown]", found["warnings"])}
+    del fields["progress"], fields["warnings"]
     printing.table(("field", "value"), [(name, value) for name, value in fields.items() if value not in (None, {}, [])])
 
 

@@ -229,11 +229,17 @@ def _bases(root: Path, parts: Mapping[str, Parts]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+#: How much longer than its processor time a child is waited for.
+_WAITS = 10
 _CHILD = "import sys; sys.path[:0] = sys.argv[1:]; from mailer.compose import trial; trial.main()"
 
 
 def try_in_child(content: Content, *, timeout: float = 2.0, memory: int = 64 * 1024 * 1024) -> None:
-    """Render every locale with the example values in a child process, bounded in time and memory (R10.4)."""
+    """Render every locale with the example values in a child process, bounded in time and memory (R10.4).
+
+    `timeout` is seconds of processor time, so that a busy machine refuses no good template; waiting ends after ten times
+    as many.
+    """
     asked = json.dumps({"content": content.to_dict(), "seconds": timeout, "memory": memory})
     root = str(Path(__file__).resolve().parents[2])
     try:
@@ -241,11 +247,11 @@ def try_in_child(content: Content, *, timeout: float = 2.0, memory: int = 64 * 1
             [sys.executable, "-c", _CHILD, root],
             input=asked.encode(),
             capture_output=True,
-            timeout=timeout,
+            timeout=_WAITS * timeout,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ContentError(f"The template takes longer than {timeout:g} seconds to render.") from None
+        raise ContentError(f"The template takes longer than {_WAITS * timeout:g} seconds to render.") from None
     if child.returncode:
         raise ContentError("The template takes too much time or memory to render.")
     answer = child.stdout.decode("utf-8", "replace").strip()

@@ -29,7 +29,8 @@ def main() -> None:
 
 def _limit(seconds: float, memory: int) -> None:
     """Bound the child: what the interpreter holds already, and this much more."""
-    whole = max(1, math.ceil(seconds))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    whole = max(1, math.ceil(used.ru_utime + used.ru_stime + seconds))
     resource.setrlimit(resource.RLIMIT_CPU, (whole, whole + 1))
     statistics = Path("/proc/self/statm")
     if statistics.exists():

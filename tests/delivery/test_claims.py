@@ -10,15 +10,15 @@ from sqlalchemy import text
 from sqlmodel import Session, col, select
 
 from mailer import database as databases
-from mailer import ids
+from mailer import halts, ids
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker, taking
 from mailer.delivery.claims import together as at_once
 from mailer.delivery.claims.together import NotOurs, Together
-from mailer.feedback import optouts
+from mailer.feedback import hearing, optouts
 from mailer.feedback.optouts import How, Kind
-from mailer.models import Email, Lease
+from mailer.models import Email, Lease, ToldState
 from mailer.status import Status
 from suppression import entries
 from suppression.entries import Entry
@@ -221,6 +221,18 @@ async def test_what_expired_after_the_claim_is_not_sent(database: Database) -> N
     assert not await intend(database, worker, job)
     assert (await row(database, job)).status is Status.EXPIRED
     assert await database.read(mails.sums) == {"expired": 1}
+
+
+async def test_mail_of_a_tenant_that_was_paused_after_the_claim_goes_back(database: Database) -> None:
+    """A brake is silent at once: what a worker holds is asked for too."""
+    worker, jobs = await claimed(database, number=2)
+    await database.run(lambda session: halts.pause(session, P, "too many bounces", NOW, tenant_id=1))
+    assert not await intend(database, worker, jobs[0])
+    assert (await row(database, jobs[0])).status is Status.QUEUED
+    await database.run(lambda session: halts.resume(session, P, NOW, tenant_id=1))
+    await database.run(lambda session: halts.pause(session, P, "too many bounces", NOW, tenant_id=2))
+    await database.run(lambda session: halts.pause(session, T, "another stream", NOW, tenant_id=1))
+    assert await intend(database, worker, jobs[1])
 
 
 async def test_an_erased_address_cancels(database: Database) -> None:
@@ -436,6 +448,16 @@ async def test_what_was_refused_too_long_bounces_and_what_was_never_tried_failed
         Status.FAILED: 1,
         Status.QUEUED: 1,
     }
+
+
+async def test_a_mail_that_was_refused_to_the_end_is_a_soft_bounce_of_its_mailbox(database: Database) -> None:
+    def verb(session: Session) -> None:
+        [identifier] = mails.add(session, 1, P, status=Status.DEFERRED, dated_at=NOW - timedelta(days=4))
+        claims.expire(session, NOW, timedelta(days=3))
+        [told] = hearing.listing(session, ToldState.DONE, limit=10).reports
+        assert (told.email_id, told.category, told.fingerprint is None) == (identifier, "expired", False)
+
+    await database.run(verb)
 
 
 async def test_due_looks_at_a_stream_and_the_time(database: Database) -> None:

@@ -9,6 +9,8 @@ from mailer import events
 from mailer.counters import Tally
 from mailer.database import on_postgresql
 from mailer.delivery.claims.rows import COLUMNS, EMAIL, LEASE, Job, event_of
+from mailer.feedback import hearing
+from mailer.feedback.inbound.report import Category, Kind, Report
 from mailer.models import Lease
 from mailer.status import Status
 from suppression.rules import Stream
@@ -73,6 +75,7 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
     """Settle what waited too long: `expires_at` passed, or retries ran out while nobody could claim it."""
     tally = Tally()
     number = 0
+    happened = []
     # The same words as the partial index on waiting mail has: no look at the rest of a big table.
     waiting = EMAIL.c.waiting
     rules = (
@@ -87,9 +90,15 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
         jobs = [Job._make(row) for row in session.execute(ended.returning(*COLUMNS))]
         for job in jobs:
             tally.count(job, status, now)
+            data: dict[str, object] = {"reply": job.reply}
             if status is Status.BOUNCED:
                 tally.count(job, "soft_bounced", now)
-        events.write(session, [event_of(job, status, {"reply": job.reply}, now) for job in jobs])
+                # Refused to the end: a soft bounce of its mailbox, as when the last answer itself comes too late.
+                said = Report(Kind.BOUNCED, Category.EXPIRED, diagnostic=job.reply)
+                hearing.refused(session, job.id, said, now)
+                data |= {"category": said.category, "hard": False}
+            happened.append(event_of(job, status, data, now))
         number += len(jobs)
+    events.write(session, happened)
     tally.write(session)
     return number

@@ -25,8 +25,8 @@ def commit(session: Session, steps: Sequence[Step], worker: Worker, now: datetim
     """Settle outcomes and write the intents that nothing forbids: one transaction for all connections that wait.
 
     After the commit `step.granted` says whether DATA may be sent. An intent is refused where the lease was lost, the
-    email was cancelled, its campaign does not run, it expired, or a suppression forbids it: the last answer, and the
-    only one that counts.
+    email was cancelled, its campaign does not run, its tenant is paused, it expired, or a suppression forbids it: the
+    last answer, and the only one that counts.
     """
     tally = Tally()
     share_intents(session)
@@ -176,7 +176,7 @@ def refuse(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime)
         elif job.address is None:
             values = {"status": Status.CANCELLED}
         else:
-            # Its campaign was paused, or an entry was lifted in this very moment: it goes back and is asked again.
+            # Its campaign or its tenant was paused, or an entry was lifted in this very moment: it goes back.
             values = {"status": Status.HELD if job.campaign_id else Status.QUEUED}
         session.execute(
             update(EMAIL)

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
-from mailer import events
+from mailer import events, halts
 from mailer.delivery.claims.rows import CAMPAIGN, EMAIL, TALLY
 from mailer.models import CampaignStatus
 from mailer.people import lacks_yes
@@ -61,6 +61,7 @@ def may_go() -> ColumnElement[bool]:
         EMAIL.c.address.is_not(None),
         or_(EMAIL.c.expires_at.is_(None), EMAIL.c.expires_at > MOMENT),
         or_(EMAIL.c.campaign_id.is_(None), runs),
+        ~halts.stops(EMAIL.c.stream, EMAIL.c.tenant_id),
         ~entries.forbids(*asked),
         # Clauses of their own, each by its index: the person's other fingerprints, and a yes where the topic needs one.
         ~entries.forbids_kin(*asked),

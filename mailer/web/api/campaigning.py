@@ -32,14 +32,24 @@ _FORMATS: Mapping[str, Format] = {
     "text/csv": Format.CSV,
 }
 
+#: What is told of complaints or bounces that are too many.
+_WARNED = ("measure", "state", "reason", "at")
+
 _Shown = dict[str, object]
 _Verb = Callable[[Session], Campaign]
 
 
 def views(session: Session, some: Sequence[Campaign], now: datetime) -> list[_Shown]:
     """Return campaigns of one tenant as JSON shows them."""
-    sums = reports.campaign_sums(session, some, now)
-    return [{**_view(session, each), "progress": reports.progress(sums[each.id])} for each in some]
+    sums, warned = reports.campaign_sums(session, some, now), campaigns.warned(session, some)
+    return [
+        {
+            **_view(session, each),
+            "progress": reports.progress(sums[each.id]),
+            "warnings": [{name: getattr(brake, name) for name in _WARNED} for brake in warned[each.id]],
+        }
+        for each in some
+    ]
 
 
 def view(session: Session, campaign: Campaign, now: datetime) -> _Shown:

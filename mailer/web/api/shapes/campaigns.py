@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from mailer.models import CampaignStatus, Opens
+from mailer.models import BrakeState, CampaignStatus, Opens
 from mailer.web.api.shapes.alarms import AlarmView
 from mailer.web.api.shapes.metrics import EstimateView, FirstView, NumberView
 from mailer.web.api.shapes.problems import Shape
@@ -23,6 +23,15 @@ class ProgressView(Shape):
     cancelled: int
     expired: int
     uncertain: int
+
+
+class WarningView(Shape):
+    """Too many complaints, or addresses that do not exist."""
+
+    measure: str = Field(description="`complaints` or `bounces`.")
+    state: BrakeState = Field(description="`resumed`: somebody let it go on, and what was known then is not judged.")
+    reason: str = Field(description="In words, with the numbers and the limit.")
+    at: datetime
 
 
 class CampaignView(Shape):
@@ -53,6 +62,7 @@ class CampaignView(Shape):
     started_at: datetime | None
     ended_at: datetime | None
     progress: ProgressView
+    warnings: list[WarningView] = Field(description="What somebody should look at, or paused the campaign.")
 
 
 class CampaignPage(Shape):
