@@ -237,8 +237,8 @@ _CHILD = "import sys; sys.path[:0] = sys.argv[1:]; from mailer.compose import tr
 def try_in_child(content: Content, *, timeout: float = 2.0, memory: int = 64 * 1024 * 1024) -> None:
     """Render every locale with the example values in a child process, bounded in time and memory (R10.4).
 
-    `timeout` is seconds of processor time, so that a busy machine refuses no good template; waiting ends after ten times
-    as many.
+    `timeout` is seconds of processor time, so that a busy machine refuses no good template; waiting ends after ten
+    times as many.
     """
     asked = json.dumps({"content": content.to_dict(), "seconds": timeout, "memory": memory})
     root = str(Path(__file__).resolve().parents[2])
