@@ -56,6 +56,11 @@ class From(NamedTuple):
     address: str
     name: str = ""
 
+    @property
+    def called(self) -> str:
+        """Return what recipients may read: its name, else the domain of its address."""
+        return self.name or self.address.rpartition("@")[2]
+
 
 class Held(NamedTuple):
     """What the holder of a key may, as it stands in this transaction."""
@@ -102,7 +107,7 @@ def prepare(session: Session, settings: Settings, now: datetime) -> Tenant:
         _sync_identity(session, _id(tenant), stream, settings.sender(stream))
     # What recipients read on their pages: whom the mail that they can leave is from.
     sender = settings.sender(Stream.PROMOTIONAL) or settings.sender(Stream.TRANSACTIONAL)
-    if sender and (name := parse_from(sender).name) and tenant.name != name:
+    if sender and tenant.name != (name := parse_from(sender).called):
         tenant.name = name
         session.add(tenant)
         session.flush()
@@ -120,7 +125,7 @@ def create_tenant(
         raise Conflict(f"there is a tenant {key} already")
     tenant = Tenant(
         key=key,
-        name=name or who.name or key,
+        name=name or who.called,
         postal_address=postal_address.strip(),
         opt_out_in_every_mail=True,
         created_at=now,

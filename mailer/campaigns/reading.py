@@ -223,7 +223,7 @@ class _Table:
 
     def _record(self, number: int, fields: list[str]) -> Item:
         if len(fields) != self._width:
-            return Refusal(number, f"has {len(fields)} fields, the header has {self._width}")
+            return Refusal(number, f"has {len(fields)} field{'s' * (len(fields) != 1)}, the header has {self._width}")
         try:
             values = {name: read(fields[place]) for place, name, read in self._values if fields[place]}
         except ValueError as error:

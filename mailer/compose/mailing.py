@@ -179,7 +179,8 @@ def _constants(locale: str, sender: Sender, purpose: Purpose) -> Constants:
     promotional = isinstance(purpose, Promotional)
     return Constants(
         locale=locale,
-        sender_name=sender.name,
+        # Sentences such as "where … offers mail" need one.
+        sender_name=sender.name or sender.address.rpartition("@")[2],
         postal_address=(postal or "").strip(),
         topic_name=purpose.topic.name(locale) if purpose.topic is not None else "",
         opt_out=purpose.topic is not None,

@@ -124,8 +124,9 @@ class Reader:
         self._address = there
 
     def _record(self, number: int, fields: list[str]) -> Sequence[Item] | Refusal:
-        if len(fields) != len(self._columns):
-            return Refusal(number, f"has {len(fields)} fields, the header has {len(self._columns)}")
+        wanted = len(self._columns)
+        if len(fields) != wanted:
+            return Refusal(number, f"has {len(fields)} field{'s' * (len(fields) != 1)}, the header has {wanted}")
         values = dict(zip(self._columns, fields, strict=True))
         return self._read(number, Row(values), values.get(self._address, ""))
 

@@ -234,7 +234,7 @@ def test_a_plain_list_of_addresses_wants_a_reason() -> None:
         ("email,reason\n,unsubscribe", "the address is empty"),
         ("email,reason\nann@example.org,tired", "the reason is none that is known here"),
         ("email,reason\nann@example.org,unsubscribe,more", "has 3 fields, the header has 2"),
-        ("email,reason\nann@example.org;unsubscribe", "has 1 fields, the header has 2"),
+        ("email,reason\nann@example.org;unsubscribe", "has 1 field, the header has 2"),
         ("email,reason,scope\nann@example.org,hard_bounce,topic:news", "cannot have the scope"),
         ("email,reason,scope\nann@example.org,unsubscribe,everything", "the scope cannot be read"),
         ("email,reason,expires_at\nann@example.org,snooze,soon", "expires_at is no time"),
