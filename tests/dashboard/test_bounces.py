@@ -48,7 +48,7 @@ async def test_each_is_listed_with_its_cause_and_what_followed(house: House) -> 
         assert listed(ann) == [third.id, second.id, first.id]
         rows = [" ".join(node.text().split()) for node in ann.page.css("tbody tr")]
         for row, said in (
-            (rows[0], ("complaint", "Spam complaint: All promotional mail", "told by arf")),
+            (rows[0], ("complaint", "Spam complaint: All promotional mail", "told by a complaint report")),
             (rows[1], ("not for good", "mailbox full", "5.2.2", "nothing is forbidden")),
             (rows[2], ("for good", "no such mailbox", "5.1.1", "Mailbox is gone: Everything", "Gmail")),
         ):

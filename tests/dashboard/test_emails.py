@@ -170,8 +170,8 @@ async def test_a_stopped_email_says_by_which_rule_and_leads_to_all_of_them(house
     async with house.browser() as ann, house.browser() as mark:
         await ann.sign_in(SUPPORT)
         await ann.get(f"@/emails/{stopped.id}")
-        assert "Not sent. No: the person has unsubscribed." in ann.text
-        assert "by the person: All promotional mail" in ann.text
+        assert "Not sent: Unsubscribed." in ann.text
+        assert "by the person. It covers: All promotional mail." in ann.text
         leads = [str(node.attributes["href"]) for node in ann.page.css(".notice a")]
         (why,) = leads
         assert (await ann.get(why.removeprefix("/app"))).status_code == 200

@@ -29,6 +29,8 @@ _ENTRIES = 100
 
 async def show(asked: Asked, unknown: str = "") -> Response:
     """Show the form that finds somebody; `unknown` is an address of which nothing is known here."""
+    if asked.form.one("do") == "leave":
+        unknown = asked.form.one("who")
     topics = await asked.read(lambda session: people.topics(session, asked.tenant_id))
     leavable = [topic for topic in topics if people.may_leave(topic)]
     return asked.page("people.html", {"unknown": unknown, "leavable": leavable})
