@@ -41,6 +41,14 @@ class Act(StrEnum):
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
     TENANT_CHANGED = "tenant.changed"
+    EMAIL_CANCELLED = "email.cancelled"
+    EMAIL_RESOLVED = "email.resolved"
+    PERSON_LEFT = "person.opted_out"
+    PERSON_CHANGED = "person.preferences_changed"
+    PERSON_UNDONE = "person.act_undone"
+    PERSON_LIFTED = "person.entry_lifted"
+    PERSON_EXPORTED = "person.exported"
+    PERSON_ERASED = "person.erased"
 
 
 class Actor(NamedTuple):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, cast
 
-from sqlalchemy import and_, case, literal_column, or_, true, update
+from sqlalchemy import ColumnElement, FromClause, and_, case, func, literal_column, or_, true, update
 from sqlalchemy import select as sql_select
 from sqlmodel import Session, SQLModel, col, select
 
@@ -22,6 +22,8 @@ _content = SQLModel.metadata.tables[str(Content.__tablename__)]
 
 #: What can still be moved in time; a deferred email is on its way already.
 _MOVABLE = (Status.SCHEDULED, Status.QUEUED)
+#: How many emails one page of a search looks at, so that none takes long however few it finds.
+LOOKED_AT = 5_000
 #: How the built-in inbox answers what it took.
 _INBOX_SAID = "Captured, not sent"
 #: RFC 5321 lets an email be taken back until its intent to be sent is durable.
@@ -49,6 +51,14 @@ class Page(NamedTuple):
 
     emails: Sequence[Email]
     has_more: bool
+
+
+class Found(NamedTuple):
+    """Some emails, newest first."""
+
+    emails: Sequence[Email]
+    #: From where the next page goes on, None where that was all; a page may have fewer than its limit, and even none.
+    after: str | None
 
 
 class Shown(NamedTuple):
@@ -155,36 +165,81 @@ def versions_of(session: Session, emails: Sequence[Email]) -> Mapping[int, Shown
 
 def listing(session: Session, tenant_id: int, wanted: Filter, *, limit: int, after: str | None = None) -> Page:
     """Return a page of emails, newest first; `after` is the id of the last one of the page before."""
-    # SQLite would sort all of a tenant's mail; with the sign it walks from the newest, as PostgreSQL does by itself.
     indexed = wanted.prints or wanted.status is Status.UNCERTAIN
-    walks = not indexed and not on_postgresql(session)
-    mine = literal_column("+email.tenant_id") if walks else col(Email.tenant_id)
-    statement = select(Email).where(mine == tenant_id)
+    statement = select(Email).where(_of(session, tenant_id, walks=not indexed), *_chosen(wanted, _email))
     if wanted.prints:
         statement = statement.where(col(Email.fingerprint).in_(wanted.prints))
-    for column, value in (
-        (Email.stream, wanted.stream),
-        (Email.status, wanted.status),
-        (Email.campaign_id, wanted.campaign_id),
-        (Email.topic, wanted.topic),
-    ):
-        if value is not None:
-            statement = statement.where(col(column) == value)
     if wanted.status is Status.UNCERTAIN:
         # They are few, and have an index of their own.
         statement = statement.where(col(Email.doubtful) == true())
+    statement = statement.where(*_between(wanted, after))
+    emails = session.exec(statement.order_by(col(Email.id).desc()).limit(limit + 1)).all()
+    return Page(emails[:limit], len(emails) > limit)
+
+
+def search(session: Session, tenant_id: int, wanted: Filter, *, limit: int, after: str | None = None) -> Found:
+    """Return emails as `listing` does, but look at no more than `LOOKED_AT` of them a page.
+
+    What has no index of its own is seldom, and far between, in ten million emails.
+    """
+    chosen = [wanted.stream, wanted.status, wanted.campaign_id, wanted.topic, wanted.tag]
+    if wanted.prints or wanted.status is Status.UNCERTAIN or all(each is None for each in chosen):
+        page = listing(session, tenant_id, wanted, limit=limit, after=after)
+        return Found(page.emails, page.emails[-1].id if page.has_more else None)
+    some = (
+        sql_select(*(_email.c[name] for name in ("id", "stream", "status", "campaign_id", "topic", "tags")))
+        .where(_of(session, tenant_id, walks=True), *_between(wanted, after))
+        .order_by(_email.c.id.desc())
+        .limit(LOOKED_AT)
+        .subquery("some")
+    )
+    found = select(Email).join(some, col(Email.id) == some.c.id).where(*_chosen(wanted, some))
+    emails = session.exec(found.order_by(some.c.id.desc()).limit(limit + 1)).all()
+    if len(emails) > limit:
+        return Found(emails[:limit], emails[limit - 1].id)
+    last, looked_at = session.execute(sql_select(func.min(some.c.id), func.count()).select_from(some)).one()
+    return Found(emails, last if looked_at == LOOKED_AT else None)
+
+
+def _of(session: Session, tenant_id: int, *, walks: bool) -> ColumnElement[bool]:
+    # SQLite would sort all of a tenant's mail; with the sign it walks from the newest, as PostgreSQL does by itself.
+    mine = literal_column("+email.tenant_id") if walks and not on_postgresql(session) else _email.c.tenant_id
+    return mine == tenant_id
+
+
+def _chosen(wanted: Filter, among: FromClause) -> list[ColumnElement[bool]]:
+    """Return what no index knows of the emails that are asked for."""
+    columns = among.c
+    asked = (
+        (columns.stream, wanted.stream),
+        (columns.status, wanted.status),
+        (columns.campaign_id, wanted.campaign_id),
+        (columns.topic, wanted.topic),
+    )
+    clauses: list[ColumnElement[bool]] = [column == value for column, value in asked if value is not None]
     if wanted.tag is not None:
         name, equals, value = wanted.tag.partition("=")
         if not equals:
             raise Invalid(Problem("tag", "must be written name=value"))
-        statement = statement.where(_email.c.tags[name].as_string() == value)
+        clauses.append(columns.tags[name].as_string() == value)
+    return clauses
+
+
+def _between(wanted: Filter, after: str | None) -> list[ColumnElement[bool]]:
+    """Return between which ids to look: an id begins with the moment at which it was made."""
+    clauses: list[ColumnElement[bool]] = []
     if wanted.accepted is not None:
         first, last = (ids.first("em", moment) for moment in wanted.accepted)
-        statement = statement.where(col(Email.id) >= first, col(Email.id) < last)
+        clauses += [_email.c.id >= first, _email.c.id < last]
     if after is not None:
-        statement = statement.where(col(Email.id) < after)
-    emails = session.exec(statement.order_by(col(Email.id).desc()).limit(limit + 1)).all()
-    return Page(emails[:limit], len(emails) > limit)
+        clauses.append(_email.c.id < after)
+    return clauses
+
+
+def message_id(email: Email) -> str:
+    """Return the Message-ID of an email without its angle brackets; recipients of one request share it."""
+    key = (email.details or {}).get("message_key")
+    return f"{key or email.id}@{email.from_address.rpartition('@')[2]}"
 
 
 def cancel(session: Session, tenant_id: int, email_id: str, now: datetime) -> Email:

@@ -41,7 +41,7 @@ from mailer.drafts.fields import (
     TopicKey,
     Variables,
 )
-from mailer.drafts.people import PersonChange
+from mailer.drafts.people import Noted, PersonChange
 from mailer.drafts.suppressions import (
     CheckDraft,
     LiftDraft,
@@ -80,6 +80,7 @@ __all__ = [
     "Moment",
     "Names",
     "Note",
+    "Noted",
     "OneMailbox",
     "PartsDraft",
     "PersonChange",

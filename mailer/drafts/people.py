@@ -69,3 +69,9 @@ class EraseDraft(Body):
     """Why a person is erased: who asked for it, and when; addresses in it are left out."""
 
     note: Note | None = None
+
+
+class Noted(Body):
+    """Why something is done to a mail or for a person."""
+
+    note: Note

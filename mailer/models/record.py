@@ -2,10 +2,13 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from mailer.models.columns import Json
+
+#: The events that say that a mail came back, or that somebody called it spam; a query of them says it in these words.
+RETURNED = text("kind IN ('email.bounced', 'email.complained')")
 
 
 class Event(SQLModel, table=True):
@@ -14,7 +17,11 @@ class Event(SQLModel, table=True):
     `email.queued` and `email.sent` are told by the email's own times.
     """
 
-    __table_args__ = (Index("event_email", "email_id"),)
+    __table_args__ = (
+        Index("event_email", "email_id"),
+        # The few that say that a mail came back or was called spam, as a tenant lists them.
+        Index("event_returned", "tenant_id", "id", sqlite_where=RETURNED, postgresql_where=RETURNED),
+    )
 
     id: str = Field(primary_key=True, max_length=40)
     tenant_id: int

@@ -7,12 +7,14 @@ from mailer.reports.figures import Figure, figures, outstanding, progress, reach
 from mailer.reports.numbers import Report, report, stream_sums, totals
 from mailer.reports.people import Did, Doer, Doers, doers
 from mailer.reports.recounting import recount
+from mailer.reports.returns import LOOKED_AT, Return, Returns, Wanted, returned
 from mailer.reports.series import First, Point, Series, Step, campaign_series, stream_series, zone_of
 from mailer.reports.sheets import sheet
 from mailer.reports.spans import Span
 from mailer.reports.tables import By, Row, Table, campaign_table, table
 
 __all__ = [
+    "LOOKED_AT",
     "By",
     "Comparison",
     "Did",
@@ -25,11 +27,14 @@ __all__ = [
     "Judged",
     "Point",
     "Report",
+    "Return",
+    "Returns",
     "Row",
     "Series",
     "Span",
     "Step",
     "Table",
+    "Wanted",
     "campaign_report",
     "campaign_series",
     "campaign_sums",
@@ -45,6 +50,7 @@ __all__ = [
     "reached",
     "recount",
     "report",
+    "returned",
     "sheet",
     "stream_series",
     "stream_sums",

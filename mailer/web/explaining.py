@@ -111,6 +111,13 @@ def checked(
     return told
 
 
+def enders(rule: str) -> str:
+    """Return who may end what a rule found, as the end of a key of words: one for each set of enders."""
+    if rule == people.NOT_OPTED_IN:
+        return "yes"
+    return "_".join(sorted(rules.rule_of(rules.Reason(rule)).enders))
+
+
 def _consulted(each: Consulted) -> dict[str, object]:
     entry = each.entry
     return {

@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from mailer import people, tenancy
+from mailer import tenancy
 from mailer.drafts import parse
 from mailer.errors import Forbidden, Invalid, Unauthorized
 from mailer.models import ApiKey, Email, Scope, Tenant, Topic
 from mailer.web.api.queries import CheckQuery
-from mailer.web.explaining import explained, topic_of
+from mailer.web.explaining import enders, explained, topic_of
 from mailer.web.recipient.asking import Form, Service, read_form
 from mailer.web.recipient.pages import Pages, language_of
 from mailer.web.recipient.routes import link
@@ -122,10 +122,8 @@ def _scope_names(topics: Mapping[str, Topic], language: str) -> Mapping[str, str
 
 
 def _end_of(rule: str) -> str:
-    """Return the key of the sentence that says who may end what this rule found: one for each set of enders."""
-    if rule == people.NOT_OPTED_IN:
-        return "why_end_yes"
-    return "why_end_" + "_".join(sorted(rules.rule_of(rules.Reason(rule)).enders))
+    """Return the key of the sentence that says who may end what this rule found."""
+    return f"why_end_{enders(rule)}"
 
 
 def _day(moment: datetime | None) -> str:

@@ -6,10 +6,9 @@ from mailer.feedback.optouts.complaining import complained
 from mailer.feedback.optouts.leaving import left_only, opted_out
 from mailer.feedback.optouts.marking import SOON
 from mailer.feedback.optouts.telling import tell_each
-from mailer.feedback.optouts.undoing import BY_API, BY_EDIT, BY_LINK, BY_MAIL, UNDO_FOR, say_why, undo, undoable
+from mailer.feedback.optouts.undoing import BY_EDIT, BY_LINK, BY_MAIL, UNDO_FOR, say_why, undo, undoable
 
 __all__ = [
-    "BY_API",
     "BY_EDIT",
     "BY_LINK",
     "BY_MAIL",

@@ -18,10 +18,11 @@ UNDO_FOR = timedelta(minutes=30)
 #: What the links of one mail did, they can take back; a profile page takes back its own.
 BY_LINK = frozenset({Kind.LINK, Kind.ONE_CLICK, Kind.PREFERENCES})
 BY_EDIT = BY_LINK | {Kind.EDIT}
-BY_API = frozenset({Kind.API})
 #: Of an opt-out by mail no page is shown that could offer it; who wrote by mistake opts in again.
 BY_MAIL = frozenset({Kind.MAILTO})
 
+#: What support did for a person stands by no link: their fingerprint says whose it was.
+_BY_NO_LINK = frozenset({Kind.SUPPORT})
 #: What a person does to their own mail; a complaint is taken back by a fresh opt-in only.
 _OWN = (Reason.UNSUBSCRIBE, Reason.SNOOZE)
 _LINK = How(Kind.LINK)
@@ -90,8 +91,8 @@ def _last_act(session: Session, opt_out: OptOut, now: datetime, done_by: Collect
     token = digest(opt_out)
     mine = [
         entry
-        for entry in session.exec(statement)
-        if (entry.evidence or {}).get("token") == token and (entry.evidence or {}).get("channel") in done_by
+        for entry, found in ((each, each.evidence or {}) for each in session.exec(statement))
+        if found.get("channel") in done_by and (found.get("token") == token or found.get("channel") in _BY_NO_LINK)
     ]
     if not mine:
         return []

@@ -125,6 +125,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('event', schema=None) as batch_op:
         batch_op.create_index('event_email', ['email_id'], unique=False)
+        batch_op.create_index('event_returned', ['tenant_id', 'id'], unique=False, sqlite_where=sa.text("kind IN ('email.bounced', 'email.complained')"), postgresql_where=sa.text("kind IN ('email.bounced', 'email.complained')"))
 
     op.create_table('halt',
     sa.Column('key', sqlmodel.sql.sqltypes.AutoString(length=200), nullable=False),
@@ -766,6 +767,7 @@ def downgrade() -> None:
     op.drop_table('lease')
     op.drop_table('halt')
     with op.batch_alter_table('event', schema=None) as batch_op:
+        batch_op.drop_index('event_returned', sqlite_where=sa.text("kind IN ('email.bounced', 'email.complained')"), postgresql_where=sa.text("kind IN ('email.bounced', 'email.complained')"))
         batch_op.drop_index('event_email')
 
     op.drop_table('event')

@@ -18,7 +18,15 @@ class Item(NamedTuple):
 
 #: Groups of lines, each with a word `group_…` above it; the first group has none. A test compares it with the screens.
 MENU: tuple[tuple[str, tuple[Item, ...]], ...] = (
-    ("", (Item("home", "", May.SEE_HOME),)),
+    (
+        "",
+        (
+            Item("home", "", May.SEE_HOME),
+            Item("emails", "/emails", May.SEE_EMAILS),
+            Item("people", "/people", May.SEE_PEOPLE),
+            Item("bounces", "/bounces", May.SEE_BOUNCES),
+        ),
+    ),
     (
         "house",
         (
