@@ -41,6 +41,16 @@ class Act(StrEnum):
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
     TENANT_CHANGED = "tenant.changed"
+    CAMPAIGN_CREATED = "campaign.created"
+    CAMPAIGN_CHANGED = "campaign.changed"
+    CAMPAIGN_FILLED = "campaign.recipients_added"
+    CAMPAIGN_TESTED = "campaign.tested"
+    CAMPAIGN_STARTED = "campaign.started"
+    CAMPAIGN_SCHEDULED = "campaign.scheduled"
+    CAMPAIGN_PAUSED = "campaign.paused"
+    CAMPAIGN_RESUMED = "campaign.resumed"
+    CAMPAIGN_CANCELLED = "campaign.cancelled"
+    CAMPAIGN_DELETED = "campaign.deleted"
 
 
 class Actor(NamedTuple):
