@@ -7,12 +7,23 @@ from mailer.reports.figures import Figure, figures, outstanding, progress, reach
 from mailer.reports.numbers import Report, report, stream_sums, totals
 from mailer.reports.people import Did, Doer, Doers, doers
 from mailer.reports.recounting import recount
-from mailer.reports.series import First, Point, Series, Step, campaign_series, stream_series, zone_of
+from mailer.reports.series import (
+    FIRSTS,
+    First,
+    Point,
+    Series,
+    Step,
+    campaign_beginning,
+    campaign_series,
+    stream_series,
+    zone_of,
+)
 from mailer.reports.sheets import sheet
 from mailer.reports.spans import Span
 from mailer.reports.tables import By, Row, Table, campaign_table, table
 
 __all__ = [
+    "FIRSTS",
     "By",
     "Comparison",
     "Did",
@@ -30,6 +41,7 @@ __all__ = [
     "Span",
     "Step",
     "Table",
+    "campaign_beginning",
     "campaign_report",
     "campaign_series",
     "campaign_sums",

@@ -23,6 +23,7 @@ MENU: tuple[tuple[str, tuple[Item, ...]], ...] = (
         (
             Item("home", "", May.SEE_HOME),
             Item("campaigns", "/campaigns", May.SEE_CAMPAIGNS),
+            Item("reports", "/reports", May.SEE_REPORTS),
         ),
     ),
     (

@@ -9,13 +9,16 @@ from mailer.web.dashboard import (
     account,
     auditing,
     campaign,
+    campaign_report,
     campaigns,
+    comparing,
     deciding,
     drafting,
     filling,
     home,
     keys,
     members,
+    reports,
 )
 from mailer.web.dashboard.asking import Screen
 from mailer.web.dashboard.entering import Entrance
@@ -29,6 +32,9 @@ SCREENS: tuple[Screen, ...] = (
     *drafting.SCREENS,
     *campaign.SCREENS,
     *filling.SCREENS,
+    *campaign_report.SCREENS,
+    *comparing.SCREENS,
+    *reports.SCREENS,
     *keys.SCREENS,
     *members.SCREENS,
     *auditing.SCREENS,
