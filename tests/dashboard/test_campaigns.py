@@ -108,6 +108,7 @@ async def test_a_campaign_goes_its_whole_way(house: House, ann: Browser) -> None
     assert figures == {"New": "1", "Known": "1", "Suppressed": "0", "Refused": "2"}
     assert texts(ann, "tbody td:first-child") == ["3", "5"]
     assert await upload(ann, path, b'\xef\xbb\xbf\n {"email": "cid@example.org"}\n', "list.ndjson") == 200, ann.text
+    assert (await ann.get(path + "/report")).status_code == 200, "before anything was sent"
     page = await ann.get(path)
     assert "2 would get it" in ann.text
     assert "refresh" not in page.headers

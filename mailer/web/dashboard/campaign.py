@@ -28,8 +28,6 @@ _UNSTARTED = (CampaignStatus.DRAFT, CampaignStatus.SCHEDULED, CampaignStatus.PAU
 
 class _Seen(NamedTuple):
     line: Line
-    #: None where it has started: then there is nothing to be missing.
-    preflight: Preflight | None
     subject: str
     captured: bool
     alarms: list[Alarm]
@@ -37,9 +35,11 @@ class _Seen(NamedTuple):
 
 async def show(asked: Asked, tested: list[Accepted | Refused] | None = None) -> Response:
     """Show a campaign; while it runs the page asks for itself again, unless somebody wants it to stand still."""
-    # Asking whether it may start stores the newest version of a template that was never sent.
-    seen = await asked.run(partial(_look, asked))
+    seen = await asked.read(partial(_look, asked))
     campaign = seen.line.campaign
+    unstarted = campaign.started_at is None and campaign.status in _UNSTARTED
+    # Asking whether it may start stores the newest version of a template that was never sent.
+    preflight = await asked.run(partial(_check, asked)) if unstarted else None
     still = bool(asked.query("still")) or asked.request.method == "POST"
     moving = campaign.status is CampaignStatus.RUNNING
     live = moving and not still
@@ -49,7 +49,7 @@ async def show(asked: Asked, tested: list[Accepted | Refused] | None = None) -> 
             **SHARED,
             "campaign": campaign,
             "line": seen.line,
-            "preflight": seen.preflight,
+            "preflight": preflight,
             "subject": seen.subject,
             "captured": seen.captured,
             "alarms": seen.alarms,
@@ -69,18 +69,18 @@ async def show(asked: Asked, tested: list[Accepted | Refused] | None = None) -> 
 
 def _look(asked: Asked, session: Session) -> _Seen:
     campaign = campaigns.get(session, asked.tenant_id, asked.param("id"))
-    preflight = None
-    if campaign.started_at is None and campaign.status in _UNSTARTED:
-        sender = Submitter.trusted(asked.tenant_id)
-        preflight = campaigns.preflight(session, sender, campaign, asked.service.intake, asked.now)
     body = catalogue.kept(session, campaign.content_id).body
     return _Seen(
         lines(session, asked, [campaign])[0],
-        preflight,
         body.parts[body.locale_of(campaign.locale)].subject,
         captured(campaign),
         [each for each in alarms.listing(session, asked.tenant_id, campaign_id=campaign.id) if not each.undone_at],
     )
+
+
+def _check(asked: Asked, session: Session) -> Preflight:
+    campaign = campaigns.get(session, asked.tenant_id, asked.param("id"))
+    return campaigns.preflight(session, Submitter.trusted(asked.tenant_id), campaign, asked.service.intake, asked.now)
 
 
 async def act(asked: Asked) -> Response:

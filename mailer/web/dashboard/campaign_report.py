@@ -13,6 +13,7 @@ from mailer import alarms, campaigns, reports
 from mailer.errors import NotFound
 from mailer.models import Alarm, Campaign
 from mailer.reports import FIRSTS, By, Estimate, First, Report, Series, Span, Step, Table
+from mailer.reports.estimating import FEWEST
 from mailer.users.permissions import May
 from mailer.web.dashboard import drawing
 from mailer.web.dashboard.asking import Asked, Screen
@@ -76,6 +77,7 @@ async def show(asked: Asked) -> Response:
             "firsts": seen.firsts,
             "in_first": IN_FIRST,
             "estimate": seen.estimate,
+            "fewest": str(FEWEST),
             "view": view,
             "views": VIEWS,
             "over_time": drawing.over_time(asked, seen.series.points, OVER_TIME, seen.series.step),

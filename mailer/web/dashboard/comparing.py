@@ -1,10 +1,11 @@
 """Two campaigns side by side, and who did what with one of them."""
 
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import NamedTuple
 
 from sqlmodel import Session
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from mailer import campaigns, reports
 from mailer.errors import Conflict, Invalid, Problem
@@ -15,10 +16,11 @@ from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
 from mailer.web.dashboard.campaign_report import mine
 from mailer.web.dashboard.campaigns import SHARED, Line, lines
+from mailer.web.dashboard.pages import HEADERS
 from mailer.web.dashboard.sheets import spreadsheet
 from mailer.web.reporting import comparison_sheet, doers_sheet
 
-_PAGE = 50
+_PAGE, _PAGE_OF_FILE = 50, 1000
 _OTHERS = 50
 
 
@@ -118,12 +120,24 @@ async def show_who(asked: Asked) -> Response:
 
 
 async def download_who(asked: Asked) -> Response:
-    """Return a page of them for a spreadsheet."""
+    """Return all of them for a spreadsheet, page after page as it is read."""
     did = _did(asked)
-    who = await asked.read(partial(_look, asked, did))
-    if who.doers is None:
-        raise Conflict(who.hidden)
-    return spreadsheet(did, doers_sheet(who.doers))
+    # Whether anybody may know is said before the file begins.
+    first = await asked.read(lambda session: _page(asked, did, None, session))
+    headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{did}.csv"'}
+    return StreamingResponse(_lines(asked, did, first), headers=headers, media_type="text/csv; charset=utf-8")
+
+
+async def _lines(asked: Asked, did: Did, page: Doers) -> AsyncIterator[str]:
+    yield doers_sheet(page).csv
+    while page.has_more and page.after:
+        page = await asked.read(partial(_page, asked, did, page.after))
+        # Its header stands at the beginning already.
+        yield doers_sheet(page).csv.partition("\r\n")[2]
+
+
+def _page(asked: Asked, did: Did, after: str | None, session: Session) -> Doers:
+    return reports.doers(session, mine(asked, session), did, limit=_PAGE_OF_FILE, after=after)
 
 
 def _look(asked: Asked, did: Did, session: Session) -> _Who:
