@@ -13,7 +13,7 @@ from sqlmodel import Session
 from mailer.counters import CAMPAIGN_HOUR, FACTS, SEPARATOR, STREAM_HOUR
 from mailer.errors import Invalid, Problem
 from mailer.models import Campaign
-from mailer.reports.figures import COUNTS, Counted, figures
+from mailer.reports.figures import COUNTS, Counted, counts
 from mailer.reports.reading import chosen
 from mailer.reports.spans import Span
 from suppression.rules import Stream
@@ -180,4 +180,4 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 def _shown(sums: Counted) -> Mapping[str, int]:
-    return {each.name: int(each.value or 0) for each in figures(sums, only=SHOWN)}
+    return counts(sums, SHOWN)

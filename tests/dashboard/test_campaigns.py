@@ -260,6 +260,7 @@ async def test_bad_input_is_told_and_what_was_typed_stays(house: House, ann: Bro
         ({"name": ""}, "one line of text"),
         ({"subject": "a\r\nBcc: b@example.org"}, "subject"),
         ({"subject": ""}, "subject"),
+        ({"topic": ""}, "a campaign belongs to a topic"),
         ({"topic": "no-such"}, "there is no topic no-such"),
         ({"from": "else@example.org"}, "not one of the tenant"),
         ({"tags": "without"}, "written name=value"),

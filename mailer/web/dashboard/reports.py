@@ -24,7 +24,7 @@ _USUAL = 30
 #: Up to so many days are shown hour by hour.
 _BY_HOUR = 2
 #: How many rows a page has; the file has more.
-_ROWS, _ROWS_OF_FILE = 100, 500
+_ROWS, _ROWS_OF_FILE = 50, 500
 OVER_TIME = ("sent", "opened", "clicked", "bounced")
 COLUMNS: Sequence[str] = (
     *("requested", "sent", "bounce_rate", "opened", "open_rate", "opens_machine", "clicked", "click_rate"),
