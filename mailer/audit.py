@@ -49,6 +49,16 @@ class Act(StrEnum):
     PERSON_LIFTED = "person.entry_lifted"
     PERSON_EXPORTED = "person.exported"
     PERSON_ERASED = "person.erased"
+    CAMPAIGN_CREATED = "campaign.created"
+    CAMPAIGN_CHANGED = "campaign.changed"
+    CAMPAIGN_FILLED = "campaign.recipients_added"
+    CAMPAIGN_TESTED = "campaign.tested"
+    CAMPAIGN_STARTED = "campaign.started"
+    CAMPAIGN_SCHEDULED = "campaign.scheduled"
+    CAMPAIGN_PAUSED = "campaign.paused"
+    CAMPAIGN_RESUMED = "campaign.resumed"
+    CAMPAIGN_CANCELLED = "campaign.cancelled"
+    CAMPAIGN_DELETED = "campaign.deleted"
 
 
 class Actor(NamedTuple):

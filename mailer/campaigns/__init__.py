@@ -2,8 +2,9 @@
 
 from mailer.campaigns.adding import CHUNK, Added, add_recipients, wanted
 from mailer.campaigns.braking import brake, warned, warnings
+from mailer.campaigns.checking import Check, Checked, Preflight, preflight
 from mailer.campaigns.planning import Page, create, delete, described, get, listing, recipients, update
-from mailer.campaigns.reading import Format, Recipient
+from mailer.campaigns.reading import Format, Recipient, value_of
 from mailer.campaigns.steering import cancel, pause, resume, schedule, start, test
 from mailer.campaigns.streaming import Upload, add
 from mailer.campaigns.sweeping import sweep
@@ -12,8 +13,11 @@ from suppression.lines import Refusal
 __all__ = [
     "CHUNK",
     "Added",
+    "Check",
+    "Checked",
     "Format",
     "Page",
+    "Preflight",
     "Recipient",
     "Refusal",
     "Upload",
@@ -27,6 +31,7 @@ __all__ = [
     "get",
     "listing",
     "pause",
+    "preflight",
     "recipients",
     "resume",
     "schedule",
@@ -34,6 +39,7 @@ __all__ = [
     "sweep",
     "test",
     "update",
+    "value_of",
     "wanted",
     "warned",
     "warnings",

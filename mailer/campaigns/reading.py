@@ -263,3 +263,8 @@ _READERS: Mapping[str, Callable[[str], object]] = {
     "list": _json,
     "object": _json,
 }
+
+
+def value_of(kind: str, text: str) -> object:
+    """Return what a text that somebody typed means for a variable of a declared type; the schema judges it."""
+    return _READERS.get(kind, str)(text)

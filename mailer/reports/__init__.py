@@ -8,12 +8,23 @@ from mailer.reports.numbers import Report, report, stream_sums, totals
 from mailer.reports.people import Did, Doer, Doers, doers
 from mailer.reports.recounting import recount
 from mailer.reports.returns import LOOKED_AT, Return, Returns, Wanted, returned
-from mailer.reports.series import First, Point, Series, Step, campaign_series, stream_series, zone_of
+from mailer.reports.series import (
+    FIRSTS,
+    First,
+    Point,
+    Series,
+    Step,
+    campaign_beginning,
+    campaign_series,
+    stream_series,
+    zone_of,
+)
 from mailer.reports.sheets import sheet
 from mailer.reports.spans import Span
 from mailer.reports.tables import By, Row, Table, campaign_table, table
 
 __all__ = [
+    "FIRSTS",
     "LOOKED_AT",
     "By",
     "Comparison",
@@ -35,6 +46,7 @@ __all__ = [
     "Step",
     "Table",
     "Wanted",
+    "campaign_beginning",
     "campaign_report",
     "campaign_series",
     "campaign_sums",

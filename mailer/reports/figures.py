@@ -144,8 +144,9 @@ FIGURES: tuple[_Count | _Rate, ...] = (
     _Count("complained", _of("complained"), "emails whose recipient called them spam"),
     _Rate("complaint_rate", "complained", "arrived"),
 )
+_COUNTS = tuple(each for each in FIGURES if isinstance(each, _Count))
 #: The figures that count; the others are a part of a whole.
-COUNTS = frozenset(each.name for each in FIGURES if isinstance(each, _Count))
+COUNTS = frozenset(each.name for each in _COUNTS)
 #: The rates, each with the figures that it is the part and the whole of.
 RATES: Mapping[str, tuple[str, str]] = {
     each.name: (each.part, each.whole) for each in FIGURES if isinstance(each, _Rate)
@@ -167,6 +168,11 @@ def figures(sums: Counted, *, requested: str = REQUESTED, only: Collection[str] 
             rate = rate_of(values[each.part], values[each.whole])
             found.append(Figure(each.name, rate, f"{each.part} / {whole}, at most 1"))
     return tuple(figure for figure in found if only is None or figure.name in only)
+
+
+def counts(sums: Counted, names: Collection[str]) -> dict[str, int]:
+    """Work out some of the figures that count, without their formulas: a series has hundreds of points."""
+    return {each.name: each.of(sums) for each in _COUNTS if each.name in names}
 
 
 def rate_of(part: int, whole: int) -> float | None:

@@ -1,5 +1,6 @@
 """What happened when: counts by hour and by day, in the time in which it happened."""
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -12,7 +13,7 @@ from sqlmodel import Session
 from mailer.counters import CAMPAIGN_HOUR, FACTS, SEPARATOR, STREAM_HOUR
 from mailer.errors import Invalid, Problem
 from mailer.models import Campaign
-from mailer.reports.figures import COUNTS, Counted, figures
+from mailer.reports.figures import COUNTS, Counted, counts
 from mailer.reports.reading import chosen
 from mailer.reports.spans import Span
 from suppression.rules import Stream
@@ -22,7 +23,7 @@ SHOWN = tuple(sorted(COUNTS - {"waiting", "tried", "arrived"}))
 _MOST_HOURS = 31
 _MOST_DAYS = 366
 #: How long a campaign's beginning is -> what it is called.
-_FIRSTS: Mapping[str, timedelta] = {"24h": timedelta(hours=24), "3d": timedelta(days=3), "7d": timedelta(days=7)}
+FIRSTS: Mapping[str, timedelta] = {"24h": timedelta(hours=24), "3d": timedelta(days=3), "7d": timedelta(days=7)}
 _HOUR = timedelta(hours=1)
 
 
@@ -85,11 +86,10 @@ def campaign_series(session: Session, campaign: Campaign, span: Span, step: Step
 
 def campaign_firsts(session: Session, campaign: Campaign, now: datetime) -> tuple[First, ...]:
     """Return what happened in the beginning of a campaign that has started."""
-    begin = campaign.started_at or campaign.created_at
-    hour = begin.replace(minute=0, second=0, microsecond=0)
-    found = _of_campaign(session, campaign, Span(hour.date(), (begin + max(_FIRSTS.values())).date()))
+    begin, hour = _begun(campaign)
+    found = _of_campaign(session, campaign, Span(hour.date(), (begin + max(FIRSTS.values())).date()))
     firsts = []
-    for name, long in _FIRSTS.items():
+    for name, long in FIRSTS.items():
         until, sums = begin + long, Counted()
         for at, each in found.items():
             # What was added and suppressed before the start is the campaign's, too, and was counted then.
@@ -97,6 +97,29 @@ def campaign_firsts(session: Session, campaign: Campaign, now: datetime) -> tupl
                 sums.update(each)
         firsts.append(First(name, until, now >= until, _shown(sums)))
     return tuple(firsts)
+
+
+def campaign_beginning(session: Session, campaign: Campaign, name: str, now: datetime) -> Series:
+    """Return hour by hour what happened in the first `24h`, `3d` or `7d` of a campaign, as far as they are over.
+
+    The hours add up to what `campaign_firsts` says.
+    """
+    if (long := FIRSTS.get(name)) is None:
+        raise Invalid(Problem("first", f"must be one of {', '.join(FIRSTS)}"))
+    begin, hour = _begun(campaign)
+    span = Span(hour.date(), (begin + long).date())
+    found, points = _of_campaign(session, campaign, span), list[Point]()
+    for number in range(math.ceil((begin + long - hour) / _HOUR)):
+        at = hour + number * _HOUR
+        if at <= max(now, begin):
+            points.append(Point(at, _shown(found.get(at, Counted()))))
+    return Series(span, Step.HOUR, "UTC", tuple(points))
+
+
+def _begun(campaign: Campaign) -> tuple[datetime, datetime]:
+    """Return when a campaign started, and the hour of it."""
+    begin = campaign.started_at or campaign.created_at
+    return begin, begin.replace(minute=0, second=0, microsecond=0)
 
 
 def _check(span: Span, step: Step) -> None:
@@ -157,4 +180,4 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 def _shown(sums: Counted) -> Mapping[str, int]:
-    return {each.name: int(each.value or 0) for each in figures(sums, only=SHOWN)}
+    return counts(sums, SHOWN)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from markupsafe import Markup
 from sqlmodel import Session
 from starlette.responses import Response
 
@@ -15,7 +14,7 @@ from mailer.settings import Limits
 from mailer.streams import State
 from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
-from mailer.web.dashboard.charts import Bar, bars
+from mailer.web.dashboard.charts import Bar, Chart, bars
 from suppression.rules import Stream
 
 #: How many days are shown, today included.
@@ -47,7 +46,7 @@ class Health(NamedTuple):
     bounces: Rate
     complaints: Rate
     unsubscribed: int
-    chart: Markup
+    chart: Chart
 
 
 class _Seen(NamedTuple):
@@ -111,7 +110,11 @@ def _health(asked: Asked, seen: _Seen, state: State, week: Sequence[date]) -> He
         Rate(totals["hard_bounce_rate"], settings.bounces),
         Rate(totals["complaint_rate"], settings.complaints),
         int(totals["unsubscribed"] or 0) - int(totals["resubscribed"] or 0),
-        bars(said, data),
+        Chart(
+            bars(said, data),
+            (str(asked.say("chart_day")), str(asked.say("home_sent"))),
+            [(bar.label, bar.shown) for bar in data],
+        ),
     )
 
 

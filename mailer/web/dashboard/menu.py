@@ -24,6 +24,8 @@ MENU: tuple[tuple[str, tuple[Item, ...]], ...] = (
             Item("home", "", May.SEE_HOME),
             Item("emails", "/emails", May.SEE_EMAILS),
             Item("people", "/people", May.SEE_PEOPLE),
+            Item("campaigns", "/campaigns", May.SEE_CAMPAIGNS),
+            Item("reports", "/reports", May.SEE_REPORTS),
             Item("bounces", "/bounces", May.SEE_BOUNCES),
         ),
     ),

@@ -5,7 +5,24 @@ from starlette.routing import BaseRoute
 from mailer import secrets
 from mailer.service import Service
 from mailer.users import factors
-from mailer.web.dashboard import account, auditing, bounces, deciding, emails, home, keys, members, people
+from mailer.web.dashboard import (
+    account,
+    auditing,
+    bounces,
+    campaign,
+    campaign_report,
+    campaigns,
+    comparing,
+    deciding,
+    drafting,
+    emails,
+    filling,
+    home,
+    keys,
+    members,
+    people,
+    reports,
+)
 from mailer.web.dashboard.asking import Screen
 from mailer.web.dashboard.entering import Entrance
 from mailer.web.dashboard.gate import Gate
@@ -16,6 +33,13 @@ SCREENS: tuple[Screen, ...] = (
     *home.SCREENS,
     *emails.SCREENS,
     *people.SCREENS,
+    *campaigns.SCREENS,
+    *drafting.SCREENS,
+    *campaign.SCREENS,
+    *filling.SCREENS,
+    *campaign_report.SCREENS,
+    *comparing.SCREENS,
+    *reports.SCREENS,
     *bounces.SCREENS,
     *keys.SCREENS,
     *members.SCREENS,
