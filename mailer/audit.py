@@ -40,6 +40,15 @@ class Act(StrEnum):
     MEMBER_REMOVED = "member.removed"
     KEY_CREATED = "key.created"
     KEY_REVOKED = "key.revoked"
+    SUPPRESSION_ADDED = "suppression.added"
+    SUPPRESSION_LIFTED = "suppression.lifted"
+    SUPPRESSIONS_IMPORTED = "suppression.imported"
+    SUPPRESSIONS_EXPORTED = "suppression.exported"
+    ALARM_UNDONE = "suppression.alarm_undone"
+    TOPIC_CREATED = "topic.created"
+    TOPIC_CHANGED = "topic.changed"
+    STREAM_PAUSED = "stream.paused"
+    STREAM_RESUMED = "stream.resumed"
     TENANT_CHANGED = "tenant.changed"
 
 

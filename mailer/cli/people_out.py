@@ -5,19 +5,15 @@ from typing import Annotated
 import typer
 from sqlmodel import Session
 
-from mailer import people
 from mailer.cli import printing, running
 from mailer.cli.suppressions import user
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.drafts import Address, Body, Note, TopicKey, parse
 from mailer.errors import Invalid, Problem
-from mailer.feedback.optouts import How, Kind, opted_out
+from mailer.feedback.optouts import OnBehalf, leave_on_behalf
 from mailer.service import Service
-from suppression import address as addresses
-from suppression import entries, rules
-from suppression.entries import KinKind
-from suppression.rules import Ender, Scope, Stream
-from suppression.token import OptOut
+from suppression import rules
+from suppression.rules import Ender, Scope
 
 
 class _Asked(Body):
@@ -46,16 +42,12 @@ def optout(
         raise Invalid(Problem("topic", "is part of --all: leave one of them out"))
     asked = parse(_Asked, {"email": address, "topic": topic, "note": note})
 
+    scope = rules.topic_scope(asked.topic) if asked.topic else rules.ALL if everything else rules.STREAM_PROMOTIONAL
+
     def put(service: Service, session: Session) -> dict[str, object]:
-        owner, who = chosen(session, tenant), addresses.parse(asked.email)
-        stream = _stream(session, owner, asked.topic)
-        named = service.intake.fingerprints.named(owner, who.canonical)
-        entries.relate(session, owner, [named], KinKind.KEY, service.now())
-        by = {"by": f"{Ender.OPERATOR}:{user()}"}
-        how = How(Kind.SUPPORT, address=who.original, evidence=by, note=asked.note)
-        scope = rules.topic_scope(asked.topic) if asked.topic else rules.ALL if everything else None
-        opt_out = OptOut(owner, next(iter(named)), stream, asked.topic)
-        outcome = opted_out(session, opt_out, how, service.now(), scope=scope or rules.STREAM_PROMOTIONAL)
+        by = f"{Ender.OPERATOR}:{user()}"
+        whom = OnBehalf(chosen(session, tenant), asked.email, scope, by, asked.note)
+        outcome = leave_on_behalf(session, whom, service.intake.fingerprints, service.now())
         return {"id": outcome.entry_ids[0], "scope": Scope(outcome.scope), "created": outcome.created}
 
     done = running.commit(put)
@@ -63,15 +55,3 @@ def optout(
         printing.as_json(done)
     else:
         printing.line(f"{done['id']} {done['scope']}: {'opted out' if done['created'] else 'had left already'}")
-
-
-def _stream(session: Session, tenant_id: int, key: str | None) -> Stream:
-    """Return the stream of the topic; raises `Invalid` where people cannot leave it."""
-    if key is None:
-        return Stream.PROMOTIONAL
-    topic = next((each for each in people.topics(session, tenant_id) if each.key == key), None)
-    if topic is None:
-        raise Invalid(Problem("topic", f"there is no topic {key}"))
-    if not people.may_leave(topic):
-        raise Invalid(Problem("topic", f"{key} is mail that people cannot leave, such as invoices and security"))
-    return topic.stream

@@ -13,6 +13,7 @@ from mailer.people.choices import (
     wake,
 )
 from mailer.people.consents import TRACKING, choose_tracking, tracking_choice, tracking_choices
+from mailer.people.forbidding import Book, forbid
 from mailer.people.languages import choose_language, chosen_languages
 from mailer.people.opening import LastOpen, keep_last_opens, last_opens, quiet
 from mailer.people.permitting import Permission, answers_of, permit
@@ -23,6 +24,7 @@ __all__ = [
     "NOT_OPTED_IN",
     "TRACKING",
     "Barred",
+    "Book",
     "Choice",
     "EventKind",
     "LastOpen",
@@ -39,6 +41,7 @@ __all__ = [
     "choose_tracking",
     "chosen_languages",
     "enforce",
+    "forbid",
     "keep_last_opens",
     "key_of",
     "keys_of",

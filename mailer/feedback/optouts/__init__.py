@@ -5,6 +5,7 @@ from mailer.feedback.optouts.choosing import SNOOZE_FOR, Chosen, choose, snooze,
 from mailer.feedback.optouts.complaining import complained
 from mailer.feedback.optouts.leaving import left_only, opted_out
 from mailer.feedback.optouts.marking import SOON
+from mailer.feedback.optouts.supporting import OnBehalf, leave_on_behalf
 from mailer.feedback.optouts.telling import tell_each
 from mailer.feedback.optouts.undoing import BY_API, BY_EDIT, BY_LINK, BY_MAIL, UNDO_FOR, say_why, undo, undoable
 
@@ -19,11 +20,13 @@ __all__ = [
     "Chosen",
     "How",
     "Kind",
+    "OnBehalf",
     "Outcome",
     "begin",
     "choose",
     "complained",
     "email_of",
+    "leave_on_behalf",
     "leaves_topic_only",
     "left_only",
     "opted_out",

@@ -123,6 +123,7 @@ def _topic(topic: Topic) -> dict[str, object]:
         "may_leave": may_leave(topic),
         "names": topic.names,
         "descriptions": topic.descriptions,
+        "retired": topic.retired,
     }
 
 

@@ -1,13 +1,13 @@
 """A request of somebody who is signed in: who, for which tenant, what was typed, and how to answer."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlencode
 
 from sqlmodel import Session
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from mailer import audit
@@ -23,9 +23,11 @@ from mailer.web.dashboard.figures import Figures
 from mailer.web.dashboard.menu import shown_to
 from mailer.web.dashboard.pages import Pages
 from mailer.web.drain import drain
-from mailer.web.problems import TooLarge
+from mailer.web.multipart import Part, Reader
+from mailer.web.problems import Malformed, TooLarge
 from mailer.web.recipient.asking import Form
 from mailer.web.voices import Voice
+from suppression.rules import Ender
 
 T = TypeVar("T")
 Handler = Callable[["Asked"], Awaitable[Response]]
@@ -51,6 +53,8 @@ class Screen(NamedTuple):
     may_act: May | None = None
     #: How many octets a form of it may have.
     most: int = FORM
+    #: Its form carries a file, of any length, behind all other fields: `asked.file`.
+    takes_file: bool = False
 
 
 class OwnScreen(NamedTuple):
@@ -75,6 +79,8 @@ class Asked:
     #: The tenant of the path; None on a user's own pages.
     seat: Seat | None
     form: Form = field(default_factory=lambda: Form({}))
+    #: What is in the file of a form that has one, as it arrives.
+    file: AsyncIterator[bytes] | None = None
     #: What is wrong with what was typed.
     problems: Sequence[Problem] = ()
 
@@ -104,6 +110,11 @@ class Asked:
     def actor(self) -> Actor:
         """Return whom the audit log names."""
         return Actor(Via.DASHBOARD, self.visit.user.id, client_of(self.request, self.service.settings))
+
+    @property
+    def operator(self) -> str:
+        """Return who ends an entry here, as `entries.lift` names them."""
+        return f"{Ender.OPERATOR}:{self.visit.user.name or self.visit.user.id}"
 
     def may(self, permission: May) -> bool:
         """Return whether the user has a permission at the tenant."""
@@ -165,6 +176,46 @@ class Asked:
     def to(self, path: str, *, done: str = "", **query: str) -> Response:
         """Lead to a screen after an act; `done` is the key of the sentence that says what was done: `done_…`."""
         return RedirectResponse(self.at(path, done=done, **query), 303)
+
+
+async def read_upload(request: Request, pieces: AsyncIterator[bytes]) -> tuple[Form, AsyncIterator[bytes]]:
+    """Return the fields before the file of a form, and the file, which is read from the wire as it is asked for."""
+    arriving = _parts(Reader(request.headers.get("content-type", "")), pieces)
+    fields: dict[str, list[bytearray]] = {}
+    name, size = "", 0
+    async for each in arriving:
+        if isinstance(each, Part):
+            if each.filename is not None:
+                break
+            name = each.name
+            fields.setdefault(name, []).append(bytearray())
+        else:
+            size += len(each)
+            if size > FORM:
+                raise TooLarge(f"the form is larger than {FORM // 1024} KB without its file")
+            fields[name][-1] += each
+    told = {name: [value.decode("utf-8", "replace") for value in values] for name, values in fields.items()}
+    return Form(told), _content(arriving)
+
+
+async def _parts(reader: Reader, pieces: AsyncIterator[bytes]) -> AsyncIterator[Part | bytes]:
+    try:
+        async for piece in pieces:
+            for each in reader.feed(piece):
+                yield each
+    except ClientDisconnect:
+        raise Malformed("the upload was cut off: what came is kept, send all of it again") from None
+    reader.close()
+
+
+async def _content(arriving: AsyncIterator[Part | bytes]) -> AsyncIterator[bytes]:
+    """Return the octets of the part that was named last; what follows it is only taken from the wire."""
+    own = True
+    async for each in arriving:
+        if isinstance(each, Part):
+            own = False
+        elif own:
+            yield each
 
 
 async def read_form(request: Request, most: int = FORM) -> Form:

@@ -15,9 +15,10 @@ from mailer.service import Service
 from mailer.users import signing
 from mailer.users.signing import Seat, Visit
 from mailer.web import problems
+from mailer.web.api.uploads import arriving
 from mailer.web.clients import is_same_origin
 from mailer.web.dashboard import cookies
-from mailer.web.dashboard.asking import FORM, Asked, Handler, OwnScreen, Screen, read_form
+from mailer.web.dashboard.asking import FORM, Asked, Handler, OwnScreen, Screen, read_form, read_upload
 from mailer.web.dashboard.pages import Pages
 from mailer.web.dashboard.words import voice
 from mailer.web.recipient.asking import Form
@@ -52,6 +53,8 @@ class Gate:
             posted = request.method == "POST"
             if not asked.may((screen.may_act or screen.may) if posted else screen.may):
                 raise Forbidden(f"the role {asked.seat.role} may not do this")
+            if screen.takes_file and posted:
+                return await self._take(asked, screen)
             return await self._answer(asked, screen.show, screen.act, screen.most)
 
         return self.route(f"/app/t/{{tenant}}{screen.path}", endpoint, posts=screen.act is not None)
@@ -119,6 +122,18 @@ class Gate:
             asked.problems = error.problems
             return await show(asked)
 
+    async def _take(self, asked: Asked, screen: Screen) -> Response:
+        """Hand a file to the screen that takes it, once the fields before it have shown whose form it is."""
+        try:
+            # Whatever is refused is taken from the wire first: else a browser does not read why.
+            async with arriving(asked.request) as pieces:
+                asked.form, asked.file = await read_upload(asked.request, pieces)
+                check(asked.request, cookies.SIGNED_IN, asked.form)
+                return await (screen.act or screen.show)(asked)
+        except Invalid as error:
+            asked.problems = error.problems
+            return await screen.show(asked)
+
     def _to_the_door(self, request: Request) -> Response:
         root = request.scope.get("root_path", "")
         here = request.url.path.removeprefix(root)
@@ -141,6 +156,11 @@ class Gate:
 async def checked(request: Request, cookie: str, most: int = FORM) -> Form:
     """Return a form that a page of ours in this very browser sent; raises `Stale` for every other."""
     form = await read_form(request, most)
+    check(request, cookie, form)
+    return form
+
+
+def check(request: Request, cookie: str, form: Form) -> None:
+    """Raise `Stale` where a form was not sent by a page of ours in this very browser."""
     if not is_same_origin(request) or not cookies.is_form_of(cookies.token_of(request, cookie), form.one("csrf")):
         raise Stale("this form is not of this browser's sign-in any more")
-    return form

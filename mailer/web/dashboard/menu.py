@@ -18,7 +18,15 @@ class Item(NamedTuple):
 
 #: Groups of lines, each with a word `group_…` above it; the first group has none. A test compares it with the screens.
 MENU: tuple[tuple[str, tuple[Item, ...]], ...] = (
-    ("", (Item("home", "", May.SEE_HOME),)),
+    (
+        "",
+        (
+            Item("home", "", May.SEE_HOME),
+            Item("suppressions", "/suppressions", May.SEE_SUPPRESSIONS),
+            Item("topics", "/topics", May.SEE_TOPICS),
+            Item("streams", "/streams", May.SEE_TOPICS),
+        ),
+    ),
     (
         "house",
         (
