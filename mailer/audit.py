@@ -49,6 +49,9 @@ class Act(StrEnum):
     TOPIC_CHANGED = "topic.changed"
     STREAM_PAUSED = "stream.paused"
     STREAM_RESUMED = "stream.resumed"
+    TEMPLATE_SAVED = "template.saved"
+    TEMPLATE_RETIRED = "template.retired"
+    TEMPLATE_TESTED = "template.tested"
     TENANT_CHANGED = "tenant.changed"
 
 

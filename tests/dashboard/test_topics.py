@@ -43,8 +43,17 @@ async def test_topics_are_listed_with_their_words_and_what_their_mail_lost(house
 
     def count(session: Session) -> None:
         for metric, amount in (("requested", 1300), ("sent", 1234), ("unsubscribed", 9), ("resubscribed", 2)):
-            shared = {"tenant_id": 1, "stream": "promotional", "dimension": "topic", "value": "newsletter"}
-            session.add(Counter(day=day, metric=metric, amount=amount, **shared))
+            session.add(
+                Counter(
+                    tenant_id=1,
+                    day=day,
+                    stream="promotional",
+                    dimension="topic",
+                    value="newsletter",
+                    metric=metric,
+                    amount=amount,
+                )
+            )
 
     await house.service.database.run(count)
     async with house.browser() as person:

@@ -25,6 +25,7 @@ MENU: tuple[tuple[str, tuple[Item, ...]], ...] = (
             Item("suppressions", "/suppressions", May.SEE_SUPPRESSIONS),
             Item("topics", "/topics", May.SEE_TOPICS),
             Item("streams", "/streams", May.SEE_TOPICS),
+            Item("templates", "/templates", May.SEE_TEMPLATES),
         ),
     ),
     (

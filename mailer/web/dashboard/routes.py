@@ -16,7 +16,9 @@ from mailer.web.dashboard import (
     members,
     scanners,
     suppressing,
+    templating,
     topics,
+    writing,
 )
 from mailer.web.dashboard.asking import Screen
 from mailer.web.dashboard.entering import Entrance
@@ -31,6 +33,8 @@ SCREENS: tuple[Screen, ...] = (
     *suppressing.SCREENS,
     *topics.SCREENS,
     *flowing.SCREENS,
+    *writing.SCREENS,
+    *templating.SCREENS,
     *keys.SCREENS,
     *members.SCREENS,
     *auditing.SCREENS,
