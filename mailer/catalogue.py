@@ -199,9 +199,10 @@ def version(session: Session, tenant_id: int, name: str, number: int) -> Version
 
 def current(session: Session, tenant_id: int, name: str) -> Version:
     """Return the version that a new email would get, stored or not; nothing is written."""
-    own = next((each for each in versions(session, tenant_id, name) if not each.shipped and not each.retired_at), None)
-    if own is not None:
-        return own
+    mine = (_content.c.tenant_id == tenant_id, _content.c.name == name, ~_content.c.shipped)
+    newest = select(_content).where(*mine, _content.c.retired_at.is_(None)).order_by(_content.c.version.desc()).limit(1)
+    if (own := session.execute(newest).first()) is not None:
+        return _version(own)
     if name not in shipped():
         raise NotFound(f"there is no template {name}")
     digest, body = shipped()[name]

@@ -4,7 +4,7 @@ from mailer.exchanging.asking import options_of
 from mailer.exchanging.exporting import Export
 from mailer.exchanging.importing import Import
 from mailer.exchanging.sink import Imported, Order
-from mailer.exchanging.waiting import MOST, Waiting, drop, find, forget, keep
+from mailer.exchanging.waiting import MOST, Waiting, drop, find, forget, keep, pack
 
 __all__ = [
     "MOST",
@@ -18,4 +18,5 @@ __all__ = [
     "forget",
     "keep",
     "options_of",
+    "pack",
 ]

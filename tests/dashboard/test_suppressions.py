@@ -187,9 +187,9 @@ async def test_an_entry_is_added_by_hand_and_an_opt_out_for_support_is_the_perso
             ({"email": "ann@example.org", "reason": "complaint", "scope": "all"}, "cannot have the scope all"),
             ({"email": "ann@example.org", "scope": "topic:nothing"}, "there is no topic nothing"),
             ({"email": "ann@example.org", "reason": "snooze"}, "say when it ends"),
-            ({"email": "ann@example.org", "reason": "snooze", "expires_at": "2026-11-01"}, "has passed"),
-            ({"email": "ann@example.org", "reason": "snooze", "expires_at": HOSTILE}, "RFC 3339"),
-            ({"email": "ann@example.org", "reason": "manual", "expires_at": "2027-01-01"}, "does not end by time"),
+            ({"email": "ann@example.org", "reason": "snooze", "until": "2026-11-01"}, "has passed"),
+            ({"email": "ann@example.org", "reason": "snooze", "until": HOSTILE}, "RFC 3339"),
+            ({"email": "ann@example.org", "reason": "manual", "until": "2027-01-01"}, "does not end by time"),
             (
                 {"email": "ann@example.org", "reason": "unsubscribe", "scope": "stream:transactional"},
                 "nobody can leave",
@@ -215,11 +215,11 @@ async def test_an_entry_is_added_by_hand_and_an_opt_out_for_support_is_the_perso
         await person.get("@/suppressions/add")
         await person.post(
             "@/suppressions/add",
-            {"email": "cy@example.org", "reason": "snooze", "expires_at": "2026-12-24", "note": "on leave"},
+            {"email": "cy@example.org", "reason": "snooze", "until": "2026-12-24", "note": "on leave"},
         )
         assert person.last is not None
         assert person.last.status_code == 303
-    assert (await data_of(house, "suppression.added")) == {"reason": "snooze", "scope": "stream:promotional"}
+    assert (await data_of(house, "suppression.added")) == {"reason": "snooze", "covers": "stream:promotional"}
 
 
 async def test_a_file_is_looked_at_first_and_then_brought_in_once(everywhere: House) -> None:

@@ -198,8 +198,8 @@ async def test_a_brake_is_shown_with_its_threshold_and_released(everywhere: Hous
     house = everywhere
 
     def brake(session: Session) -> None:
-        halts.pause(session, Stream.PROMOTIONAL, "it paused itself: 0.5% spam", house.time, tenant_id=1)
-        for tenant_id, reason in ((1, "0.5% was called spam"), (2, "of somebody else")):
+        halts.pause(session, Stream.PROMOTIONAL, "it paused itself: 0.5% was called spam", house.time, tenant_id=1)
+        for tenant_id, reason in ((1, "0.5% was called spam (5 of 1,000)"), (2, "of somebody else")):
             session.add(
                 Brake(
                     subject=f"{tenant_id}:promotional",

@@ -1,5 +1,6 @@
 """Suppression lists in and out: a file is looked at first, then brought in; ours is carried out as CSV or NDJSON."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from functools import partial
@@ -112,7 +113,8 @@ async def _uploaded(asked: Asked) -> Waiting:
     if not data:
         raise Invalid(Problem("file", "choose a file; this one is empty"))
     named = [line.strip() for line in form.one("topic").splitlines() if line.strip()]
-    return Waiting(form.one("form"), form.one("reason"), form.one("scope"), named, bytes(data))
+    packed = await asyncio.to_thread(exchanging.pack, bytes(data))
+    return Waiting(form.one("form"), form.one("reason"), form.one("scope"), named, packed)
 
 
 async def _bring(asked: Asked, waiting: Waiting, *, dry_run: bool) -> Outcome:
@@ -131,8 +133,9 @@ async def _bring(asked: Asked, waiting: Waiting, *, dry_run: bool) -> Outcome:
         if len(lines) < _SHOWN:
             lines.append(refusal)
 
-    digest = hashlib.sha256(waiting.data).hexdigest()
-    told = await Import(order=order, options=options, digest=digest, resume=True).lines([waiting.data], refused)
+    data = waiting.data
+    digest = hashlib.sha256(data).hexdigest()
+    told = await Import(order=order, options=options, digest=digest, resume=True).lines([data], refused)
     return Outcome(told, lines)
 
 

@@ -145,18 +145,23 @@ async def add(asked: Asked) -> Response:
     given: dict[str, object] = {name: form.one(name).strip() for name in ("email", "reason", "note")}
     if scope := form.one("scope"):
         given["scope"] = scope
-    if day := form.one("expires_at").strip():
+    if day := form.one("until").strip():
         given["expires_at"] = f"{day}T00:00:00Z"
-    draft = parse(SuppressionDraft, given)
-    verb = _left if draft.reason is Reason.UNSUBSCRIBE else _forbidden
-    entry_id = await asked.run(partial(verb, asked, draft), conclusive=True)
+    try:
+        draft = parse(SuppressionDraft, given)
+        verb = _left if draft.reason is Reason.UNSUBSCRIBE else _forbidden
+        entry_id = await asked.run(partial(verb, asked, draft), conclusive=True)
+    except Invalid as error:
+        # The form knows days only, so its field has a name of its own.
+        said = [each._replace(path="until") if each.path == "expires_at" else each for each in error.problems]
+        raise Invalid(*said) from None
     return asked.to(f"/suppressions/{entry_id}", done="suppression_added")
 
 
 def _forbidden(asked: Asked, draft: SuppressionDraft, session: Session) -> str:
     book = Book(asked.tenant_id, Origin.ADMIN, asked.service.intake.fingerprints)
     left = people.forbid(session, book, draft, asked.now)
-    asked.log(session, Act.SUPPRESSION_ADDED, left.entry.id, reason=draft.reason.value, scope=left.entry.scope)
+    asked.log(session, Act.SUPPRESSION_ADDED, left.entry.id, reason=draft.reason.value, covers=left.entry.scope)
     return left.entry.id
 
 
@@ -165,7 +170,7 @@ def _left(asked: Asked, draft: SuppressionDraft, session: Session) -> str:
     whom = OnBehalf(asked.tenant_id, draft.email, scope, asked.operator, draft.note or "")
     outcome = leave_on_behalf(session, whom, asked.service.intake.fingerprints, asked.now)
     (entry_id, *_) = outcome.entry_ids
-    asked.log(session, Act.SUPPRESSION_ADDED, entry_id, reason=draft.reason.value, scope=str(outcome.scope))
+    asked.log(session, Act.SUPPRESSION_ADDED, entry_id, reason=draft.reason.value, covers=str(outcome.scope))
     return entry_id
 
 
