@@ -10,7 +10,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from sqlalchemy import Row, bindparam, func, or_, select, update
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session, SQLModel, col
 
 from mailer import database, resources
 from mailer.compose import templates
@@ -32,7 +32,8 @@ from mailer.compose.templates import Content as Body
 from mailer.drafts import TemplateDraft
 from mailer.errors import Conflict, Invalid, NotFound, Problem, UnknownTemplate
 from mailer.inbox import Reading, read
-from mailer.models import Content
+from mailer.models import Content, Identity, Tenant, Topic
+from mailer.people import may_leave
 from suppression.rules import Stream
 
 _content = SQLModel.metadata.tables[str(Content.__tablename__)]
@@ -198,9 +199,10 @@ def version(session: Session, tenant_id: int, name: str, number: int) -> Version
 
 def current(session: Session, tenant_id: int, name: str) -> Version:
     """Return the version that a new email would get, stored or not; nothing is written."""
-    own = next((each for each in versions(session, tenant_id, name) if not each.shipped and not each.retired_at), None)
-    if own is not None:
-        return own
+    mine = (_content.c.tenant_id == tenant_id, _content.c.name == name, ~_content.c.shipped)
+    newest = select(_content).where(*mine, _content.c.retired_at.is_(None)).order_by(_content.c.version.desc()).limit(1)
+    if (own := session.execute(newest).first()) is not None:
+        return _version(own)
     if name not in shipped():
         raise NotFound(f"there is no template {name}")
     digest, body = shipped()[name]
@@ -305,6 +307,40 @@ class Look:
     variables: Mapping[str, object]
     #: The topic that its mail belongs to, where that may be left.
     topic: TopicInfo | None = None
+
+
+def look_of(
+    session: Session,
+    tenant_id: int,
+    body: Body,
+    variables: Mapping[str, object],
+    *,
+    locale: str | None = None,
+    topic: str | None = None,
+) -> Look:
+    """Return how a tenant's mail of a content is looked at; `topic` is another than the content's own.
+
+    Raises `Invalid` where the tenant has no such topic, or it is of the other stream.
+    """
+    tenant, key = session.get_one(Tenant, tenant_id), topic or body.topic
+    mine = (col(Identity.tenant_id) == tenant_id, col(Identity.stream) == body.stream)
+    identity = session.execute(select(Identity).where(*mine)).scalars().first()
+    named = select(Topic).where(col(Topic.tenant_id) == tenant_id, col(Topic.key) == key)
+    found = session.execute(named).scalars().one_or_none() if key else None
+    if topic and found is None:
+        raise Invalid(Problem("topic", f"there is no topic {topic}"))
+    if topic and found is not None and found.stream is not body.stream:
+        raise Invalid(Problem("topic", f"the topic {topic} is {found.stream}, the email is {body.stream}"))
+    return Look(
+        sender=Sender(
+            identity.address if identity else "sender@preview.invalid",
+            identity.name if identity else tenant.name,
+            tenant.postal_address or None,
+        ),
+        locale=locale or tenant.locale,
+        variables=variables,
+        topic=TopicInfo(found.key, found.names) if found is not None and may_leave(found) else None,
+    )
 
 
 def preview(body: Body, look: Look, now: datetime) -> Reading:

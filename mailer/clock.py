@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import or_, select
 from sqlmodel import Session, SQLModel, col
 
-from mailer import alarms, campaigns, counters, database, halts, postmaster, subscribing
+from mailer import alarms, campaigns, counters, database, exchanging, halts, postmaster, subscribing
 from mailer.database import Database
 from mailer.delivery import claims
 from mailer.feedback import hearing
@@ -57,6 +57,7 @@ def tick(session: Session, holder: str, now: datetime, give_up: timedelta) -> in
     session.execute(answers.delete().where(answers.c.id.in_(old.scalar_subquery())))
     session.execute(marks.delete().where(marks.c.day < (now - _MARKS).date()))
     alarms.forget(session, now)
+    exchanging.forget(session, now)
     hearing.give_up(session, now)
     hearing.forget(session, now)
     tokens.forget(session, now)

@@ -39,6 +39,8 @@ _HELD = core_select(_key.c.digest, _key.c.tenant_id, _key.c.scopes, _key.c.captu
     _key.c.digest.in_(bindparam("digests", expanding=True)), _key.c.revoked_at.is_(None)
 )
 
+#: What customers' mail without a topic belongs to, so that it can be left (spec section 3).
+NOTIFICATIONS = "notifications"
 #: What people can leave from the first day: key, stream, name in English and in Ukrainian.
 DEFAULT_TOPICS = (
     ("newsletter", Stream.PROMOTIONAL, "Newsletter", "Розсилка новин"),
@@ -46,7 +48,7 @@ DEFAULT_TOPICS = (
     ("surveys", Stream.PROMOTIONAL, "Surveys", "Опитування"),
     ("events", Stream.PROMOTIONAL, "Events", "Події"),
     ("promotions", Stream.PROMOTIONAL, "Offers and contests", "Пропозиції та конкурси"),
-    ("notifications", Stream.TRANSACTIONAL, "Notifications", "Сповіщення"),
+    (NOTIFICATIONS, Stream.TRANSACTIONAL, "Notifications", "Сповіщення"),
 )
 
 
@@ -169,7 +171,7 @@ def topics(session: Session, tenant_id: int) -> Sequence[Topic]:
 
 def create_topic(session: Session, tenant_id: int, draft: TopicDraft) -> Topic:
     """Add a topic that people can leave, or may not."""
-    values = {"tenant_id": tenant_id, **draft.model_dump()}
+    values = {"tenant_id": tenant_id, **draft.model_dump(), "retired": False}
     table = SQLModel.metadata.tables["topic"]
     statement = database.insert(session, table).values(values)
     made = session.execute(
@@ -189,6 +191,8 @@ def change_topic(session: Session, tenant_id: int, key: str, change: TopicChange
         raise Invalid(Problem("opt_out", "a promotional topic can always be left"))
     if (change.default or topic.default, change.opt_out or topic.opt_out) == (TopicDefault.OPT_OUT, LeaveRule.NEVER):
         raise Invalid(Problem("opt_out", YES_NEEDS_A_NO))
+    if change.retired and key == NOTIFICATIONS:
+        raise Invalid(Problem("retired", f"{key} stays: transactional mail without a topic may belong to it"))
     return _changed(session, topic, change)
 
 
@@ -294,6 +298,7 @@ def _add_topics(session: Session, tenant_id: int) -> None:
             "visibility": Visibility.PUBLIC,
             "names": {"en": english, "uk": ukrainian},
             "descriptions": {},
+            "retired": False,
         }
         for key, stream, english, ukrainian in DEFAULT_TOPICS
     ]

@@ -4,19 +4,14 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from mailer import catalogue
-from mailer.catalogue import Look
 from mailer.cli import printing, running
 from mailer.cli.sending import Document, Var
 from mailer.cli.tenants import Chosen, chosen
 from mailer.cli.values import variables
-from mailer.compose.letter import Sender, TopicInfo
-from mailer.compose.templates import Content
 from mailer.inbox import Reading
-from mailer.models import Identity, Tenant, Topic
-from mailer.people import may_leave
 from mailer.service import Service
 
 
@@ -44,10 +39,10 @@ def render(
     """Show a template, filled with its own examples and what you give; nothing is sent."""
 
     def preview(service: Service, session: Session) -> Reading:
-        owner = session.get_one(Tenant, chosen(session, tenant))
-        body = catalogue.current(session, chosen(session, tenant), template).body
+        owner = chosen(session, tenant)
+        body = catalogue.current(session, owner, template).body
         values = {**body.schema.example(), **variables(var, variables_json, body)}
-        return catalogue.preview(body, _look(session, owner, body, locale, values), service.now())
+        return catalogue.preview(body, catalogue.look_of(session, owner, body, values, locale=locale), service.now())
 
     shown = running.read(preview)
     match part:
@@ -59,18 +54,3 @@ def render(
             printing.line(shown.text or "")
         case None:
             printing.line(f"{shown.subject}\n\n{shown.text or ''}")
-
-
-def _look(session: Session, tenant: Tenant, body: Content, locale: str | None, values: dict[str, object]) -> Look:
-    mine = col(Identity.tenant_id) == tenant.id
-    identity = session.exec(select(Identity).where(mine, col(Identity.stream) == body.stream)).first()
-    found = select(Topic).where(col(Topic.tenant_id) == tenant.id, col(Topic.key) == body.topic)
-    topic = session.exec(found).one_or_none() if body.topic else None
-    sender = Sender(
-        identity.address if identity else "sender@preview.invalid",
-        identity.name if identity else tenant.name,
-        tenant.postal_address or None,
-    )
-    leavable = topic is not None and may_leave(topic)
-    info = TopicInfo(topic.key, topic.names) if topic is not None and leavable else None
-    return Look(sender=sender, locale=locale or tenant.locale, variables=values, topic=info)

@@ -13,11 +13,11 @@ from mailer.cli.explaining import dry_run, tell
 from mailer.cli.tenants import Chosen, Json, chosen
 from mailer.drafts import LiftDraft, SuppressionDraft, parse
 from mailer.errors import Invalid, Problem
+from mailer.people import Book
 from mailer.service import Service
 from mailer.web.explaining import entry_view, explained, topic_of
 from suppression import address as addresses
-from suppression import entries, rules
-from suppression.entries import KinKind, NewEntry
+from suppression import entries
 from suppression.rules import Ender, Origin, Reason, Stream
 
 app = typer.Typer(help="The list of what forbids mail.", no_args_is_help=True)
@@ -75,26 +75,11 @@ def add(
 ) -> None:
     """Add an entry; adding twice is adding once."""
     given: dict[str, object] = {"email": address, "reason": reason, "expires_at": expires_at, "note": note}
-    draft = parse(SuppressionDraft, {**given, "scope": scope or rules.rule_of(reason).scopes[0]})
+    draft = parse(SuppressionDraft, {**given, **({"scope": scope} if scope else {})})
 
     def put(service: Service, session: Session) -> dict[str, object]:
-        owner, read = chosen(session, tenant), addresses.parse(draft.email)
-        if draft.scope.startswith(rules.TOPIC_PREFIX):
-            topic_of(session, owner, draft.scope.removeprefix(rules.TOPIC_PREFIX), None, path="scope")
-        named = service.intake.fingerprints.named(owner, read.canonical)
-        entries.relate(session, owner, [named], KinKind.KEY, service.now())
-        new = NewEntry(
-            tenant_id=owner,
-            fingerprint=service.intake.fingerprints.of(owner, read.canonical),
-            key_id=service.intake.fingerprints.primary_id,
-            reason=draft.reason,
-            scope=rules.parse_scope(draft.scope),
-            origin=Origin.ADMIN,
-            address=read.original,
-            expires_at=draft.expires_at,
-            note=draft.note,
-        )
-        entry, created = people.suppress(session, new, service.now())
+        book = Book(chosen(session, tenant), Origin.ADMIN, service.intake.fingerprints)
+        entry, created = people.forbid(session, book, draft, service.now())
         return {**entry_view(entry), "created": created}
 
     entry = running.commit(put)

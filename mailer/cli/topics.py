@@ -68,11 +68,15 @@ def change(
     visibility: Annotated[Visibility | None, typer.Option(help="private: shown to nobody but who gets it.")] = None,
     name: Annotated[list[str] | None, typer.Option(help="All its names: `en=Newsletter`.")] = None,
     description: Annotated[list[str] | None, typer.Option(help="All its descriptions: `en=Once a month`.")] = None,
+    retired: Annotated[
+        bool | None, typer.Option("--retired/--current", help="No new mail, shown to nobody; or as before.")
+    ] = None,
     tenant: Chosen = None,
     as_json: Json = False,
 ) -> None:
     """Change a topic; what is not given stays. Its key and its stream stay always."""
     given: dict[str, object] = {"opt_out": opt_out, "default": default, "visibility": visibility}
+    given["retired"] = retired
     if name:
         given["names"] = pairs(name, "--name")
     if description:
@@ -100,7 +104,7 @@ def listed(tenant: Chosen = None, as_json: Json = False) -> None:
     if as_json:
         printing.as_json({"data": found})
         return
-    columns = ("key", "stream", "opt_out", "default", "visibility")
+    columns = ("key", "stream", "opt_out", "default", "visibility", "retired")
     rows = ([topic[column] for column in columns] + [topic["name"]] for topic in found)
     printing.table((*columns, "name"), rows)
 
@@ -109,6 +113,7 @@ def _plain(topic: Topic) -> dict[str, object]:
     return {
         "key": topic.key,
         "stream": topic.stream,
+        "retired": topic.retired,
         "opt_out": topic.opt_out,
         "default": topic.default,
         "visibility": topic.visibility,

@@ -47,6 +47,7 @@ class TopicChange(Body):
     visibility: Visibility | None = None
     names: Names | None = Field(default=None, description="Takes the place of all names.")
     descriptions: Names | None = Field(default=None, description="Takes the place of all descriptions.")
+    retired: bool | None = Field(default=None, description="true: no new mail, shown to nobody; false: as before.")
 
     @model_validator(mode="after")
     def _given(self) -> Self:

@@ -2,7 +2,7 @@
 
 from mailer.models.campaigns import Campaign, CampaignStatus
 from mailer.models.hearing import Brake, BrakeState, Told, ToldState
-from mailer.models.lists import Alarm, AlarmKind, OptOutMark, SuppressionImport
+from mailer.models.lists import Alarm, AlarmKind, ListUpload, OptOutMark, SuppressionImport
 from mailer.models.mail import Attachment, Content, Email, Lease
 from mailer.models.people import Consent, Invitation, OptIn, Person
 from mailer.models.postmaster import PostmasterMail
@@ -67,6 +67,7 @@ __all__ = [
     "LeaveRule",
     "LinkKind",
     "LinkLabel",
+    "ListUpload",
     "Membership",
     "Opens",
     "OptIn",

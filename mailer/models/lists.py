@@ -1,9 +1,9 @@
-"""What stands beside the suppression list: imports, and opt-outs that a scanner may have made."""
+"""What stands beside the suppression list: imports, lists that wait for one, opt-outs that a scanner may have made."""
 
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Index, Integer, UniqueConstraint
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from mailer.models.columns import Json, choice
@@ -27,6 +27,22 @@ class SuppressionImport(SQLModel, table=True):
     counts: dict[str, int] = Field(default_factory=dict, sa_type=Json)
     created_at: datetime
     ended_at: datetime | None = None
+
+
+class ListUpload(SQLModel, table=True):
+    """A suppression list that somebody uploaded to look at first; gone once it is brought in, and after a day."""
+
+    __tablename__ = "list_upload"
+
+    id: str = Field(primary_key=True, max_length=40)
+    tenant_id: int = Field(foreign_key="tenant.id")
+    #: Who uploaded it, and alone may bring it in.
+    user_id: str = Field(max_length=40)
+    #: How it is read: form, reason, scope, topics.
+    options: dict[str, object] = Field(sa_type=Json)
+    #: The list, compressed with zlib.
+    data: bytes = Field(sa_type=LargeBinary)
+    created_at: datetime = Field(index=True)
 
 
 class OptOutMark(SQLModel, table=True):

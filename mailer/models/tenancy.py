@@ -129,6 +129,8 @@ class Topic(SQLModel, table=True):
     visibility: Visibility = Field(default=Visibility.PUBLIC, sa_type=choice(Visibility))
     names: dict[str, str] = Field(default_factory=dict, sa_type=Json)
     descriptions: dict[str, str] = Field(default_factory=dict, sa_type=Json)
+    #: No new mail is accepted for it and nobody is shown it; what was left stays left, and links go on working.
+    retired: bool = False
 
     def name_in(self, locale: str) -> str:
         """Return the topic's name in a language, else in English, else its key."""

@@ -14,6 +14,7 @@ from mailer.people.choices import (
 )
 from mailer.people.consents import TRACKING, choose_tracking, tracking_choice, tracking_choices
 from mailer.people.finding import Found, find
+from mailer.people.forbidding import Book, forbid
 from mailer.people.languages import choose_language, chosen_languages
 from mailer.people.opening import LastOpen, keep_last_opens, last_opens, quiet
 from mailer.people.permitting import Permission, answers_of, permit
@@ -24,6 +25,7 @@ __all__ = [
     "NOT_OPTED_IN",
     "TRACKING",
     "Barred",
+    "Book",
     "Choice",
     "EventKind",
     "Found",
@@ -42,6 +44,7 @@ __all__ = [
     "chosen_languages",
     "enforce",
     "find",
+    "forbid",
     "keep_last_opens",
     "key_of",
     "keys_of",

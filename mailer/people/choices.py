@@ -28,7 +28,7 @@ class Choice(NamedTuple):
     left: bool
     #: It comes, as far as the person decides: they have not left it and, where it asks for a yes, they said it.
     gets: bool
-    #: Shown to this person: it is public, or it is private and came to them.
+    #: Shown to this person: it is public, or it is private and came to them; never once it is retired.
     shown: bool
     #: Whether it is one that people may leave.
     may_leave: bool
@@ -76,7 +76,7 @@ def preferences(
     for topic in known:
         left, said = _any_blocks(own, topic), rules.topic_scope(topic.key) in yes
         gets = not left and (topic.default is TopicDefault.OPT_IN or said)
-        shown = topic.visibility is Visibility.PUBLIC or said or topic.key in came
+        shown = not topic.retired and (topic.visibility is Visibility.PUBLIC or said or topic.key in came)
         why = next((entry.reason for entry in live if _blocks(entry, topic)), None)
         choices.append(Choice(topic, left, gets, shown, may_leave(topic), why))
     languages = chosen_languages(session, tenant_id, family)

@@ -27,12 +27,12 @@ from mailer.models import Opens
 from mailer.settings import Settings
 from mailer.status import Status
 from mailer.submission.parties import House, Intake, Submitter
+from mailer.tenancy import NOTIFICATIONS
 from suppression import address
 from suppression.rules import Stream, Topic
 
-#: What customers' mail without a topic belongs to, so that it can be left ...
-NOTIFICATIONS = "notifications"
-#: ... but for invoices, security and access mail (spec section 3), besides everything urgent.
+#: What belongs to no topic even where all other mail does (`NOTIFICATIONS`): invoices, security and access mail (spec
+#: section 3), besides everything urgent.
 OWED = frozenset({"invoice", "purchase-confirmation", "password-reset", "teammate-invite"})
 #: Bytes of promotional HTML: room for the footer below the 102 KB at which Gmail clips (R3.11).
 _LARGEST = 95 * 1024
@@ -243,6 +243,8 @@ def _topic(house: House, draft: Draft, edition: Edition, problems: list[Problem]
     topic = house.topics.get(key)
     if topic is None:
         problems.append(Problem("topic", f"there is no topic {key}"))
+    elif key in house.retired:
+        problems.append(Problem("topic", f"the topic {key} is retired: name another, or bring it back"))
     elif topic.stream is not draft.stream:
         problems.append(Problem("topic", f"the topic {key} is {topic.stream}, the email is {draft.stream}"))
     else:

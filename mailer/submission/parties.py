@@ -120,6 +120,8 @@ class House:
     topics: Mapping[str, Topic]
     #: The topics that go only to those who said yes.
     asking: frozenset[str]
+    #: The topics for which no new mail is accepted.
+    retired: frozenset[str]
 
 
 def house_of(session: Session, tenant_id: int) -> House:
@@ -144,4 +146,5 @@ def house_of(session: Session, tenant_id: int) -> House:
             for row in topics
         },
         asking=frozenset(row.key for row in topics if row.default is TopicDefault.OPT_OUT),
+        retired=frozenset(row.key for row in topics if row.retired),
     )

@@ -156,7 +156,7 @@ def askable(session: Session, tenant_id: int) -> Sequence[Topic]:
     return [
         topic
         for topic in people.topics(session, tenant_id)
-        if topic.stream is Stream.PROMOTIONAL and topic.visibility is Visibility.PUBLIC
+        if topic.stream is Stream.PROMOTIONAL and topic.visibility is Visibility.PUBLIC and not topic.retired
     ]
 
 
@@ -211,7 +211,8 @@ def _wanted(session: Session, request: Request) -> Sequence[Topic]:
         raise Invalid(Problem("topics", "name at least one topic"))
     known = askable(session, request.tenant_id)
     if not request.public:
-        known = [topic for topic in people.topics(session, request.tenant_id) if people.may_leave(topic)]
+        every = people.topics(session, request.tenant_id)
+        known = [topic for topic in every if people.may_leave(topic) and not topic.retired]
     missing = [key for key in request.topics if key not in {topic.key for topic in known}]
     if missing:
         raise Invalid(Problem("topics", f"there is no topic {missing[0]} that can be asked for"))

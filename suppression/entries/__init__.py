@@ -28,9 +28,11 @@ from suppression.entries.keeping import (
 from suppression.entries.key_check import WrongKey, check_keys, retired_keys
 from suppression.entries.kin import families, family, relate
 from suppression.entries.table import Entry, KeyProof, Kin, KinKind, new_id
+from suppression.entries.walking import STEP, Walked, Wanted, walk
 
 __all__ = [
     "AFTER",
+    "STEP",
     "Consulted",
     "Entry",
     "EntryError",
@@ -42,6 +44,8 @@ __all__ = [
     "NewEntry",
     "Question",
     "UnknownEntry",
+    "Walked",
+    "Wanted",
     "WrongKey",
     "add",
     "add_many",
@@ -67,4 +71,5 @@ __all__ = [
     "relate",
     "retired_keys",
     "standing",
+    "walk",
 ]

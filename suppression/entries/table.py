@@ -37,6 +37,9 @@ class Entry(SQLModel, table=True):
     __table_args__ = (
         Index("suppression_mailbox", "tenant_id", "fingerprint"),
         Index("suppression_listed", "tenant_id", "id"),
+        # A list is read by what is rare in it.
+        Index("suppression_reason", "tenant_id", "reason", "id"),
+        Index("suppression_scope", "tenant_id", "scope", "id"),
         # At most one live entry a reason and scope, so that adding twice at the same moment is adding once.
         Index("suppression_live", *LIVE_COLUMNS, unique=True, sqlite_where=NOT_LIFTED, postgresql_where=NOT_LIFTED),
     )

@@ -11,13 +11,11 @@ from mailer.feedback.optouts.marking import mark, marked
 from mailer.feedback.optouts.telling import count, tell_each
 from mailer.feedback.optouts.undoing import give_back, undoable_entries
 from mailer.people import EventKind
+from mailer.tenancy import NOTIFICATIONS
 from suppression import entries, rules
 from suppression.entries import Entry
 from suppression.rules import Scope, Stream
 from suppression.token import OptOut
-
-#: Where a transactional link without a topic belongs (spec section 3).
-_NOTIFICATIONS = "notifications"
 
 
 def opted_out(session: Session, opt_out: OptOut, how: How, now: datetime, *, scope: Scope | None = None) -> Outcome:
@@ -85,7 +83,7 @@ def _scopes(session: Session, act: Act) -> tuple[Scope, ...]:
         for topic in people.topics(session, act.opt_out.tenant_id)
         if topic.stream is Stream.TRANSACTIONAL and people.may_leave(topic)
     ]
-    return tuple(found) or (rules.topic_scope(_NOTIFICATIONS),)
+    return tuple(found) or (rules.topic_scope(NOTIFICATIONS),)
 
 
 def _everything(entry: Entry) -> bool:

@@ -187,6 +187,8 @@ def upgrade() -> None:
         batch_op.create_index('suppression_listed', ['tenant_id', 'id'], unique=False)
         batch_op.create_index('suppression_live', ['tenant_id', 'fingerprint', 'reason', 'scope'], unique=True, sqlite_where=sa.text('lifted_at IS NULL'), postgresql_where=sa.text('lifted_at IS NULL'))
         batch_op.create_index('suppression_mailbox', ['tenant_id', 'fingerprint'], unique=False)
+        batch_op.create_index('suppression_reason', ['tenant_id', 'reason', 'id'], unique=False)
+        batch_op.create_index('suppression_scope', ['tenant_id', 'scope', 'id'], unique=False)
 
     op.create_table('suppression_key',
     sa.Column('key_id', sqlmodel.sql.sqltypes.AutoString(length=8), nullable=False),
@@ -456,6 +458,19 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('tenant_id', 'digest', 'form')
     )
+    op.create_table('list_upload',
+    sa.Column('id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('user_id', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('options', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('data', sa.LargeBinary(), nullable=False),
+    sa.Column('created_at', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
+    sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
+    sa.PrimaryKeyConstraint('id')
+    )
+    with op.batch_alter_table('list_upload', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_list_upload_created_at'), ['created_at'], unique=False)
+
     op.create_table('topic',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('tenant_id', sa.Integer(), nullable=False),
@@ -466,6 +481,7 @@ def upgrade() -> None:
     sa.Column('visibility', sa.Enum('public', 'private', name='visibility', native_enum=False, length=20), nullable=False),
     sa.Column('names', sa.JSON(none_as_null=True), nullable=False),
     sa.Column('descriptions', sa.JSON(none_as_null=True), nullable=False),
+    sa.Column('retired', sa.Boolean(), nullable=False),
     sa.ForeignKeyConstraint(['tenant_id'], ['tenant.id'], ),
     sa.PrimaryKeyConstraint('id'),
     sa.UniqueConstraint('tenant_id', 'key')
@@ -705,6 +721,10 @@ def downgrade() -> None:
     op.drop_table('webhook')
     op.drop_table('postmaster_mail')
     op.drop_table('topic')
+    with op.batch_alter_table('list_upload', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_list_upload_created_at'))
+
+    op.drop_table('list_upload')
     op.drop_table('suppression_import')
     with op.batch_alter_table('stored_answer', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_stored_answer_created_at'))
@@ -752,6 +772,8 @@ def downgrade() -> None:
     op.drop_table('suppression_kin')
     op.drop_table('suppression_key')
     with op.batch_alter_table('suppression', schema=None) as batch_op:
+        batch_op.drop_index('suppression_scope')
+        batch_op.drop_index('suppression_reason')
         batch_op.drop_index('suppression_mailbox')
         batch_op.drop_index('suppression_live', sqlite_where=sa.text('lifted_at IS NULL'), postgresql_where=sa.text('lifted_at IS NULL'))
         batch_op.drop_index('suppression_listed')

@@ -1,26 +1,15 @@
 """Templates and topics of a tenant."""
 
-import asyncio
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from http import HTTPStatus
 
 from mailer import catalogue, tenancy
 from mailer.catalogue import Version
-from mailer.compose import templates
-from mailer.compose.errors import ContentError
-from mailer.compose.templates import Content
 from mailer.drafts import TemplateDraft, TopicChange, TopicDraft
-from mailer.errors import Invalid, NotFound, Problem
+from mailer.errors import NotFound
 from mailer.models import Topic
 from mailer.people import may_leave
 from mailer.web.api.calls import Answer, Call
-
-#: Bounds how many child processes render new templates at once.
-_TRIALS = ThreadPoolExecutor(2, thread_name_prefix="template-trial")
-#: What a template's errors call a source, and the field that holds it.
-_SOURCES: Mapping[str, str] = {"subject.txt": "subject", "body.html": "html", "body.txt": "text"}
+from mailer.web.trying import tried
 
 
 async def templates_of(call: Call) -> Answer:
@@ -37,40 +26,9 @@ async def template(call: Call) -> Answer:
 
 async def save_template(call: Call) -> Answer:
     """Keep a new version of a template, once it was rendered in a child process with its example values."""
-    draft = call.draft(TemplateDraft)
-    try:
-        body = catalogue.drafted(draft)
-    except ContentError as error:
-        # The draft's own check let everything else pass.
-        raise Invalid(Problem("variables", str(error))) from None
-    await asyncio.get_running_loop().run_in_executor(_TRIALS, _try, body)
+    body = await tried(call.draft(TemplateDraft))
     saved = await call.run(lambda session: catalogue.save(session, call.tenant_id, body, call.now))
     return Answer(_whole(saved), HTTPStatus.CREATED)
-
-
-def _try(body: Content) -> None:
-    """Render a new template in a child process, or raise `Invalid` with the part and the line that are wrong."""
-    try:
-        templates.try_in_child(body)
-    except ContentError as error:
-        locale, said = _culprit(body, str(error))
-        source = next((source for source in _SOURCES if said.startswith(source)), None)
-        path = f"parts.{locale}" + (f".{_SOURCES[source]}" if source else "")
-        raise Invalid(Problem(path, said)) from None
-
-
-def _culprit(body: Content, said: str) -> tuple[str, str]:
-    """Return the first locale that does not render, and why: locales are tried in their order, so halving finds it."""
-    locales = sorted(body.parts)
-    while len(locales) > 1:
-        half = locales[: len(locales) // 2]
-        try:
-            parts = {locale: body.parts[locale] for locale in half}
-            templates.try_in_child(replace(body, parts=parts, default_locale=half[0]))
-            locales = locales[len(half) :]
-        except ContentError as error:
-            locales, said = half, str(error)
-    return locales[0], said
 
 
 async def versions(call: Call) -> Answer:
@@ -123,6 +81,7 @@ def _topic(topic: Topic) -> dict[str, object]:
         "may_leave": may_leave(topic),
         "names": topic.names,
         "descriptions": topic.descriptions,
+        "retired": topic.retired,
     }
 
 

@@ -4,17 +4,15 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 from starlette.responses import Response
 
 from mailer import catalogue, drafts, emails, submission
 from mailer.catalogue import Look
-from mailer.compose.letter import Sender, TopicInfo
 from mailer.compose.templates import Content
 from mailer.drafts import Draft, RenderDraft, Reschedule
 from mailer.errors import Forbidden, Invalid, NotFound, Problem, UnknownTemplate
-from mailer.models import Email, Identity, Tenant, Topic
-from mailer.people import may_leave
+from mailer.models import Email
 from mailer.status import Status
 from mailer.submission import Accepted, Placed, Refused
 from mailer.web import problems
@@ -171,23 +169,4 @@ def _body(session: Session, call: Call, draft: RenderDraft) -> Content:
 
 
 def _look(session: Session, call: Call, draft: RenderDraft, body: Content) -> Look:
-    tenant = session.get_one(Tenant, call.tenant_id)
-    mine = (col(Identity.tenant_id) == tenant.id, col(Identity.stream) == body.stream)
-    identity = session.exec(select(Identity).where(*mine)).first()
-    key = draft.topic or body.topic
-    named = select(Topic).where(col(Topic.tenant_id) == tenant.id, col(Topic.key) == key)
-    topic = session.exec(named).one_or_none() if key else None
-    if draft.topic and topic is None:
-        raise Invalid(Problem("topic", f"there is no topic {draft.topic}"))
-    if topic is not None and draft.topic and topic.stream is not body.stream:
-        raise Invalid(Problem("topic", f"the topic {topic.key} is {topic.stream}, the email is {body.stream}"))
-    return Look(
-        sender=Sender(
-            identity.address if identity else "sender@preview.invalid",
-            identity.name if identity else tenant.name,
-            tenant.postal_address or None,
-        ),
-        locale=draft.locale or tenant.locale,
-        variables=draft.variables,
-        topic=TopicInfo(topic.key, topic.names) if topic is not None and may_leave(topic) else None,
-    )
+    return catalogue.look_of(session, call.tenant_id, body, draft.variables, locale=draft.locale, topic=draft.topic)

@@ -4,11 +4,11 @@ from sqlmodel import Session
 
 from mailer import people
 from mailer.drafts import CheckDraft, LiftDraft, SuppressionDraft, parse
+from mailer.people import Book
 from mailer.web.api.calls import Answer, Call
 from mailer.web.api.queries import CheckQuery, LiftQuery, SuppressionQuery
 from mailer.web.explaining import checked, entry_view, explained, topic_of
-from suppression import address, entries, rules
-from suppression.entries import KinKind, NewEntry
+from suppression import address, entries
 from suppression.rules import Ender, Origin
 
 
@@ -61,26 +61,10 @@ async def listing(call: Call) -> Answer:
 async def add(call: Call) -> Answer:
     """Forbid mail to an address; adding twice is adding once."""
     draft = call.draft(SuppressionDraft)
-    scope = draft.scope if "scope" in draft.model_fields_set else rules.rule_of(draft.reason).scopes[0]
-    who, prints = address.parse(draft.email), call.service.intake.fingerprints
+    book = Book(call.tenant_id, Origin.API, call.service.intake.fingerprints)
 
     def verb(session: Session) -> dict[str, object]:
-        named = prints.named(call.tenant_id, who.canonical)
-        entries.relate(session, call.tenant_id, [named], KinKind.KEY, call.now)
-        if scope.startswith(rules.TOPIC_PREFIX):
-            topic_of(session, call.tenant_id, scope.removeprefix(rules.TOPIC_PREFIX), None, path="scope")
-        new = NewEntry(
-            tenant_id=call.tenant_id,
-            fingerprint=prints.of(call.tenant_id, who.canonical),
-            key_id=prints.primary_id,
-            reason=draft.reason,
-            scope=rules.parse_scope(scope),
-            origin=Origin.API,
-            address=who.original,
-            expires_at=draft.expires_at,
-            note=draft.note,
-        )
-        entry, created = people.suppress(session, new, call.now)
+        entry, created = people.forbid(session, book, draft, call.now)
         return {**entry_view(entry), "created": created}
 
     return Answer(await call.run(verb, conclusive=True))

@@ -27,6 +27,7 @@ from mailer.web.multipart import Part, Reader
 from mailer.web.problems import Malformed, TooLarge
 from mailer.web.recipient.asking import Form
 from mailer.web.voices import Voice
+from suppression.rules import Ender
 
 T = TypeVar("T")
 Handler = Callable[["Asked"], Awaitable[Response]]
@@ -109,6 +110,11 @@ class Asked:
     def actor(self) -> Actor:
         """Return whom the audit log names."""
         return Actor(Via.DASHBOARD, self.visit.user.id, client_of(self.request, self.service.settings))
+
+    @property
+    def operator(self) -> str:
+        """Return who ends an entry here, as `entries.lift` names them."""
+        return f"{Ender.OPERATOR}:{self.visit.user.name or self.visit.user.id}"
 
     def may(self, permission: May) -> bool:
         """Return whether the user has a permission at the tenant."""

@@ -16,6 +16,7 @@ class TopicView(Shape):
     may_leave: bool
     names: dict[str, str]
     descriptions: dict[str, str]
+    retired: bool
 
 
 class TopicPage(Shape):

@@ -1,0 +1,117 @@
+"""The streams: going or paused, what is in the way, which thresholds stop them, and who lets them go on."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import NamedTuple
+
+from sqlmodel import Session
+from starlette.responses import Response
+
+from mailer import campaigns, halts, reports, streams, tenancy
+from mailer.audit import Act
+from mailer.errors import Forbidden, Invalid, Problem
+from mailer.models import Brake
+from mailer.reports import Figure, Span
+from mailer.streams import State
+from mailer.users.permissions import May
+from mailer.web.dashboard.asking import Asked, Screen
+from mailer.web.dashboard.home import DAYS, Rate
+from suppression.rules import Stream
+
+_LONGEST_REASON = 500
+#: Which figure a brake looks at, by the name of its measure.
+_MEASURED = {"complaints": "complaint_rate", "bounces": "hard_bounce_rate"}
+
+
+class _Seen(NamedTuple):
+    states: Sequence[State]
+    figures: Mapping[Stream, Mapping[str, Figure]]
+    brakes: Sequence[Brake]
+    operator: bool
+
+
+async def show(asked: Asked) -> Response:
+    """Show both streams as this tenant may know them; the operator's people see relays and pauses of everybody."""
+    seen = await asked.read(partial(_look, asked))
+    settings = asked.service.settings
+    limits = {"complaints": settings.complaints, "bounces": settings.bounces}
+    return asked.page(
+        "streams.html",
+        {
+            "states": seen.states,
+            "own": {state.stream: state.tenants.get(asked.tenant.key) for state in seen.states},
+            "brakes": {stream: [each for each in seen.brakes if each.stream == stream] for stream in Stream},
+            "rates": {
+                stream: [
+                    (name, figures[figure], Rate(figures[figure].value, limits[name]))
+                    for name, figure in _MEASURED.items()
+                ]
+                for stream, figures in seen.figures.items()
+            },
+            "operator": seen.operator,
+            "captures": {stream: settings.captures(stream) for stream in Stream},
+            "days": DAYS,
+            "promotional": Stream.PROMOTIONAL,
+        },
+    )
+
+
+def _look(asked: Asked, session: Session) -> _Seen:
+    today = asked.now.date()
+    span = Span(today - timedelta(days=DAYS - 1), today)
+    figures = {
+        stream: {each.name: each for each in reports.report(session, asked.tenant_id, span, stream=stream).figures}
+        for stream in Stream
+    }
+    return _Seen(
+        streams.states(session, asked.service.settings, asked.now),
+        figures,
+        [brake for brake in campaigns.warnings(session, asked.now) if brake.tenant_id == asked.tenant_id],
+        tenancy.is_operator(session, asked.tenant_id),
+    )
+
+
+async def act(asked: Asked) -> Response:
+    """Pause a stream or the tenant's own mail of it, or let it go on."""
+    stream = _stream(asked.form.one("stream"))
+    do, whose = asked.form.one("do"), None if asked.form.one("whose") == "all" else asked.tenant_id
+    if whose is not None and stream is not Stream.PROMOTIONAL:
+        raise Invalid(Problem("stream", "of one sender only promotional mail is paused: security mail must go"))
+    if do == "pause":
+        await asked.run(partial(_pause, asked, stream, whose), conclusive=True)
+    elif do == "resume":
+        await asked.run(partial(_resume, asked, stream, whose))
+        asked.service.ring(stream)
+    else:
+        raise Invalid(Problem("do", "must be one of pause, resume"))
+    return asked.to("/streams", done=f"stream_{do}d")
+
+
+def _pause(asked: Asked, stream: Stream, tenant_id: int | None, session: Session) -> None:
+    _check(asked, session, tenant_id)
+    reason = asked.form.one("reason").strip()
+    if not 1 <= len(reason) <= _LONGEST_REASON:
+        raise Invalid(Problem("reason", f"must have 1 to {_LONGEST_REASON} characters: whoever looks reads why"))
+    halts.pause(session, stream, reason, asked.now, tenant_id=tenant_id)
+    asked.log(session, Act.STREAM_PAUSED, stream, whose="all" if tenant_id is None else "own")
+
+
+def _resume(asked: Asked, stream: Stream, tenant_id: int | None, session: Session) -> None:
+    _check(asked, session, tenant_id)
+    if halts.resume(session, stream, asked.now, tenant_id=tenant_id):
+        asked.log(session, Act.STREAM_RESUMED, stream, whose="all" if tenant_id is None else "own")
+
+
+def _check(asked: Asked, session: Session, tenant_id: int | None) -> None:
+    if tenant_id is None and not tenancy.is_operator(session, asked.tenant_id):
+        raise Forbidden("the streams are shared: whoever runs this service pauses them for everybody")
+
+
+def _stream(text: str) -> Stream:
+    if text not in set(Stream):
+        raise Invalid(Problem("stream", f"must be one of {', '.join(Stream)}"))
+    return Stream(text)
+
+
+SCREENS = (Screen("/streams", May.SEE_TOPICS, show, act, may_act=May.STEER_STREAMS),)

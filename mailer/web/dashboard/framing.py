@@ -1,0 +1,50 @@
+"""A mail in a frame: shut off from everything, in light or in dark, whatever the reader's own screen prefers."""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+
+from starlette.responses import Response
+
+
+class Scheme(StrEnum):
+    """Which colours a mail program shows."""
+
+    LIGHT = "light"
+    DARK = "dark"
+
+
+#: Pictures come from where the mail says, as in a mail program; no script runs, no form is sent, no link leads away,
+#: and our origin is out of reach.
+HEADERS: Mapping[str, str] = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex, nofollow",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; img-src data: https:; style-src 'unsafe-inline';"
+    " form-action 'none'; base-uri 'none'; sandbox; frame-ancestors 'self'",
+}
+_STYLE = re.compile(r"(<style\b[^>]*>)(.*?)(</style\s*>)", re.IGNORECASE | re.DOTALL)
+_ASKED = re.compile(r"\(\s*prefers-color-scheme\s*:\s*(light|dark)\s*\)", re.IGNORECASE)
+_BOTH = re.compile(r"(?<![\w-])color-scheme\s*:\s*(?:light\s+dark|dark\s+light)", re.IGNORECASE)
+_META = re.compile(r'(<meta\s+name="(?:supported-)?color-schemes?"\s+content=")[^"]*(")', re.IGNORECASE)
+#: What every screen answers with yes, and with no.
+_YES, _NO = "(min-width: 0px)", "(max-width: 0px)"
+
+
+def coloured(html: str, scheme: Scheme) -> str:
+    """Return a mail as it looks where this scheme is preferred, in every browser: its own rules are answered here."""
+
+    def answered(asked: re.Match[str]) -> str:
+        return _YES if asked[1].lower() == scheme else _NO
+
+    def styled(style: re.Match[str]) -> str:
+        rules = _BOTH.sub(f"color-scheme: {scheme}", _ASKED.sub(answered, style[2]))
+        return style[1] + rules + style[3]
+
+    return _META.sub(rf"\g<1>{scheme}\g<2>", _STYLE.sub(styled, html))
+
+
+def framed(html: str, scheme: Scheme) -> Response:
+    """Return a mail as the content of a frame."""
+    return Response(coloured(html, scheme), media_type="text/html", headers=dict(HEADERS))
