@@ -18,7 +18,13 @@ class Item(NamedTuple):
 
 #: Groups of lines, each with a word `group_…` above it; the first group has none. A test compares it with the screens.
 MENU: tuple[tuple[str, tuple[Item, ...]], ...] = (
-    ("", (Item("home", "", May.SEE_HOME),)),
+    (
+        "",
+        (
+            Item("home", "", May.SEE_HOME),
+            Item("webhooks", "/webhooks", May.SEE_WEBHOOKS),
+        ),
+    ),
     (
         "house",
         (

@@ -5,7 +5,7 @@ from starlette.routing import BaseRoute
 from mailer import secrets
 from mailer.service import Service
 from mailer.users import factors
-from mailer.web.dashboard import account, auditing, deciding, home, keys, members
+from mailer.web.dashboard import account, auditing, deciding, home, hooking, keys, members
 from mailer.web.dashboard.asking import Screen
 from mailer.web.dashboard.entering import Entrance
 from mailer.web.dashboard.gate import Gate
@@ -14,6 +14,7 @@ from mailer.web.dashboard.pages import Pages
 #: The screens of a tenant; each names its permission.
 SCREENS: tuple[Screen, ...] = (
     *home.SCREENS,
+    *hooking.SCREENS,
     *keys.SCREENS,
     *members.SCREENS,
     *auditing.SCREENS,
