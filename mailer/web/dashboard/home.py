@@ -16,6 +16,7 @@ from mailer.streams import State
 from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
 from mailer.web.dashboard.charts import Bar, bars
+from mailer.web.dashboard.hooking import Seen
 from mailer.webhooks import endpoints
 from suppression.rules import Stream
 
@@ -73,7 +74,7 @@ async def show(asked: Asked) -> Response:
             "streams": [_health(asked, seen, state, week) for state in seen.states],
             "alarms": seen.alarms,
             "brakes": seen.brakes,
-            "silenced": seen.silenced,
+            "silenced": [Seen(webhook) for webhook in seen.silenced],
             "operator": seen.operator,
             "captures": {stream: asked.service.settings.captures(stream) for stream in Stream},
         },

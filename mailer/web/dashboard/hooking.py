@@ -23,7 +23,7 @@ from mailer.webhooks.drafts import ReplayDraft, WebhookChange, WebhookDraft
 from mailer.webhooks.endpoints import Made, Wanted
 from mailer.webhooks.payloads import KINDS
 
-_PAGE = 50
+_PAGE = 25
 #: What an endpoint may ask for, by the thing before the dot.
 _FAMILIES = [(family, tuple(kinds)) for family, kinds in groupby(KINDS, lambda kind: kind.partition(".")[0])]
 #: Why we disabled one -> the key of its words.
