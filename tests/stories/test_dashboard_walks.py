@@ -99,7 +99,7 @@ async def test_a_webhook_is_added_gives_up_is_seen_at_home_and_mended(served: Se
         await zoe.sees("204")
         await page.get_by_label("State").select_option("failed")
         await zoe.press("Filter")
-        await zoe.sees("No message stands so")
+        await zoe.sees("No message has failed")
         await zoe.agree("New secret")
         assert (await page.locator(".secret code").inner_text()).startswith("whsec_")
         await zoe.agree("Remove")

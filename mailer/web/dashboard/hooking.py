@@ -87,12 +87,13 @@ async def create(asked: Asked) -> Response:
 
 async def show_one(asked: Asked, made: Made | None = None) -> Response:
     """Show an endpoint, and a page of its messages, the newest first."""
-    chosen = {name: asked.query(name, 60) for name in ("state", "after")}
-    state = DeliveryState(chosen["state"]) if chosen["state"] in set(DeliveryState) else None
+    after = asked.query("after", 60)
+    # What failed is found by an index of its own; what waits is the newest anyway.
+    state = DeliveryState.FAILED if asked.query("state") == DeliveryState.FAILED else None
 
     def look(session: Session) -> tuple[Webhook, list[Line], bool]:
         webhook = _named(asked, session)
-        log = deliveries.listing(session, webhook, limit=_PAGE + 1, state=state, after=chosen["after"] or None)
+        log = deliveries.listing(session, webhook, limit=_PAGE + 1, state=state, after=after or None)
         return webhook, _lines(session, log[:_PAGE]), len(log) > _PAGE
 
     webhook, lines, more = await asked.read(look)
@@ -103,10 +104,9 @@ async def show_one(asked: Asked, made: Made | None = None) -> Response:
             "seen": Seen(webhook),
             "signs_too": webhook.old_until if webhook.old_until and webhook.old_until > asked.now else None,
             "lines": lines,
-            "states": list(DeliveryState),
-            "chosen": state or "",
+            "failed": state is not None,
             "made": made,
-            "newest": asked.at(path, **kept) if chosen["after"] else "",
+            "newest": asked.at(path, **kept) if after else "",
             "older": asked.at(path, **kept, after=lines[-1].message.message_id) if more else "",
         },
     )
