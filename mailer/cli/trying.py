@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
@@ -70,13 +71,25 @@ async def _beside(service: Service, url: str) -> None:
     printing.note(f"the API:    {url}/docs")
     printing.note(f"kept in:    {service.settings.folder.resolve()}")
     printing.note("stop it:    Ctrl-C")
+    began = time.monotonic()
+    with _bar() as bar:
+        # Everything answers meanwhile: it is lived in small transactions, which let others go first.
+        task = bar.add_task("a week of sample history", total=None)
+        number = await play.live(service, lambda done, total: bar.update(task, completed=done, total=total))
+    if number is not None:
+        took = time.monotonic() - began
+        printing.note(f"history:    {number} more sample emails of the last seven days, made in {took:.0f} s")
 
 
 async def _play(service: Service) -> list[play.Outcome]:
+    with _bar() as bar:
+        task = bar.add_task("sending the samples", total=None)
+        return await play.play(service, lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def _bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("sending the samples", total=None)
-        return await play.play(service, lambda done, total: progress.update(task, completed=done, total=total))
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 def _print(outcomes: Sequence[play.Outcome], *, as_json: bool) -> None:

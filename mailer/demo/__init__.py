@@ -1,14 +1,15 @@
-"""The sample company: settings of its own, its people, its mail, and the play they are in."""
+"""The sample company: settings of its own, its people, its mail, the play they are in, and a week of their past."""
 
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
+from mailer.demo.history import live
 from mailer.demo.playing import PATIENCE, Outcome, play, unsettled, way_in
 from mailer.demo.samples import FROM, POSTAL_ADDRESS
 from mailer.settings import Settings
 
-__all__ = ["PATIENCE", "Outcome", "play", "settings", "unsettled", "way_in"]
+__all__ = ["PATIENCE", "Outcome", "live", "play", "settings", "unsettled", "way_in"]
 
 _FOLDER = "demo"
 _READ = "MAILER_DATA_DIR"

@@ -44,7 +44,7 @@ class Outcome(NamedTuple):
 
 async def play(service: Service, progress: Progress) -> list[Outcome]:
     """Send the samples, let Lena leave in between, and return what became of each once all are settled."""
-    await service.database.run(_found)
+    await service.database.run(found)
     opening = await _send(service, [samples.first()])
     await _settled(service, opening, lambda _done, _all: None)
     await _leave(service)
@@ -71,7 +71,7 @@ def unsettled(outcomes: Iterable[Outcome]) -> int:
     return sum(outcome.status in _UNSETTLED for outcome in outcomes)
 
 
-def _found(session: Session) -> None:
+def found(session: Session) -> None:
     """Give the sample company its own topics; a demo that is started again has them already."""
     tenant = tenancy.only_tenant(session, tenancy.DEFAULT)
     known = {topic.key for topic in tenancy.topics(session, tenant.id or 0)}

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
@@ -108,12 +109,12 @@ def topics() -> tuple[TopicDraft, ...]:
 
 def first() -> Sample:
     """Return the newsletter after which Lena leaves."""
-    return Sample(_content("newsletter"), LENA)
+    return Sample(content("newsletter"), LENA)
 
 
 def after_leaving() -> tuple[Sample, ...]:
     """Return what Lena is sent afterwards: a newsletter that must not go, an invoice that must."""
-    return Sample(_content("newsletter"), LENA, {"issue": "April 2027"}), Sample(_content("invoice"), LENA)
+    return Sample(content("newsletter"), LENA, {"issue": "April 2027"}), Sample(content("invoice"), LENA)
 
 
 def all_templates() -> Iterator[Sample]:
@@ -133,7 +134,9 @@ def _folder() -> Path:
     return resources.templates() / "email"
 
 
-def _content(name: str) -> Content:
+@cache
+def content(name: str) -> Content:
+    """Return a template that travels with the program."""
     return load_folder(_folder() / name)
 
 

@@ -8,7 +8,7 @@ from sqlmodel import Field, SQLModel
 
 from mailer.models.columns import Json, choice
 
-_WAITS = text("state = 'waiting'")
+_WAITS, _FAILED = text("state = 'waiting'"), text("state = 'failed'")
 
 
 class DeliveryState(StrEnum):
@@ -58,6 +58,8 @@ class WebhookDelivery(SQLModel, table=True):
         # What is told of one email goes out in its order; and erasure finds an email's messages.
         Index("webhook_delivery_email", "webhook_id", "email_id", "number"),
         Index("webhook_delivery_listed", "webhook_id", "number"),
+        # What was given up is rare: whoever looks for it walks through nothing else.
+        Index("webhook_delivery_failed", "webhook_id", "number", sqlite_where=_FAILED, postgresql_where=_FAILED),
     )
 
     number: int | None = Field(default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer(), "sqlite"))

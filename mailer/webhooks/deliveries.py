@@ -11,7 +11,7 @@ from mailer import events, ids
 from mailer.errors import Conflict, NotFound
 from mailer.events import Told
 from mailer.models import DeliveryState, Email, Event, Webhook, WebhookDelivery
-from mailer.webhooks import endpoints, payloads, schedule
+from mailer.webhooks import endpoints, messages, payloads, schedule
 from mailer.webhooks.messages import Due
 from mailer.webhooks.schedule import WAITS, Verdict
 
@@ -24,11 +24,15 @@ MOST_REPLAYED = 10_000
 #: How much earlier than it was sent an email may have been accepted, for a replay to find it.
 _ACCEPTED_BEFORE = timedelta(days=7)
 _FORGOTTEN = 2_000
+#: Why an endpoint is disabled by us.
+GONE = "it answered 410: it wants nothing any more"
+SILENT = f"it took nothing for {schedule.DISABLED_AFTER.days} days"
 
 _webhook, _delivery, _event, _email = (
     SQLModel.metadata.tables[str(model.__tablename__)] for model in (Webhook, WebhookDelivery, Event, Email)
 )
 _WAITING = _delivery.c.state == DeliveryState.WAITING
+_FAILED = _delivery.c.state == DeliveryState.FAILED
 
 
 class Tried(NamedTuple):
@@ -98,9 +102,9 @@ def settle(
     for each in tried:
         _note(webhook, each, now)
     if any(each.verdict is Verdict.GONE for each in tried):
-        endpoints.disable(session, webhook, now, "it answered 410: it wants nothing any more")
+        endpoints.disable(session, webhook, now, GONE)
     elif schedule.hopeless(webhook.failures, webhook.failing_since, now):
-        endpoints.disable(session, webhook, now, f"it took nothing for {schedule.DISABLED_AFTER.days} days")
+        endpoints.disable(session, webhook, now, SILENT)
     session.add(webhook)
     session.flush()
 
@@ -170,6 +174,12 @@ def listing(
     return list(session.execute(mine.order_by(col(WebhookDelivery.number).desc()).limit(limit)).scalars())
 
 
+def bodies(session: Session, log: Sequence[WebhookDelivery]) -> list[bytes]:
+    """Return the body of each message as it would be sent now: what it is about is looked up, and stored nowhere."""
+    due = [Due(each.number or 0, each.message_id, each.kind, each.email_id, each.at, each.tries) for each in log]
+    return [parcel.body for parcel in messages.put_into_words(session, due)]
+
+
 def view(message: WebhookDelivery) -> dict[str, object]:
     """Return a message and its last try as JSON shows them."""
     waits = message.state is DeliveryState.WAITING
@@ -200,6 +210,15 @@ class Window(NamedTuple):
 def replay_one(session: Session, webhook: Webhook, message_id: str, now: datetime) -> None:
     """Send one message again, with its id."""
     _again(session, [_number(session, webhook, message_id)], now)
+
+
+def replay_failed(session: Session, webhook: Webhook, now: datetime) -> int:
+    """Send again what was given up, the oldest first and `MOST_REPLAYED` at most; return how many messages that are."""
+    mine = (_delivery.c.webhook_id == webhook.id, _FAILED)
+    some = select(_delivery.c.number).where(*mine).order_by(_delivery.c.number).limit(MOST_REPLAYED)
+    numbers = list(session.execute(some).scalars())
+    _again(session, numbers, now)
+    return len(numbers)
 
 
 def replay(session: Session, webhook: Webhook, window: Window, now: datetime) -> int:

@@ -104,6 +104,11 @@ def ailing(session: Session) -> int:
     return int(session.exec(failed).one())
 
 
+def given_up(session: Session, tenant_id: int) -> Sequence[Webhook]:
+    """Return a tenant's endpoints that were disabled because they failed, the oldest first."""
+    return [webhook for webhook in listing(session, tenant_id) if webhook.disabled_why is not None]
+
+
 def change(session: Session, webhook: Webhook, values: dict[str, object]) -> Webhook:
     """Change what is given of url, description and kinds; what waits goes where the URL leads now."""
     for name, value in values.items():

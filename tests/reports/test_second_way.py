@@ -170,6 +170,11 @@ def _followed(session: Session, email: Email, die: random.Random, world: World) 
 
 
 async def raws(world: World) -> list[Raw]:
+    """Return all mail of a world and what happened to it."""
+    return await raws_of(world.database)
+
+
+async def raws_of(database: Database) -> list[Raw]:
     """Return all mail and what happened to it."""
 
     def verb(session: Session) -> list[Raw]:
@@ -178,7 +183,7 @@ async def raws(world: World) -> list[Raw]:
             events[event.email_id].append((event.kind, event.data or {}))
         return [Raw(email, events[email.id]) for email in session.exec(select(Email).order_by(col(Email.id)))]
 
-    return await world.database.read(verb)
+    return await database.read(verb)
 
 
 def checked(shown: Sequence[Figure], some: Sequence[Raw], names: Sequence[str] = tuple(SECOND)) -> None:

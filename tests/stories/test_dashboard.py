@@ -1,20 +1,13 @@
 """The dashboard in a real browser: sign in, another sender, a key; axe-core finds nothing, a phone is wide enough."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import Literal
 
-import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import async_playwright
 
+from tests.stories.browsing import CHROMIUM, PASSWORD, check, needs_chromium  # noqa: F401
 from tests.stories.served import serving
 
-CHROMIUM = shutil.which("chromium")
-#: Where the pictures go, for whoever wants to look at them.
-PICTURES = os.environ.get("PICTURES", "")
-PASSWORD = "correct horse battery"
 #: Each language, width and colour, in as few walks as meet them all: axe takes a second a page.
 WAYS: tuple[tuple[str, int, Literal["dark", "light"]], ...] = (
     ("en", 375, "dark"),
@@ -23,25 +16,6 @@ WAYS: tuple[tuple[str, int, Literal["dark", "light"]], ...] = (
     ("en", 1440, "light"),
 )
 MENU = {"en": "Menu", "uk": "Меню"}
-
-
-@pytest.fixture(autouse=True)
-def _needs_chromium() -> None:
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has no Chromium: .ci/run installs it")
-        pytest.skip("no Chromium here: install Debian's package chromium")
-
-
-async def check(page: Page, name: str) -> None:
-    """Ask axe-core, and see that nothing is wider than the screen."""
-    size = page.viewport_size
-    assert size is not None
-    found = await Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-    assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"], name
-    if PICTURES:
-        await page.screenshot(path=Path(PICTURES) / f"{name}-{size['width']}.png", full_page=True)
 
 
 async def test_a_user_sets_a_password_signs_in_changes_the_sender_and_makes_a_key(tmp_path: Path) -> None:
@@ -96,7 +70,7 @@ async def test_a_user_sets_a_password_signs_in_changes_the_sender_and_makes_a_ke
                         storage_state=state,
                     )
                     page = await context.new_page()
-                    for path in ("", "/keys", "/users", "/audit", "/settings"):
+                    for path in ("", "/webhooks", "/keys", "/users", "/audit", "/settings"):
                         answer = await page.goto(f"{served.url}/app/t/default{path}")
                         assert answer is not None
                         assert answer.status == 200

@@ -539,6 +539,7 @@ def upgrade() -> None:
         batch_op.create_index('webhook_delivery_due', ['webhook_id', 'due_at'], unique=False, sqlite_where=sa.text("state = 'waiting'"), postgresql_where=sa.text("state = 'waiting'"))
         batch_op.create_index('webhook_delivery_email', ['webhook_id', 'email_id', 'number'], unique=False)
         batch_op.create_index('webhook_delivery_listed', ['webhook_id', 'number'], unique=False)
+        batch_op.create_index('webhook_delivery_failed', ['webhook_id', 'number'], unique=False, sqlite_where=sa.text("state = 'failed'"), postgresql_where=sa.text("state = 'failed'"))
 
     # The dashboard's users, and what they did.
     op.create_table('knock',

@@ -93,6 +93,8 @@ class Gate:
             return None
         now, database = self.service.now(), self.service.database
         visit = await database.read(lambda session: signing.visit(session, token, now))
+        # For a page that says what failed, wherever that was.
+        request.state.locale = visit.user.locale if visit is not None else None
         if visit is not None and now - visit.sign_in.seen_at >= signing.NOTICED:
             await database.run(lambda session: signing.notice(session, visit.sign_in.id, now))
         return visit
@@ -147,7 +149,7 @@ class Gate:
         elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             logger.warning("a page of the dashboard met %s", type(error).__name__)
         kind = "stale" if isinstance(error, Stale) else str(status.value)
-        say = self.voice(request)
+        say = self.voice(request, getattr(request.state, "locale", None))
         known = f"failed_{kind}_title" in say.words
         values = {"kind": kind if known else "500", "said": str(error) if isinstance(error, MailerError) else ""}
         return self.pages.page(request, say, "failed.html", values, status=status.value)

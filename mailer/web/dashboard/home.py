@@ -9,12 +9,14 @@ from starlette.responses import Response
 
 from mailer import alarms, campaigns, reports, streams, tenancy
 from mailer.halts import Pause
-from mailer.models import Alarm, Brake
+from mailer.models import Alarm, Brake, Webhook
 from mailer.settings import Limits
 from mailer.streams import State
 from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
 from mailer.web.dashboard.charts import Bar, Chart, bars
+from mailer.web.dashboard.hooking import Seen
+from mailer.webhooks import endpoints
 from suppression.rules import Stream
 
 #: How many days are shown, today included.
@@ -55,6 +57,8 @@ class _Seen(NamedTuple):
     totals: Mapping[Stream, Mapping[str, float | None]]
     alarms: Sequence[Alarm]
     brakes: Sequence[Brake]
+    #: Endpoints that we disabled, for whoever sees webhooks.
+    silenced: Sequence[Webhook]
     operator: bool
 
 
@@ -69,6 +73,7 @@ async def show(asked: Asked) -> Response:
             "streams": [_health(asked, seen, state, week) for state in seen.states],
             "alarms": seen.alarms,
             "brakes": seen.brakes,
+            "silenced": [Seen(webhook) for webhook in seen.silenced],
             "operator": seen.operator,
             "captures": {stream: asked.service.settings.captures(stream) for stream in Stream},
         },
@@ -90,6 +95,7 @@ def _look(session: Session, asked: Asked, week: Sequence[date]) -> _Seen:
         totals,
         [alarm for alarm in raised if alarm.last_at > now - timedelta(days=DAYS)],
         [brake for brake in campaigns.warnings(session, now) if brake.tenant_id == tenant_id],
+        endpoints.given_up(session, tenant_id) if asked.may(May.SEE_WEBHOOKS) else (),
         tenancy.is_operator(session, tenant_id),
     )
 

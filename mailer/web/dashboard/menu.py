@@ -31,6 +31,7 @@ MENU: tuple[tuple[str, tuple[Item, ...]], ...] = (
             Item("streams", "/streams", May.SEE_TOPICS),
             Item("templates", "/templates", May.SEE_TEMPLATES),
             Item("bounces", "/bounces", May.SEE_BOUNCES),
+            Item("webhooks", "/webhooks", May.SEE_WEBHOOKS),
         ),
     ),
     (
