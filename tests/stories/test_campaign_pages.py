@@ -4,10 +4,9 @@ from pathlib import Path
 
 from playwright.async_api import async_playwright, expect
 
+from tests.stories.browsing import CHROMIUM, PASSWORD, check, needs_chromium  # noqa: F401
 from tests.stories.served import serving
-from tests.stories.test_dashboard import CHROMIUM, PASSWORD, _needs_chromium, check
 
-__all__ = ["_needs_chromium"]
 #: A browser knows when it is done; a slow machine may take its time.
 PATIENCE = 60_000
 

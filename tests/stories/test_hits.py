@@ -61,8 +61,7 @@ def test_sigterm_loses_no_hit_that_was_answered(tmp_path: Path) -> None:
             for path in paths.values():
                 assert client.get(path).status_code == 200
             served.process.send_signal(signal.SIGTERM)
-        served.process.communicate(timeout=60)
-        assert served.process.returncode == 0
+        assert served.process.wait(60) == 0, served.process.complained
         assert stored(tmp_path) == set(paths)
 
 
