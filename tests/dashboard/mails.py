@@ -34,7 +34,7 @@ async def ready(house: House) -> None:
     await house.service.database.run(verb)
 
 
-async def accepted(house: House, to: str = ANN, **more: object) -> Email:
+async def accepted(house: House, to: object = ANN, **more: object) -> Email:
     """Accept a mail: promotional of the newsletter, unless something else is said."""
     draft: dict[str, object] = {"stream": "promotional", "to": to, "subject": "News of bells", "html": "<p>Ding</p>"}
     draft |= {"topic": "newsletter", **more}
@@ -81,7 +81,7 @@ def text_of(node: LexborNode, selector: str) -> str:
     return found.text() if found is not None else ""
 
 
-async def sent(house: House, to: str = ANN, **more: object) -> Email:
+async def sent(house: House, to: object = ANN, **more: object) -> Email:
     """Accept a mail that a relay then took."""
     return await become(house, await accepted(house, to, **more), Status.SENT)
 

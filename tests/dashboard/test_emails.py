@@ -1,6 +1,6 @@
 """Emails as a screen: found by anything, one with all that happened to it, and what may be done about it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 
 import pytest
@@ -8,9 +8,18 @@ from sqlmodel import Session
 
 from mailer import emails, people
 from mailer.emails import Filter
-from mailer.models import Email, UserRole
+from mailer.feedback import optouts
+from mailer.feedback.inbound.report import Category, Kind
+from mailer.feedback.tracking.sightings import Class
+from mailer.models import Email, Opens, UserRole
 from mailer.people import Permission
+from mailer.providers import PROVIDERS
 from mailer.status import Status
+from mailer.uncertain import Resolution
+from mailer.web.dashboard.bounces import KINDS
+from mailer.web.dashboard.words import WORDS
+from mailer.web.explaining import enders
+from suppression.rules import Origin, Reason
 from tests.dashboard import mails
 from tests.dashboard.house import MARKETER, OWNER, SUPPORT, VIEWER, Browser, House, open_house
 from tests.dashboard.mails import ANN, HOSTILE
@@ -140,6 +149,56 @@ async def test_one_email_tells_its_way_with_what_the_servers_said(house: House) 
         await ann.get("@/emails")
         assert ann.last is not None
         assert "<img" not in ann.last.text
+
+
+async def test_what_recipients_share_and_own_headers_are_shown_as_text(house: House) -> None:
+    email = await mails.sent(
+        house,
+        stream="transactional",
+        topic=None,
+        to=[{"email": ANN, "name": "Ann <b>Weaver</b>"}, "bob@example.org"],
+        cc=["cy@example.org"],
+        reply_to="desk@ringwise.example",
+        headers={"X-Ticket": "<script>7</script>"},
+    )
+    async with house.browser() as ann:
+        await ann.sign_in(SUPPORT)
+        answer = await ann.get(f"@/emails/{email.id}")
+        facts = [" ".join(node.text().split()) for node in ann.page.css(".facts dd")]
+        for said in (
+            "Ann <b>Weaver</b> ann@example.org",
+            "ann@example.org Ann <b>Weaver</b>, bob@example.org",
+            "cy@example.org",
+            "desk@ringwise.example",
+            "<script>7</script>",
+        ):
+            assert said in facts, said
+        assert "<b>Weaver" not in answer.text
+        assert "<script" not in answer.text
+
+
+@pytest.mark.parametrize("language", ["en", "uk"])
+def test_everything_that_can_be_told_has_words(language: str) -> None:
+    words = WORDS[language]
+    told: dict[str, Sequence[str]] = {
+        "email_status": list(Status),
+        "email_event": [status for status in Status if status not in (Status.SCHEDULED, Status.HELD, Status.SENDING)],
+        "email_mode": list(Opens),
+        "email_class": list(Class),
+        "email_do": list(Resolution),
+        "done_email": [*Resolution, "cancel"],
+        "person_rule": [*Reason, people.NOT_OPTED_IN],
+        "person_why": [*Reason, people.NOT_OPTED_IN],
+        "person_origin": list(Origin),
+        "person_way": list(optouts.Kind),
+        "person_end": [enders(rule) for rule in (*Reason, people.NOT_OPTED_IN)],
+        "cause": list(Category),
+        "unmatched_kind": list(Kind),
+        "bounce_provider": list(PROVIDERS),
+        "bounce_kind": list(KINDS),
+    }
+    keys = [f"{prefix}_{each}" for prefix, names in told.items() for each in names]
+    assert [key for key in keys if key not in words] == []
 
 
 async def test_hits_of_who_asked_not_to_be_measured_are_not_shown(house: House) -> None:

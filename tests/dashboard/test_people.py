@@ -53,6 +53,7 @@ async def test_somebody_is_found_by_address_or_mail_and_what_comes_is_told(house
         path = await opened(ann)
         assert await opened(ann, f" {email.id} ") == path
         assert await opened(ann, "ANN@example.org") == path
+        assert await opened(ann, mails.fingerprint(house)) == path, "as the audit log names them"
         assert ann.page.css("h1")[0].text() == ANN
         pairs = {mails.text_of(node, "b"): mails.text_of(node, ".badge") for node in ann.page.css(".pairs li")}
         assert pairs["Newsletter"] == "comes"

@@ -132,12 +132,10 @@ def _saved(asked: Asked, whose: Profile, session: Session, draft: PersonChange, 
 async def _export(asked: Asked) -> Response:
     """Hand over everything that is known of the person, as JSON."""
 
-    def verb(session: Session) -> Mapping[str, object]:
-        whose = _whose(session, asked)
-        _log(asked, session, Act.PERSON_EXPORTED, whose)
-        return _known(session, asked, whose)
-
-    known = await asked.run(verb)
+    whose = await asked.read(lambda session: _whose(session, asked))
+    # Written down first, and read outside of that transaction: nobody's mail waits while it is gathered.
+    await asked.run(lambda session: _log(asked, session, Act.PERSON_EXPORTED, whose))
+    known = await asked.read(lambda session: _known(session, asked, whose))
     body = json.dumps(known, ensure_ascii=False, indent=2, default=_plain)
     headers = {
         "Content-Disposition": f'attachment; filename="person-{asked.param("print")[:8]}.json"',

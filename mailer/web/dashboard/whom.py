@@ -52,11 +52,13 @@ def by_fingerprint(session: Session, asked: Asked, text: str) -> Person:
 
 
 def by_words(session: Session, asked: Asked, text: str) -> Email | bytes:
-    """Return what somebody typed to find a person by: an email, by its id or Message-ID, or an address's fingerprint.
+    """Return what somebody typed to find a person by: an email, by its id or Message-ID, or a person's fingerprint.
 
-    Raises `Invalid` for `who` where it is neither.
+    That is written as the audit log names them, or as an address. Raises `Invalid` for `who` where it is none of these.
     """
     plain = text.strip().removeprefix("<").removesuffix(">")
+    if (fingerprint := read(plain)) is not None:
+        return fingerprint
     if (named := _EMAIL_ID.match(plain.lower())) and plain[len(named[0]) :][:1] in ("", "@"):
         try:
             return emails.get(session, asked.tenant_id, named[0])
