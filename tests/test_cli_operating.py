@@ -241,7 +241,10 @@ def test_a_topic_is_changed_and_what_cannot_be_is_refused(quick: Quick) -> None:
     assert quick.run("topic", "set", "beta", "--description", "en=New things").stdout == "beta\n"
     [beta] = [each for each in json.loads(quick.run("topic", "list", "--json").stdout)["data"] if each["key"] == "beta"]
     assert (beta["descriptions"], beta["opt_out"]) == ({"en": "New things"}, "never"), "what is not given stays"
+    assert quick.json("topic", "set", "beta", "--retired")["retired"] is True
+    assert quick.json("topic", "set", "beta", "--current")["retired"] is False
     for words, said, code in (
+        (("notifications", "--retired"), "notifications stays", 2),
         (("beta", "--default", "opt_out"), "take it back", 2),
         (("newsletter", "--opt-out", "never"), "can always be left", 2),
         (("nope", "--opt-out", "allowed"), "there is no topic nope", 1),
