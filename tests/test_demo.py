@@ -72,9 +72,8 @@ def test_the_demo_serves_its_inbox(tmp_path: Path) -> None:
         assert page.status_code == 200
         assert "ann.meyer@northwind.example" in page.text
         # The week behind it is made while it serves.
-        while "history:" not in told[-1]:
-            told.append(next(process.stderr))
-        (link,) = [each.split()[-1] for each in told if each.startswith("dashboard:")]
+        process.until(lambda process: "history:" in process.complained, 120)
+        (link,) = [each.split()[-1] for each in process.complained.splitlines() if each.startswith("dashboard:")]
         with httpx2.Client(trust_env=False, follow_redirects=True) as client:
             assert client.get(link).status_code == 200
     finally:
