@@ -8,7 +8,7 @@ import pytest
 from sqlmodel import Session
 from standardwebhooks import Webhook as Verifier
 
-from mailer import erasure, people
+from mailer import erasure, events, ids, people
 from mailer.database import Database
 from mailer.errors import Conflict, NotFound
 from mailer.models import Email, Webhook, WebhookDelivery
@@ -16,10 +16,12 @@ from mailer.outside import Guard
 from mailer.sealing import Seals
 from mailer.webhooks import deliveries, endpoints, payloads
 from mailer.webhooks.deliveries import Window
+from mailer.webhooks.messages import Due
 from suppression import rules
 from suppression.address import parse
 from suppression.entries import NewEntry
 from suppression.rules import Origin, Reason
+from tests import plans
 from tests.hooks import Asked, Reply
 from tests.test_api_world import intake
 from tests.webhooks_world import QUICK, World, open_world
@@ -247,6 +249,35 @@ async def test_what_a_dead_process_had_claimed_is_taken_over_when_its_claim_laps
     assert await world.database.run(lambda session: claim(session, "dead", timedelta(0))) == [event]
     assert await world.database.run(lambda session: claim(session, "other", timedelta(seconds=29))) == []
     assert await world.database.run(lambda session: claim(session, "other", timedelta(seconds=31))) == [event]
+
+
+async def test_a_claim_looks_at_few_messages_however_many_wait(world: World) -> None:
+    """Also where PostgreSQL knows nothing of the table: it once compared each waiting message with each."""
+
+    def verb(session: Session) -> str:
+        rows = [
+            events.row(world.tenant_id, "email.bounced", {}, world.now(), email_id=ids.new("em", world.now()))
+            for _ in range(500)
+        ]
+        events.write(session, rows)
+        webhook = session.get_one(Webhook, world.webhook.id)
+        found: list[Due] = []
+        (asked,) = plans.statements(
+            session, lambda: found.extend(deliveries.claim(session, webhook, "mine", 24, world.now()))
+        )
+        assert len(found) == 24
+        return plans.plan(session, asked)
+
+    told = await world.database.run(verb)
+    if world.database.on_postgresql:
+        assert "webhook_delivery_due" in told
+        assert "webhook_delivery_email" in told
+        assert "Sort" not in told
+        assert "Rows Removed" not in told
+    else:
+        assert "USING INDEX webhook_delivery_due" in told
+        assert "USING INDEX webhook_delivery_email" in told
+        assert "TEMP B-TREE" not in told.partition("CORRELATED")[0]
 
 
 async def test_a_secret_is_sealed_and_two_sign_for_a_day_after_a_rotation(world: World) -> None:

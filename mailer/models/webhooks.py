@@ -54,9 +54,9 @@ class WebhookDelivery(SQLModel, table=True):
     __tablename__ = "webhook_delivery"
     __table_args__ = (
         UniqueConstraint("webhook_id", "message_id"),
-        Index("webhook_delivery_due", "webhook_id", "due_at", sqlite_where=_WAITS, postgresql_where=_WAITS),
+        Index("webhook_delivery_due", "webhook_id", "due_at", "number", sqlite_where=_WAITS, postgresql_where=_WAITS),
         # What is told of one email goes out in its order; and erasure finds an email's messages.
-        Index("webhook_delivery_email", "webhook_id", "email_id", "number"),
+        Index("webhook_delivery_email", "email_id", "number"),
         Index("webhook_delivery_listed", "webhook_id", "number"),
         # What was given up is rare: whoever looks for it walks through nothing else.
         Index("webhook_delivery_failed", "webhook_id", "number", sqlite_where=_FAILED, postgresql_where=_FAILED),

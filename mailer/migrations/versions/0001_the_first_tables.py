@@ -536,8 +536,8 @@ def upgrade() -> None:
     sa.UniqueConstraint('webhook_id', 'message_id')
     )
     with op.batch_alter_table('webhook_delivery', schema=None) as batch_op:
-        batch_op.create_index('webhook_delivery_due', ['webhook_id', 'due_at'], unique=False, sqlite_where=sa.text("state = 'waiting'"), postgresql_where=sa.text("state = 'waiting'"))
-        batch_op.create_index('webhook_delivery_email', ['webhook_id', 'email_id', 'number'], unique=False)
+        batch_op.create_index('webhook_delivery_due', ['webhook_id', 'due_at', 'number'], unique=False, sqlite_where=sa.text("state = 'waiting'"), postgresql_where=sa.text("state = 'waiting'"))
+        batch_op.create_index('webhook_delivery_email', ['email_id', 'number'], unique=False)
         batch_op.create_index('webhook_delivery_listed', ['webhook_id', 'number'], unique=False)
         batch_op.create_index('webhook_delivery_failed', ['webhook_id', 'number'], unique=False, sqlite_where=sa.text("state = 'failed'"), postgresql_where=sa.text("state = 'failed'"))
 
