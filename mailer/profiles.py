@@ -107,6 +107,7 @@ def view(session: Session, profile: Profile, now: datetime, by: optouts.Kind) ->
         "email": profile.who.original,
         "locale": chosen.locale,
         "tracking": chosen.tracking,
+        "last_open": max(people.last_opens(session, profile.tenant_id, prints).values(), default=None),
         "all_promotional_left": chosen.all_promotional_left,
         "complained": chosen.complained,
         "snoozed_until": chosen.snoozed_until,

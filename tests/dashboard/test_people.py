@@ -254,6 +254,8 @@ async def test_the_day_of_the_last_open_is_shown_where_nothing_else_is_kept(hous
         await house.service.database.run(open_once)
         await ann.get(path)
         assert "Last open20 Nov 2026" in ann.text.replace("Last open 20", "Last open20")
+        handed = await ann.post(path, do="export")
+        assert json.loads(handed.text)["person"]["last_open"] == "2026-11-20"
 
 
 async def test_a_persons_data_are_handed_out_and_erased_once_the_address_is_typed(house: House) -> None:

@@ -1,6 +1,6 @@
 """A person, as the product's own profile page shows them."""
 
-from datetime import datetime
+from datetime import date, datetime
 
 from pydantic import ConfigDict, Field
 
@@ -49,6 +49,9 @@ class PersonView(Shape):
     email: str
     locale: str | None = Field(description="The language that they chose; null: as the sender decides.")
     tracking: bool | None = Field(description="Their yes or no to being measured; null where they never said.")
+    last_open: date | None = Field(
+        description="The day of their last open, where the tenant keeps that alone; null: none is kept."
+    )
     all_promotional_left: bool
     complained: bool
     snoozed_until: datetime | None
