@@ -1,7 +1,6 @@
 """Every way out counts: one event each, on the mail and campaign that it answers."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -161,16 +160,12 @@ async def post(world: World, path: str) -> httpx2.Response:
 async def test_a_thousand_posts_of_one_link_at_once_are_one_opt_out(world: World) -> None:
     path = await world.newsletter()
     waiting = await world.email(status=Status.HELD)
-    began = time.monotonic()
     answers = await asyncio.gather(*(post(world, path) for _ in range(CROWD)))
-    took = time.monotonic() - began
     assert {(answer.status_code, answer.headers.get("location")) for answer in answers} == {(200, None)}
     assert len(await world.events()) == 1
     assert await world.count("unsubscribed") == 1
     assert len(await world.standing()) == 1
     assert await world.status(waiting) == "suppressed"
-    assert took < PATIENCE, f"{CROWD} opt-outs took {took:.0f} s"
-    print(f"{CROWD} POSTs in {took:.1f} s")
 
 
 async def test_a_thousand_people_at_once_are_a_thousand_opt_outs(world: World) -> None:

@@ -115,7 +115,6 @@ async def test_whatever_promotional_mail_does_transactional_mail_reaches_its_rel
                     f"p99 {found[-1] * 1000:.0f} ms of {len(found)} ",
                     end="",
                 )
-        assert all(found[-1] < 2 for found in waits.values())
 
 
 async def test_two_workers_race_for_a_campaign_and_a_queue_and_nobody_gets_a_mail_twice(
