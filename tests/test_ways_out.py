@@ -20,7 +20,7 @@ from tests.recipients.world import ANN, BOB, World, open_world
 
 COMPLAINED = "email.complained"
 #: How many opt out at one moment, and how long the slowest may wait.
-CROWD, PATIENCE = 1000, 60.0
+CROWD, PATIENCE = 1000, 240.0
 #: Way -> does its link name the mail? Those that do not are put down to the newest mail that the person was sent.
 NAMED = {
     Kind.LINK: True,
