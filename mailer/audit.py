@@ -16,6 +16,7 @@ class Via(StrEnum):
 
     DASHBOARD = "dashboard"
     COMMAND_LINE = "command line"
+    API = "API"
 
 
 class Act(StrEnum):

@@ -3,7 +3,7 @@
 from collections import Counter
 from datetime import datetime
 
-from sqlalchemy import select, text, update
+from sqlalchemy import ColumnElement, any_, func, select, text, update
 from sqlmodel import Session, SQLModel, col
 
 from mailer import counters, reports
@@ -114,12 +114,14 @@ def _settle_held(session: Session, holding: set[str], now: datetime) -> int:
 def _settle(session: Session, campaign: Campaign, most: int, now: datetime) -> int:
     held = (_email.c.campaign_id == campaign.id, text(_held(session)))
     some = select(_email.c.id).where(*held).limit(most)
+    chosen: ColumnElement[bool] = _email.c.id.in_(some.scalar_subquery())
     if on_postgresql(session):
-        some = some.with_for_update(skip_locked=True)
+        # An array is made once; IN may ask again for each row, and then skips what it has locked itself.
+        chosen = _email.c.id == any_(func.array(some.with_for_update(skip_locked=True).scalar_subquery()))
     status = _ENDS[campaign.status]
     made = session.execute(
         update(_email)
-        .where(_email.c.id.in_(some.scalar_subquery()), _email.c.status == Status.HELD)
+        .where(chosen, _email.c.status == Status.HELD)
         .values(status=status, settled_at=now)
         .returning(_email.c.created_at)
     ).scalars()

@@ -120,9 +120,9 @@ class AuditEntry(SQLModel, table=True):
     #: Whose affairs; None where an act is about the user alone, such as a sign-in.
     tenant_id: int | None = Field(default=None, foreign_key="tenant.id")
     at: datetime
-    #: Of `user_account`; None: somebody at the command line, or unknown at the door.
+    #: Of `user_account`; None: somebody at the command line or with a key, or unknown at the door.
     user_id: str | None = Field(default=None, max_length=40)
-    #: `dashboard` or `command line`.
+    #: `dashboard`, `command line` or `API`.
     via: str = Field(max_length=20)
     #: Such as `key.created`.
     act: str = Field(max_length=40)

@@ -8,6 +8,7 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     and_,
+    any_,
     bindparam,
     exists,
     func,
@@ -21,6 +22,7 @@ from sqlalchemy import (
 from sqlmodel import Session, SQLModel, col
 
 from mailer import events, ids
+from mailer.database import on_postgresql
 from mailer.errors import Conflict, NotFound
 from mailer.events import Told
 from mailer.models import DeliveryState, Email, Event, Webhook, WebhookDelivery
@@ -95,9 +97,12 @@ def claim(session: Session, webhook: Webhook, lease: str, room: int, now: dateti
     ready = and_(_delivery.c.webhook_id == webhook.id, _WAITING, _delivery.c.due_at <= now, free)
     some = select(_delivery.c.number).where(ready).order_by(_delivery.c.due_at, _delivery.c.number).limit(room)
     names = (*Due._fields,)
+    # An array is made once: what IN asks may be asked again for each row, and then skips what it has locked itself.
+    once = func.array(some.with_for_update(skip_locked=True).scalar_subquery())
+    mine = _delivery.c.number == any_(once) if on_postgresql(session) else _delivery.c.number.in_(some)
     claimed = (
         update(_delivery)
-        .where(_delivery.c.number.in_(some.with_for_update(skip_locked=True)))
+        .where(mine)
         .values(lease=lease, due_at=now + LEASE)
         .returning(*(_delivery.c[name] for name in names))
     )

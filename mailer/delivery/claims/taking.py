@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Select, bindparam, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Integer, Select, any_, bindparam, exists, func, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session
 
@@ -101,12 +101,14 @@ def _running(stream: Stream, now: datetime, captured: bool | None, paused: Seque
 def _taking(*, raw: bool, campaign: bool, but_paused: bool) -> ReturningUpdate[Any]:
     """Return the statement that marks mail as a lease's and reads it; built once, for it takes long to build."""
     chosen = _held() if campaign else _due(but_paused=but_paused)
-    if raw:
-        chosen = chosen.with_for_update(skip_locked=True)
+    # An array is made once: PostgreSQL may run a subquery of IN again for each row, and with locked rows skipped each
+    # time finds others, so that a claim takes more than its limit.
+    skipping = func.array(chosen.with_for_update(skip_locked=True).scalar_subquery())
+    mine = EMAIL.c.id == any_(skipping) if raw else EMAIL.c.id.in_(chosen.scalar_subquery())
     values = {name: given(name, EMAIL.c[name].type) for name in _FROZEN} if campaign else {}
     return (
         update(EMAIL)
-        .where(EMAIL.c.id.in_(chosen.scalar_subquery()))
+        .where(mine)
         .values(
             status=Status.SENDING,
             lease=given("lease", EMAIL.c.lease.type),

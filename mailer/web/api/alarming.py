@@ -7,6 +7,7 @@ from sqlmodel import Session
 
 from mailer import alarms
 from mailer.alarms import Undoing
+from mailer.audit import Act
 from mailer.drafts import Body, Note
 from mailer.models import Alarm
 from mailer.web.api.calls import Answer, Call
@@ -60,5 +61,10 @@ async def undo(call: Call) -> Answer:
     draft = call.draft(UndoDraft)
     what = Undoing(call.path("id"), f"{Ender.OPERATOR}:{call.key.name}", draft.note)
     undone = await alarms.undo_all(call.service.database, call.tenant_id, what, call.service.now)
-    alarm = await call.read(lambda session: alarm_view(alarms.get(session, call.tenant_id, what.alarm_id)))
+
+    def verb(session: Session) -> dict[str, object]:
+        call.log(session, Act.ALARM_UNDONE, what.alarm_id)
+        return alarm_view(alarms.get(session, call.tenant_id, what.alarm_id))
+
+    alarm = await call.run(verb)
     return Answer({**alarm, **undone._asdict()})

@@ -15,7 +15,8 @@ from sqlmodel import Session
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from mailer import drafts, storable, tenancy
+from mailer import audit, drafts, storable, tenancy
+from mailer.audit import Act, Actor, Via
 from mailer.database import Database
 from mailer.errors import Forbidden, Invalid, Problem, Unauthorized
 from mailer.feedback.inbound import Mailroom
@@ -24,6 +25,7 @@ from mailer.models import ApiKey, Scope
 from mailer.settings import Settings
 from mailer.submission import Intake, Submitter
 from mailer.web.api.gathering import Gathering
+from mailer.web.clients import client_of
 from mailer.web.problems import Malformed, TooLarge
 from mailer.webhooks import Hooks
 from suppression.rules import Stream
@@ -170,6 +172,12 @@ class Call:
     async def run(self, verb: Callable[[Session], T], *, urgency: int = USUAL, conclusive: bool = False) -> T:
         """Run a verb in a transaction of its own; after a `conclusive` one no older decision is written any more."""
         return await self.service.database.run(verb, urgency=urgency, conclusive=conclusive)
+
+    def log(self, session: Session, act: Act, target: str = "", **data: object) -> None:
+        """Write into the audit log, in the transaction of the act, what is done with this key."""
+        actor = Actor(Via.API, client=client_of(self.request, self.service.settings))
+        told = {"key": self.key.id, **data}
+        audit.write(session, actor, act, self.now, tenant_id=self.tenant_id, target=target, data=told)
 
 
 async def authorised(

@@ -9,6 +9,7 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from mailer import campaigns, catalogue, reports
+from mailer.audit import Act
 from mailer.campaigns import Added, Format, Upload
 from mailer.campaigns.drafts import CampaignChange, CampaignDraft, Pausing, Recipients, Timing, Trial
 from mailer.campaigns.planning import captured
@@ -110,6 +111,7 @@ async def create(call: Call) -> Answer | Response:
     draft = call.draft(CampaignDraft)
     return await _changed(
         call,
+        Act.CAMPAIGN_CREATED,
         lambda session: campaigns.create(session, call.submitter, draft, call.service.intake, call.now),
         status=HTTPStatus.CREATED,
     )
@@ -137,6 +139,7 @@ async def change(call: Call) -> Answer:
 
     def verb(session: Session) -> _Shown:
         changed = campaigns.update(session, who, call.path("id"), asked, call.service.intake, call.now)
+        call.log(session, Act.CAMPAIGN_CHANGED, changed.id)
         return view(session, changed, call.now)
 
     return Answer(await call.run(verb))
@@ -144,7 +147,12 @@ async def change(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     """Delete a draft that has no recipients."""
-    await call.run(lambda session: campaigns.delete(session, call.submitter, call.path("id"), call.now))
+
+    def verb(session: Session) -> None:
+        campaigns.delete(session, call.submitter, call.path("id"), call.now)
+        call.log(session, Act.CAMPAIGN_DELETED, call.path("id"))
+
+    await call.run(verb)
     return Answer({"id": call.path("id"), "deleted": True})
 
 
@@ -152,6 +160,7 @@ async def start(call: Call) -> Answer | Response:
     """Let a campaign run from now on; starting twice is starting once."""
     return await _changed(
         call,
+        Act.CAMPAIGN_STARTED,
         lambda session: campaigns.start(session, call.submitter, call.path("id"), call.service.intake, call.now),
     )
 
@@ -161,6 +170,7 @@ async def schedule(call: Call) -> Answer | Response:
     at = call.draft(Timing).scheduled_at
     return await _changed(
         call,
+        Act.CAMPAIGN_SCHEDULED,
         lambda session: campaigns.schedule(session, call.submitter, call.path("id"), at, call.service.intake, call.now),
     )
 
@@ -169,7 +179,9 @@ async def pause(call: Call) -> Answer | Response:
     """Stop a campaign at once; whoever has not got its mail waits."""
     note = parse(Pausing, call.json() if call.raw.strip() else {}).note
     return await _changed(
-        call, lambda session: campaigns.pause(session, call.submitter, call.path("id"), note, call.now)
+        call,
+        Act.CAMPAIGN_PAUSED,
+        lambda session: campaigns.pause(session, call.submitter, call.path("id"), note, call.now),
     )
 
 
@@ -177,20 +189,27 @@ async def resume(call: Call) -> Answer | Response:
     """Let a paused campaign go on."""
     return await _changed(
         call,
+        Act.CAMPAIGN_RESUMED,
         lambda session: campaigns.resume(session, call.submitter, call.path("id"), call.service.intake, call.now),
     )
 
 
 async def cancel(call: Call) -> Answer | Response:
     """End a campaign at once; whoever has not got its mail does not get it."""
-    return await _changed(call, lambda session: campaigns.cancel(session, call.submitter, call.path("id"), call.now))
+    return await _changed(
+        call,
+        Act.CAMPAIGN_CANCELLED,
+        lambda session: campaigns.cancel(session, call.submitter, call.path("id"), call.now),
+    )
 
 
-async def _changed(call: Call, verb: _Verb, *, status: HTTPStatus = HTTPStatus.OK) -> Answer | Response:
+async def _changed(call: Call, act: Act, verb: _Verb, *, status: HTTPStatus = HTTPStatus.OK) -> Answer | Response:
     """Take a step and show the campaign; ring its stream where it runs."""
 
     def step(session: Session) -> _Shown:
-        return view(session, verb(session), call.now)
+        campaign = verb(session)
+        call.log(session, act, campaign.id)
+        return view(session, campaign, call.now)
 
     def rung(shown: _Shown) -> list[Stream]:
         return [Stream(str(shown["stream"]))] if shown["status"] is CampaignStatus.RUNNING else []
@@ -209,7 +228,12 @@ async def add(call: Call) -> Answer:
         now=call.service.now,
     )
     added = await _upload(call, upload)
-    campaign = await call.read(lambda session: mine(session, call))
+
+    def told(session: Session) -> Campaign:
+        call.log(session, Act.CAMPAIGN_FILLED, upload.campaign_id, new=added.new)
+        return mine(session, call)
+
+    campaign = await call.run(told)
     if added.new and campaign.status is CampaignStatus.RUNNING:
         call.service.ring(campaign.stream)
     return Answer(added_view(added))
@@ -245,6 +269,7 @@ async def test(call: Call) -> Answer | Response:
     trial = call.draft(Trial)
 
     def verb(session: Session) -> list[Accepted | Refused]:
+        call.log(session, Act.CAMPAIGN_TESTED, call.path("id"))
         return campaigns.test(
             session, call.submitter, call.path("id"), trial.to, trial.variables, call.service.intake, call.now
         )

@@ -9,6 +9,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from mailer.audit import Act
 from mailer.errors import Invalid, Problem
 from mailer.exchanging import Export, Import, Imported, Order, options_of
 from mailer.web.api.calls import NO_STORE, Answer, Call
@@ -41,9 +42,19 @@ async def import_(call: Call) -> Answer | Response:
         brought = _asked(call)
         if _LINES not in call.request.headers.get("accept", ""):
             lines: list[Refusal] = []
-            told = await brought.lines(pieces, lambda refusal: _keep(lines, refusal))
+            told = await _brought(call, brought, pieces, lambda refusal: _keep(lines, refusal))
             return Answer({**asdict(told), "lines": [refusal._asdict() for refusal in lines]})
-        return await _streamed(brought, pieces)
+        return await _streamed(call, brought, pieces)
+
+
+async def _brought(
+    call: Call, brought: Import, pieces: AsyncIterator[bytes], refused: Callable[[Refusal], object]
+) -> Imported:
+    """Bring the list in, which is many transactions, and write it down after the last."""
+    told = await brought.lines(pieces, refused)
+    if not brought.order.dry_run:
+        await call.run(lambda session: call.log(session, Act.SUPPRESSIONS_IMPORTED, brought.order.form, new=told.new))
+    return told
 
 
 def _asked(call: Call) -> Import:
@@ -67,11 +78,11 @@ def _keep(lines: list[Refusal], refusal: Refusal) -> None:
         lines.append(refusal)
 
 
-async def _streamed(brought: Import, pieces: AsyncIterator[bytes]) -> Response:
+async def _streamed(call: Call, brought: Import, pieces: AsyncIterator[bytes]) -> Response:
     """Answer with a line for each refused one; clients read only once they have sent all, so lines wait in a file."""
     file = tempfile.SpooledTemporaryFile(_KEPT)  # noqa: SIM115 - closed when the answer is out
     try:
-        told = await brought.lines(pieces, _writer(file))
+        told = await _brought(call, brought, pieces, _writer(file))
     except BaseException:
         file.close()
         raise
@@ -101,6 +112,7 @@ async def export(call: Call) -> Answer | Response:
         reason=asked.reason,
         past=asked.past,
     )
+    await call.run(lambda session: call.log(session, Act.SUPPRESSIONS_EXPORTED, format=asked.format))
     name = f"suppressions.{asked.format}"
     headers = {**NO_STORE, "Content-Disposition": f'attachment; filename="{name}"'}
     return StreamingResponse(_body(call.request, order), headers=headers, media_type=_MEDIA[asked.format])

@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 from sqlmodel import Session
 
+from mailer.audit import Act
 from mailer.models import Webhook
 from mailer.web.api.calls import Answer, Call
 from mailer.web.api.queries import DeliveryQuery
@@ -19,9 +20,13 @@ async def create(call: Call) -> Answer:
     await endpoints.check(call.service.hooks.guard, draft.url)
     secret = signing.parse(draft.secret) if draft.secret else None
     wanted = Wanted(draft.url, draft.events, draft.description, secret)
-    made = await call.run(
-        lambda session: endpoints.create(session, call.service.hooks, call.tenant_id, wanted, call.now)
-    )
+
+    def verb(session: Session) -> Made:
+        made = endpoints.create(session, call.service.hooks, call.tenant_id, wanted, call.now)
+        call.log(session, Act.WEBHOOK_CREATED, made.webhook.id)
+        return made
+
+    made = await call.run(verb)
     return Answer(_made(made), HTTPStatus.CREATED)
 
 
@@ -48,10 +53,14 @@ async def change(call: Call) -> Answer:
 
     def verb(session: Session) -> dict[str, object]:
         webhook = endpoints.change(session, _taken(call, session), values)
+        if values:
+            call.log(session, Act.WEBHOOK_CHANGED, webhook.id, changed=sorted(values))
         if draft.enabled is True:
             endpoints.enable(session, webhook)
+            call.log(session, Act.WEBHOOK_ENABLED, webhook.id)
         elif draft.enabled is False:
             endpoints.disable(session, webhook, call.now)
+            call.log(session, Act.WEBHOOK_DISABLED, webhook.id)
         return endpoints.view(webhook)
 
     return Answer(await call.run(verb))
@@ -59,7 +68,12 @@ async def change(call: Call) -> Answer:
 
 async def delete(call: Call) -> Answer:
     """Delete an endpoint, what waits for it, and its log."""
-    await call.run(lambda session: endpoints.delete(session, _taken(call, session)))
+
+    def verb(session: Session) -> None:
+        endpoints.delete(session, _taken(call, session))
+        call.log(session, Act.WEBHOOK_DELETED, call.path("id"))
+
+    await call.run(verb)
     return Answer({"id": call.path("id"), "deleted": True})
 
 
@@ -67,8 +81,12 @@ async def rotate(call: Call) -> Answer:
     """Give an endpoint a new secret, shown this once; for a day the old one signs beside it."""
     draft = call.draft(RotateDraft) if call.raw.strip() else RotateDraft()
     secret = signing.parse(draft.secret) if draft.secret else None
-    hooks = call.service.hooks
-    made = await call.run(lambda session: endpoints.rotate(session, hooks, _taken(call, session), call.now, secret))
+
+    def verb(session: Session) -> Made:
+        call.log(session, Act.WEBHOOK_ROTATED, call.path("id"))
+        return endpoints.rotate(session, call.service.hooks, _taken(call, session), call.now, secret)
+
+    made = await call.run(verb)
     return Answer(_made(made))
 
 
@@ -84,6 +102,7 @@ async def replay(call: Call) -> Answer:
 
     def verb(session: Session) -> int:
         webhook = _taken(call, session)
+        call.log(session, Act.WEBHOOK_REPLAYED, webhook.id)
         if draft.id is not None:
             deliveries.replay_one(session, webhook, draft.id, call.now)
             return 1

@@ -2,7 +2,10 @@
 
 from http import HTTPStatus
 
+from sqlmodel import Session
+
 from mailer import catalogue, tenancy
+from mailer.audit import Act
 from mailer.catalogue import Version
 from mailer.drafts import TemplateDraft, TopicChange, TopicDraft
 from mailer.errors import NotFound
@@ -27,7 +30,13 @@ async def template(call: Call) -> Answer:
 async def save_template(call: Call) -> Answer:
     """Keep a new version of a template, once it was rendered in a child process with its example values."""
     body = await tried(call.draft(TemplateDraft))
-    saved = await call.run(lambda session: catalogue.save(session, call.tenant_id, body, call.now))
+
+    def verb(session: Session) -> Version:
+        saved = catalogue.save(session, call.tenant_id, body, call.now)
+        call.log(session, Act.TEMPLATE_SAVED, saved.name, version=saved.version)
+        return saved
+
+    saved = await call.run(verb)
     return Answer(_whole(saved), HTTPStatus.CREATED)
 
 
@@ -61,14 +70,23 @@ async def topics(call: Call) -> Answer:
 async def create_topic(call: Call) -> Answer:
     """Add a topic."""
     draft = call.draft(TopicDraft)
-    topic = await call.run(lambda session: tenancy.create_topic(session, call.tenant_id, draft))
-    return Answer(_topic(topic), HTTPStatus.CREATED)
+
+    def verb(session: Session) -> Topic:
+        call.log(session, Act.TOPIC_CREATED, draft.key)
+        return tenancy.create_topic(session, call.tenant_id, draft)
+
+    return Answer(_topic(await call.run(verb)), HTTPStatus.CREATED)
 
 
 async def change_topic(call: Call) -> Answer:
     """Change what is given of a topic."""
     change, key = call.draft(TopicChange), call.path("key")
-    return Answer(_topic(await call.run(lambda session: tenancy.change_topic(session, call.tenant_id, key, change))))
+
+    def verb(session: Session) -> Topic:
+        call.log(session, Act.TOPIC_CHANGED, key, changed=sorted(change.model_fields_set))
+        return tenancy.change_topic(session, call.tenant_id, key, change)
+
+    return Answer(_topic(await call.run(verb)))
 
 
 def _topic(topic: Topic) -> dict[str, object]:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session
 
 from mailer import emails, streams, tenancy, uncertain
+from mailer.audit import Act
 from mailer.drafts import Note
 from mailer.errors import Forbidden
 from mailer.models import Email
@@ -48,6 +49,7 @@ async def resolve(call: Call) -> Answer:
 
     def verb(session: Session) -> Email:
         email = emails.get(session, call.tenant_id, call.path("id"))
+        call.log(session, Act.EMAIL_RESOLVED, email.id)
         return uncertain.resolve_one(session, email, decision, call.now)
 
     email = await call.run(verb, urgency=URGENT)

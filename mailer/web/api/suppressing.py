@@ -3,6 +3,7 @@
 from sqlmodel import Session
 
 from mailer import people
+from mailer.audit import Act
 from mailer.drafts import CheckDraft, LiftDraft, SuppressionDraft, parse
 from mailer.people import Book
 from mailer.web.api.calls import Answer, Call
@@ -77,6 +78,7 @@ async def lift(call: Call) -> Answer:
 
     def verb(session: Session) -> dict[str, object]:
         by = f"{Ender.OPERATOR}:{call.key.name}"
+        call.log(session, Act.SUPPRESSION_LIFTED, call.path("id"))
         return entry_view(people.lift(session, call.tenant_id, call.path("id"), by, draft.note, call.now))
 
     return Answer(await call.run(verb))

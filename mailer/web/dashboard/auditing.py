@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlmodel import Session
 from starlette.responses import Response
 
-from mailer import audit
+from mailer import audit, tenancy
 from mailer.audit import Act, Wanted
 from mailer.models import AuditEntry, User
 from mailer.users import accounts
@@ -24,6 +24,8 @@ class _Found(NamedTuple):
     members: Sequence[User]
     #: Everybody whom an entry names, by their ids, members or not any more.
     users: dict[str, User]
+    #: What the keys are called that acted.
+    keys: dict[str, str]
 
 
 async def show(asked: Asked) -> Response:
@@ -38,6 +40,7 @@ async def show(asked: Asked) -> Response:
             "entries": shown,
             "members": found.members,
             "users": found.users,
+            "keys": found.keys,
             "things": THINGS,
             "chosen": chosen,
             "newest": asked.at("/audit", **kept) if chosen["before"] else "",
@@ -58,7 +61,8 @@ def _find(session: Session, tenant_id: int, chosen: dict[str, str]) -> _Found:
     members = [member.user for member in accounts.members(session, tenant_id)]
     # A target that is a user is shown by the address, so that it is read and not looked up.
     named = {one for entry in entries for one in (entry.user_id, entry.target) if one and one.startswith("us_")}
-    return _Found(entries, members, accounts.by_ids(session, sorted(named)))
+    keys = {key.id: key.name for key in tenancy.keys(session, tenant_id)}
+    return _Found(entries, members, accounts.by_ids(session, sorted(named)), keys)
 
 
 def _day(text: str) -> datetime | None:
