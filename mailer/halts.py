@@ -5,6 +5,7 @@ import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, String, case, cast, exists, literal, or_, select, update
@@ -100,12 +101,33 @@ def stops(stream: SQLColumnExpression[Stream], tenant_id: SQLColumnExpression[in
     return exists().where(_halt.c.key == key)
 
 
+class By(StrEnum):
+    """Who paused: a sender ends no pause of the operator's."""
+
+    OPERATOR = "operator"
+    #: Too many complaints or bounces.
+    BRAKE = "brake"
+    SENDER = "sender"
+
+
+def paused_by(session: Session, stream: Stream, tenant_id: int) -> By | None:
+    """Return who paused a tenant's mail of a stream; None where it goes."""
+    found = session.execute(select(_halt.c.by).where(_halt.c.key == _pause_key(stream, tenant_id))).scalar_one_or_none()
+    return By(found) if found is not None else None
+
+
 def pause(
-    session: Session, stream: Stream, reason: str | None, now: datetime, *, tenant_id: int | None = None
+    session: Session,
+    stream: Stream,
+    reason: str | None,
+    now: datetime,
+    *,
+    tenant_id: int | None = None,
+    by: By = By.OPERATOR,
 ) -> Pause:
     """Stop a stream, or one tenant's mail of it, until somebody resumes it.
 
-    Pausing again keeps the time, and the reason unless a newer is given.
+    Pausing again keeps the time, the reason unless a newer is given, and who did unless it is the operator now.
     """
     row = {
         "key": _pause_key(stream, tenant_id),
@@ -113,9 +135,11 @@ def pause(
         "since": now,
         "until": None,
         "failures": 0,
+        "by": by,
     }
     fresh = database.insert(session, _halt).values(row)
-    held = fresh.on_conflict_do_update(index_elements=["key"], set_={"reason": reason or _halt.c.reason})
+    newer = {"reason": reason or _halt.c.reason, **({"by": by} if by is By.OPERATOR else {})}
+    held = fresh.on_conflict_do_update(index_elements=["key"], set_=newer)
     found = session.execute(held.returning(_halt.c.reason, _halt.c.since)).one()
     logger.info("the %s stream is paused%s", stream, "" if tenant_id is None else f" for tenant {tenant_id}")
     return Pause(found.reason, found.since)
@@ -141,7 +165,7 @@ def failed(
     key, tried = _relay_key(stream, relay), began or now
     news = or_(_halt.c.until <= tried, _halt.c.until == tried + PROBE)
     spread = random.uniform(0.9, 1.1)
-    row = {"key": key, "reason": reason, "since": now, "until": now + WAITS[0] * spread, "failures": 1}
+    row = {"key": key, "reason": reason, "since": now, "until": now + WAITS[0] * spread, "failures": 1, "by": ""}
     fresh = database.insert(session, _halt).values(row)
     longer = fresh.on_conflict_do_update(
         index_elements=["key"],

@@ -91,9 +91,11 @@ def brake(session: Session, limits: Mapping[str, Limits | None], now: datetime) 
     return stopped
 
 
-def warnings(session: Session, now: datetime) -> Sequence[Brake]:
+def warnings(session: Session, now: datetime, *, tenant_id: int | None = None) -> Sequence[Brake]:
     """Return what is above a limit at which somebody should look, or is paused by itself, the newest first."""
     recent = select(Brake).where(col(Brake.state) != BrakeState.RESUMED, col(Brake.at) > now - timedelta(days=WINDOW))
+    if tenant_id is not None:
+        recent = recent.where(col(Brake.tenant_id) == tenant_id)
     return session.execute(recent.order_by(col(Brake.at).desc()).limit(_SOME)).scalars().all()
 
 
@@ -194,7 +196,7 @@ def _write(
 def _stop(session: Session, subject: Subject, reason: str, now: datetime) -> None:
     note = f"it paused itself: {reason}"
     if subject.campaign is None:
-        halts.pause(session, subject.stream, note, now, tenant_id=subject.tenant_id)
+        halts.pause(session, subject.stream, note, now, tenant_id=subject.tenant_id, by=halts.By.BRAKE)
         return
     campaign = taken(session, Submitter.trusted(subject.tenant_id), subject.campaign.id)
     if campaign.status is CampaignStatus.RUNNING:

@@ -91,6 +91,8 @@ class Halt(SQLModel, table=True):
     until: datetime | None = None
     #: How often it was tried in vain since.
     failures: int = 0
+    #: Of a pause: `operator`, `brake` or `sender`; a sender ends no pause of the operator's.
+    by: str = Field(default="operator", max_length=20)
 
 
 class DayCount(SQLModel, table=True):

@@ -12,7 +12,7 @@ from suppression.entries.decision import (
     forbids_kin,
     in_force,
 )
-from suppression.entries.flagged import AFTER, confirm, lift_flagged
+from suppression.entries.flagged import AFTER, AGAIN, confirm, lift_flagged
 from suppression.entries.keeping import (
     EntryError,
     LiftError,
@@ -32,6 +32,7 @@ from suppression.entries.walking import STEP, Walked, Wanted, walk
 
 __all__ = [
     "AFTER",
+    "AGAIN",
     "STEP",
     "Consulted",
     "Entry",

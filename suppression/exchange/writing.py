@@ -26,13 +26,26 @@ def head(syntax: Syntax) -> bytes:
 def written(entries: Iterable[Entry], syntax: Syntax) -> bytes:
     """Return entries as lines; of an erased person the address is empty.
 
-    Cells are written as they are: to put a quote before `=` or `+` would make another mailbox of an address.
+    Addresses are written as they are: a quote before `=` or `+` would make another mailbox. Notes, in which anybody may
+    have written a formula, get one in CSV.
     """
     if syntax is Syntax.NDJSON:
         return "".join(json.dumps(_values(entry), ensure_ascii=False) + "\n" for entry in entries).encode()
     text = io.StringIO()
-    csv.writer(text).writerows([value or "" for value in _values(entry).values()] for entry in entries)
+    csv.writer(text).writerows(
+        [_plain(value) if name in _WORDS else value or "" for name, value in _values(entry).items()]
+        for entry in entries
+    )
     return text.getvalue().encode()
+
+
+#: What somebody wrote.
+_WORDS = frozenset({"note", "lift_note"})
+
+
+def _plain(text: str | None) -> str:
+    """Return a text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text and text[0] in "=+-@\t\r" else text or ""
 
 
 def _values(entry: Entry) -> dict[str, str | None]:

@@ -8,6 +8,7 @@ import pytest
 from sqlmodel import Session, select
 
 from mailer import campaigns, catalogue, tenancy
+from mailer.campaigns.drafts import CampaignChange
 from mailer.drafts import TemplateDraft, TenantChange, parse
 from mailer.errors import Invalid
 from mailer.models import AuditEntry, Campaign, CampaignStatus, Email
@@ -347,3 +348,23 @@ def test_moments_are_read_in_their_zone() -> None:
         with pytest.raises(Invalid):
             moments.moment(text, "America/New_York", "at")
     assert "Europe/Kyiv" in moments.zones()
+
+
+async def test_an_edit_keeps_what_its_form_does_not_show(house: House, ann: Browser) -> None:
+    path = await make(ann)
+    made = await one(house)
+    who = {"email": made.from_address, "name": "Ann from Ringwise"}
+    named = parse(CampaignChange, {"from": who, "locale": "uk"})
+    sender, intake = Submitter.trusted(1), house.service.intake
+    await house.service.database.run(
+        lambda session: campaigns.update(session, sender, made.id, named, intake, house.now())
+    )
+    await ann.get(path + "/edit")
+    fields = {str(n.attributes["name"]): n.attributes.get("value") or n.text() for n in ann.page.css("main input")}
+    fields |= {str(n.attributes["name"]): n.text() for n in ann.page.css("main textarea")}
+    for chosen in ann.page.css("main select option[selected]"):
+        if chosen.parent is not None:
+            fields[str(chosen.parent.attributes["name"])] = str(chosen.attributes["value"])
+    assert (await ann.post(path + "/edit", {**fields, "name": "Without a slip"})).status_code == 303
+    kept = await one(house)
+    assert (kept.name, kept.from_name, kept.locale) == ("Without a slip", "Ann from Ringwise", "uk")

@@ -358,3 +358,20 @@ async def test_a_search_looks_at_so_many_and_says_where_to_go_on(many: House, mo
     within = Filter(tag="n=0", accepted=(many.now() - timedelta(minutes=5), many.now() + timedelta(minutes=1)))
     page = await many.service.database.read(lambda session: emails.search(session, 1, within, limit=9))
     assert [each.id for each in page.emails] == [made[8].id]
+
+
+async def test_the_subject_of_mail_that_may_hold_a_code_is_shown_to_nobody(house: House) -> None:
+    secret = await mails.sent(house, stream="transactional", topic=None, subject="481516 is your code")
+    await mails.sent(house, subject="The spring news")
+    async with house.browser() as ann:
+        await ann.sign_in(OWNER)
+        await ann.get("@/emails")
+        assert "The spring news" in ann.text
+        assert "481516" not in ann.text
+        await ann.get(f"@/emails/{secret.id}")
+        assert ANN in ann.text
+        assert "481516" not in ann.text
+        links = [str(node.attributes["href"]) for node in ann.page.css("a")]
+        await ann.get(next(link for link in links if "/people/" in link).removeprefix("/app"))
+        assert "The spring news" in ann.text
+        assert "481516" not in ann.text

@@ -159,13 +159,48 @@ async def test_support_opts_out_and_takes_it_back_within_half_an_hour(house: Hou
     ]
 
 
+def seen(ann: Browser) -> dict[str, str]:
+    """Return what the form says of the state that it shows."""
+    (node,) = ann.page.css("[name=seen]")
+    return {"seen": str(node.attributes["value"])}
+
+
+async def test_a_stale_form_undoes_nothing_that_the_person_did_meanwhile(house: House) -> None:
+    email = await mails.sent(house)
+    async with house.browser() as ann:
+        await ann.sign_in(SUPPORT)
+        path = await opened(ann)
+        ticked = [str(node.attributes["value"]) for node in ann.page.css("[name=topic][checked]")]
+        stale = {"do": "save", "topic": ticked, "tracking": "", "locale": "uk", "note_save": "t", **seen(ann)}
+        await mails.left(house, email)
+        answer = await ann.post(path, stale)
+        assert answer.status_code == 409
+        assert [entry.lifted_at for entry in await stored(house)] == [None]
+
+
+async def test_support_takes_back_no_opt_out_that_the_person_said_too(house: House) -> None:
+    email = await mails.sent(house)
+    async with house.browser() as ann:
+        await ann.sign_in(SUPPORT)
+        path = await opened(ann)
+        await ann.post(path, {"do": "leave", "leave_topic": "", "note_leave": "ticket 9"})
+        await ann.get(path)
+        assert "Undo support" in ann.text
+        house.later(minutes=5)
+        await mails.left(house, email)
+        await ann.get(path)
+        assert "Undo support" not in ann.text
+        await ann.post(path, {"do": "undo"})
+    assert [entry.lifted_at for entry in await stored(house)] == [None]
+
+
 async def test_support_saves_what_a_person_wants_with_the_proof_of_each_yes(house: House) -> None:
     email = await mails.sent(house)
     await mails.left(house, email)
     async with house.browser() as ann:
         await ann.sign_in(OWNER)
         path = await opened(ann)
-        same = {"do": "save", "topic": ["notifications"], "tracking": "", "locale": "", "note_save": "t"}
+        same = {"do": "save", "topic": ["notifications"], "tracking": "", "locale": "", "note_save": "t", **seen(ann)}
         assert (await ann.post(path, same)).status_code == 422
         assert "nothing was changed" in ann.text
         await ann.get(path)
@@ -198,7 +233,9 @@ async def test_a_complaint_is_not_ended_by_support(house: House) -> None:
         await ann.sign_in(SUPPORT)
         path = await opened(ann)
         assert "reported our mail as spam" in ann.text
-        answer = await ann.post(path, {"do": "save", "topic": ["newsletter"], "note_save": "t", "tracking": ""})
+        answer = await ann.post(
+            path, {"do": "save", "topic": ["newsletter"], "note_save": "t", "tracking": "", **seen(ann)}
+        )
         assert answer.status_code == 422
         assert "only they can end that" in ann.text
     assert [entry.lifted_at for entry in await stored(house)] == [None]
@@ -326,7 +363,7 @@ async def test_it_works_on_both_engines(database_url: str) -> None:
         async with house.browser() as ann:
             await ann.sign_in(SUPPORT)
             path = await opened(ann)
-            wanted = {"do": "save", "topic": ["newsletter"], "tracking": "no", "note_save": "t"}
+            wanted = {"do": "save", "topic": ["newsletter"], "tracking": "no", "note_save": "t", **seen(ann)}
             assert (await ann.post(path, wanted)).status_code == 303
             await ann.get(path, mail="topic:newsletter")
             assert "Yes: nothing forbids it." in ann.text

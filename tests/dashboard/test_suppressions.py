@@ -190,6 +190,7 @@ async def test_an_entry_is_added_by_hand_and_an_opt_out_for_support_is_the_perso
             ({"email": "ann@example.org", "reason": "snooze", "until": "2026-11-01"}, "has passed"),
             ({"email": "ann@example.org", "reason": "snooze", "until": HOSTILE}, "RFC 3339"),
             ({"email": "ann@example.org", "reason": "manual", "until": "2027-01-01"}, "does not end by time"),
+            ({"email": "ann@example.org", "reason": "unsubscribe", "until": "2027-01-01"}, "ends by the person alone"),
             (
                 {"email": "ann@example.org", "reason": "unsubscribe", "scope": "stream:transactional"},
                 "nobody can leave",

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlmodel import Session
@@ -198,7 +199,14 @@ async def test_a_brake_is_shown_with_its_threshold_and_released(everywhere: Hous
     house = everywhere
 
     def brake(session: Session) -> None:
-        halts.pause(session, Stream.PROMOTIONAL, "it paused itself: 0.5% was called spam", house.time, tenant_id=1)
+        halts.pause(
+            session,
+            Stream.PROMOTIONAL,
+            "it paused itself: 0.5% was called spam",
+            house.time,
+            tenant_id=1,
+            by=halts.By.BRAKE,
+        )
         for tenant_id, reason in ((1, "0.5% was called spam (5 of 1,000)"), (2, "of somebody else")):
             session.add(
                 Brake(
@@ -245,6 +253,19 @@ async def test_a_customer_sees_and_steers_its_own_mail_alone(house: House) -> No
         assert (await boss.post("@/streams", everybody)).status_code == 403
         await boss.get("@/streams")
         assert (await boss.post("@/streams", {**everybody, "whose": "own"})).status_code == 303
+        # What a brake did they may end; what whoever runs the service did, they may not, nor give it another reason.
+        own = {"do": "resume", "stream": "promotional", "whose": "own"}
+        for by, status in ((halts.By.BRAKE, 303), (halts.By.OPERATOR, 403)):
+            await house.service.database.run(
+                partial(
+                    halts.pause, stream=Stream.PROMOTIONAL, reason="too much spam", now=house.time, tenant_id=2, by=by
+                )
+            )
+            await boss.get("@/streams")
+            assert (await boss.post("@/streams", own)).status_code == status
+            await boss.get("@/streams")
+        assert (await boss.post("@/streams", {**everybody, "whose": "own"})).status_code == 403
     current = await house.service.database.read(lambda session: halts.current(session, house.time))
     assert set(current.tenants) == {(Stream.PROMOTIONAL, 2)}
+    assert current.tenants[Stream.PROMOTIONAL, 2].reason == "too much spam"
     assert Stream.PROMOTIONAL not in current.paused

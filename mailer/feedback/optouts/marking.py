@@ -35,7 +35,11 @@ def mark(session: Session, act: Act, left: Left, now: datetime) -> bool:
     after, network, email = seconds_after(act, now), _network(act), act.email
     evidence = left.entry.evidence or {}
     if not left.created:
-        again = AFTER in evidence and not _same_burst(evidence, after, network)
+        again = (
+            (AFTER in evidence and not _same_burst(evidence, after, network))
+            # Said by support first, then by the person: now it is theirs, and support takes it back no more.
+            or (evidence.get("channel") == Kind.SUPPORT and act.how.kind is not Kind.SUPPORT)
+        )
         return confirm(session, left.entry, now) if again else True
     if after is not None and email is not None and email.address is not None:
         session.add(

@@ -9,7 +9,7 @@ from mailer import people
 from mailer.feedback.optouts.acts import How, Kind, Outcome, begin, digest, of_this_email
 from mailer.feedback.optouts.telling import count, tell_each
 from mailer.people import EventKind
-from suppression.entries import Entry
+from suppression.entries import AGAIN, Entry
 from suppression.rules import Ender, Reason, Scope
 from suppression.token import OptOut
 
@@ -92,7 +92,9 @@ def _last_act(session: Session, opt_out: OptOut, now: datetime, done_by: Collect
     mine = [
         entry
         for entry, found in ((each, each.evidence or {}) for each in session.exec(statement))
-        if found.get("channel") in done_by and (found.get("token") == token or found.get("channel") in _BY_NO_LINK)
+        if found.get("channel") in done_by
+        # What the person said too is not support's to take back.
+        and (AGAIN not in found if found.get("channel") in _BY_NO_LINK else found.get("token") == token)
     ]
     if not mine:
         return []

@@ -133,6 +133,7 @@ def upgrade() -> None:
     sa.Column('since', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=False),
     sa.Column('until', sqlmodel.sql.sqltypes.UTCDateTime(), nullable=True),
     sa.Column('failures', sa.Integer(), nullable=False),
+    sa.Column('by', sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False),
     sa.PrimaryKeyConstraint('key')
     )
     op.create_table('lease',

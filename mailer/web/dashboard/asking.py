@@ -182,12 +182,15 @@ async def read_upload(request: Request, pieces: AsyncIterator[bytes]) -> tuple[F
     """Return the fields before the file of a form, and the file, which is read from the wire as it is asked for."""
     arriving = _parts(Reader(request.headers.get("content-type", "")), pieces)
     fields: dict[str, list[bytearray]] = {}
-    name, size = "", 0
+    name, size, parts = "", 0, 0
     async for each in arriving:
         if isinstance(each, Part):
             if each.filename is not None:
                 break
             name = each.name
+            parts, size = parts + 1, size + len(name)
+            if parts > _MANY_FIELDS or size > FORM:
+                raise TooLarge(f"the form has more than {_MANY_FIELDS} fields or {FORM // 1024} KB without its file")
             fields.setdefault(name, []).append(bytearray())
         else:
             size += len(each)

@@ -61,7 +61,12 @@ async def run(asked: Asked) -> Response:
     find = partial(exchanging.find, tenant_id=asked.tenant_id, user_id=asked.visit.user.id)
     upload_id = asked.form.one("upload")
     waiting = await asked.read(lambda session: find(session, upload_id=upload_id))
-    outcome = await _bring(asked, waiting, dry_run=False)
+    try:
+        outcome = await _bring(asked, waiting, dry_run=False)
+    except Exception:
+        # Some of it may be committed already: whoever reads the log should know who began.
+        await asked.run(lambda session: asked.log(session, Act.SUPPRESSIONS_IMPORTED, waiting.form, broken_off=True))
+        raise
 
     def end(session: Session) -> None:
         drop(session)

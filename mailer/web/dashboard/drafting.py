@@ -133,6 +133,11 @@ def _change(asked: Asked, session: Session) -> None:
     if campaign.started_at is not None:
         said = {name: said[name] for name in ("name", "expires_at")}
     said["name"] = said["name"] or campaign.name
+    # What the form does not show stays: a language where there is one alone, the name beside an address.
+    if "locale" not in asked.form.fields:
+        said.pop("locale", None)
+    if said.get("from") == campaign.from_address:
+        said.pop("from")
     sender = Submitter.trusted(asked.tenant_id)
     asked_for = parse(CampaignChange, said)
     campaigns.update(session, sender, campaign.id, asked_for, asked.service.intake, asked.now)

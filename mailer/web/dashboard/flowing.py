@@ -11,6 +11,7 @@ from starlette.responses import Response
 from mailer import campaigns, halts, reports, streams, tenancy
 from mailer.audit import Act
 from mailer.errors import Forbidden, Invalid, Problem
+from mailer.halts import By
 from mailer.models import Brake
 from mailer.reports import Figure, Span
 from mailer.streams import State
@@ -67,8 +68,9 @@ def _look(asked: Asked, session: Session) -> _Seen:
     return _Seen(
         streams.states(session, asked.service.settings, asked.now),
         figures,
-        [brake for brake in campaigns.warnings(session, asked.now) if brake.tenant_id == asked.tenant_id],
-        tenancy.is_operator(session, asked.tenant_id),
+        campaigns.warnings(session, asked.now, tenant_id=asked.tenant_id),
+        # What concerns everybody is for whoever runs the service, and not for each viewer of their tenant.
+        asked.may(May.STEER_STREAMS) and tenancy.is_operator(session, asked.tenant_id),
     )
 
 
@@ -89,23 +91,29 @@ async def act(asked: Asked) -> Response:
 
 
 def _pause(asked: Asked, stream: Stream, tenant_id: int | None, session: Session) -> None:
-    _check(asked, session, tenant_id)
+    by = _check(asked, session, stream, tenant_id)
     reason = asked.form.one("reason").strip()
     if not 1 <= len(reason) <= _LONGEST_REASON:
         raise Invalid(Problem("reason", f"must have 1 to {_LONGEST_REASON} characters: whoever looks reads why"))
-    halts.pause(session, stream, reason, asked.now, tenant_id=tenant_id)
+    halts.pause(session, stream, reason, asked.now, tenant_id=tenant_id, by=by)
     asked.log(session, Act.STREAM_PAUSED, stream, whose="all" if tenant_id is None else "own")
 
 
 def _resume(asked: Asked, stream: Stream, tenant_id: int | None, session: Session) -> None:
-    _check(asked, session, tenant_id)
+    _check(asked, session, stream, tenant_id)
     if halts.resume(session, stream, asked.now, tenant_id=tenant_id):
         asked.log(session, Act.STREAM_RESUMED, stream, whose="all" if tenant_id is None else "own")
 
 
-def _check(asked: Asked, session: Session, tenant_id: int | None) -> None:
-    if tenant_id is None and not tenancy.is_operator(session, asked.tenant_id):
+def _check(asked: Asked, session: Session, stream: Stream, tenant_id: int | None) -> By:
+    """Return as who one acts; raises `Forbidden` where that is for whoever runs the service."""
+    if tenancy.is_operator(session, asked.tenant_id):
+        return By.OPERATOR
+    if tenant_id is None:
         raise Forbidden("the streams are shared: whoever runs this service pauses them for everybody")
+    if halts.paused_by(session, stream, tenant_id) is By.OPERATOR:
+        raise Forbidden("whoever runs this service paused this mail: ask them why, and to let it go on")
+    return By.SENDER
 
 
 def _stream(text: str) -> Stream:

@@ -1,5 +1,6 @@
 """What support does for a person who asked for it: each act with a note that shows it, in the person's name."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,6 +14,7 @@ from mailer.drafts import Noted, PersonChange, parse
 from mailer.emails import Filter
 from mailer.errors import Conflict, Invalid, NotFound, Problem
 from mailer.feedback.optouts import How, Kind
+from mailer.people import Preferences
 from mailer.profiles import Profile
 from mailer.web.dashboard import whom
 from mailer.web.dashboard.asking import Asked
@@ -71,6 +73,8 @@ def _save(asked: Asked, whose: Profile, session: Session) -> None:
         asked.form,
         people.preferences(session, asked.tenant_id, whose.prints[0], asked.now, whose.prints[1:]),
     )
+    if form.one("seen") != state_of(before):
+        raise Conflict("what this person gets has changed since the page was loaded: load it again, and look")
     wanted = form.many("topic")
     given: dict[str, object] = {
         "topics": {
@@ -89,6 +93,12 @@ def _save(asked: Asked, whose: Profile, session: Session) -> None:
     draft = parse(PersonChange, {**given, "source": _SOURCE, "wording": _WORDING})
     _saved(asked, whose, session, draft, how)
     _log(asked, session, Act.PERSON_CHANGED, whose, changed=changed)
+
+
+def state_of(chosen: Preferences) -> str:
+    """Return what a form shows of a person's choices, in short; a stale one must undo nothing that they did since."""
+    shown = [sorted((each.topic.key, each.gets) for each in chosen.topics), chosen.tracking, chosen.locale]
+    return hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
 
 
 def _snooze(asked: Asked, whose: Profile, session: Session) -> None:

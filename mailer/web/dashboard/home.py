@@ -94,7 +94,7 @@ def _look(session: Session, asked: Asked, week: Sequence[date]) -> _Seen:
         days,
         totals,
         [alarm for alarm in raised if alarm.last_at > now - timedelta(days=DAYS)],
-        [brake for brake in campaigns.warnings(session, now) if brake.tenant_id == tenant_id],
+        campaigns.warnings(session, now, tenant_id=tenant_id),
         endpoints.given_up(session, tenant_id) if asked.may(May.SEE_WEBHOOKS) else (),
         tenancy.is_operator(session, tenant_id),
     )

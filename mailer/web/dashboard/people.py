@@ -100,6 +100,7 @@ async def show_one(asked: Asked) -> Response:
             "enders": enders,
             "liftable": helping.liftable,
             "languages": _languages(seen.chosen),
+            "state": helping.state_of(seen.chosen),
             "mail_asked": seen.mail,
             "now": asked.now,
         },

@@ -168,6 +168,8 @@ def _forbidden(asked: Asked, draft: SuppressionDraft, session: Session) -> str:
 
 def _left(asked: Asked, draft: SuppressionDraft, session: Session) -> str:
     scope = rules.parse_scope(draft.scope if "scope" in draft.model_fields_set else rules.STREAM_PROMOTIONAL)
+    if draft.expires_at is not None:
+        raise Invalid(Problem("expires_at", "an opt-out ends by the person alone: leave the day out"))
     if not rules.may_stand(Reason.UNSUBSCRIBE, scope):
         raise Invalid(Problem("scope", "nobody can leave all transactional mail: name one of its topics, or all"))
     profile = Profile.of(asked.tenant_id, address.parse(draft.email), asked.service.intake.fingerprints)
