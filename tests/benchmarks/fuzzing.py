@@ -50,7 +50,8 @@ def main(words: list[str]) -> None:
         for number, sample in enumerate(samples):
             (Path(folder) / str(number)).write_bytes(sample)
         options = [
-            "-timeout=1",
+            "-timeout=10",
+            f"-artifact_prefix={tempfile.gettempdir()}/",
             f"-max_len={min(LONGEST, 65536)}",
             f"-max_total_time={words[1]}",
             "-print_final_stats=1",
