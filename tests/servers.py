@@ -44,7 +44,10 @@ BEGIN
     FOREACH each IN ARRAY string_to_array('TABLES', ' ') LOOP
         EXECUTE format('SELECT count(*) FROM (SELECT FROM %I LIMIT 500) AS row', each) INTO found;
         CONTINUE WHEN found = 0;
-        IF found < 500 OR EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = each::regclass) THEN
+        -- What is known of the sizes of mail must be forgotten too: plans are tested.
+        IF each <> 'email' AND (
+            found < 500 OR EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = each::regclass)
+        ) THEN
             EXECUTE format('DELETE FROM %I', each);
         ELSE
             long := long || quote_ident(each);
