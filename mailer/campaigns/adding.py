@@ -88,6 +88,11 @@ class Added:
     #: The first of the refused lines.
     lines: list[Refusal] = field(default_factory=list)
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return what is written down of it."""
+        return {"new": self.new, "suppressed": self.suppressed, "refused": self.refused}
+
     def refuse(self, refusal: Refusal) -> None:
         """Count a line that adds nobody."""
         self.refused += 1

@@ -24,6 +24,7 @@ from mailer.web.api.queries import CampaignQuery, RecipientQuery
 from mailer.web.api.showing import captures_of, page_view
 from mailer.web.api.uploads import arriving, media_type
 from mailer.web.explaining import entry_view
+from mailer.web.working import written_down
 from suppression.rules import Stream
 
 _FORMATS: Mapping[str, Format] = {
@@ -227,13 +228,10 @@ async def add(call: Call) -> Answer:
         campaign_id=call.path("id"),
         now=call.service.now,
     )
-    added = await _upload(call, upload)
-
-    def told(session: Session) -> Campaign:
-        call.log(session, Act.CAMPAIGN_FILLED, upload.campaign_id, new=added.new)
-        return mine(session, call)
-
-    campaign = await call.run(told)
+    await call.read(lambda session: mine(session, call))
+    work = _upload(call, upload)
+    added = await written_down(call, Act.CAMPAIGN_FILLED, upload.campaign_id, work, lambda done: done.counts)
+    campaign = await call.read(lambda session: mine(session, call))
     if added.new and campaign.status is CampaignStatus.RUNNING:
         call.service.ring(campaign.stream)
     return Answer(added_view(added))

@@ -15,7 +15,7 @@ from mailer.exchanging import Export, Import, Imported, Order, options_of
 from mailer.web.api.calls import NO_STORE, Answer, Call
 from mailer.web.api.queries import ExportQuery, ImportQuery
 from mailer.web.api.uploads import arriving, media_type
-from suppression.exchange import Syntax
+from mailer.web.working import written_down
 from suppression.lines import Refusal
 
 #: How many refused lines a JSON answer shows.
@@ -30,7 +30,6 @@ _OTHER: Mapping[str, str] = {
     "application/x-www-form-urlencoded": "send the list with its own type, text/csv or application/x-ndjson",
     "application/json": "send an object a line as application/x-ndjson, or text/csv",
 }
-_MEDIA: Mapping[Syntax, str] = {Syntax.CSV: "text/csv; charset=utf-8", Syntax.NDJSON: _LINES}
 
 
 async def import_(call: Call) -> Answer | Response:
@@ -50,11 +49,10 @@ async def import_(call: Call) -> Answer | Response:
 async def _brought(
     call: Call, brought: Import, pieces: AsyncIterator[bytes], refused: Callable[[Refusal], object]
 ) -> Imported:
-    """Bring the list in, which is many transactions, and write it down after the last."""
-    told = await brought.lines(pieces, refused)
-    if not brought.order.dry_run:
-        await call.run(lambda session: call.log(session, Act.SUPPRESSIONS_IMPORTED, brought.order.form, new=told.new))
-    return told
+    work = brought.lines(pieces, refused)
+    if brought.order.dry_run:
+        return await work
+    return await written_down(call, Act.SUPPRESSIONS_IMPORTED, brought.order.form, work, lambda told: told.counts)
 
 
 def _asked(call: Call) -> Import:
@@ -115,7 +113,7 @@ async def export(call: Call) -> Answer | Response:
     await call.run(lambda session: call.log(session, Act.SUPPRESSIONS_EXPORTED, format=asked.format))
     name = f"suppressions.{asked.format}"
     headers = {**NO_STORE, "Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(_body(call.request, order), headers=headers, media_type=_MEDIA[asked.format])
+    return StreamingResponse(_body(call.request, order), headers=headers, media_type=asked.format.media)
 
 
 async def _body(request: Request, order: Export) -> AsyncIterator[bytes]:

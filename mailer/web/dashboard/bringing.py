@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
-from sqlmodel import Session
 from starlette.responses import Response, StreamingResponse
 
 from mailer import exchanging
@@ -18,13 +17,13 @@ from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
 from mailer.web.dashboard.pages import HEADERS
 from mailer.web.dashboard.suppressing import scopes
+from mailer.web.working import written_down
 from suppression.exchange import FORMS, FormName, Syntax
 from suppression.lines import Refusal
 from suppression.rules import Reason
 
 #: How many refused lines a page shows.
 _SHOWN = 100
-_MEDIA = {Syntax.CSV: "text/csv; charset=utf-8", Syntax.NDJSON: "application/x-ndjson"}
 
 
 class Outcome(NamedTuple):
@@ -61,18 +60,9 @@ async def run(asked: Asked) -> Response:
     find = partial(exchanging.find, tenant_id=asked.tenant_id, user_id=asked.visit.user.id)
     upload_id = asked.form.one("upload")
     waiting = await asked.read(lambda session: find(session, upload_id=upload_id))
-    try:
-        outcome = await _bring(asked, waiting, dry_run=False)
-    except Exception:
-        # Some of it may be committed already: whoever reads the log should know who began.
-        await asked.run(lambda session: asked.log(session, Act.SUPPRESSIONS_IMPORTED, waiting.form, broken_off=True))
-        raise
-
-    def end(session: Session) -> None:
-        drop(session)
-        asked.log(session, Act.SUPPRESSIONS_IMPORTED, waiting.form, **outcome.told.counts)
-
-    await asked.run(end)
+    work = _bring(asked, waiting, dry_run=False)
+    outcome = await written_down(asked, Act.SUPPRESSIONS_IMPORTED, waiting.form, work, lambda done: done.told.counts)
+    await asked.run(drop)
     return await _told(asked, outcome, waiting, "")
 
 
@@ -98,7 +88,7 @@ async def export(asked: Asked) -> Response:
     said = {"format": syntax.value, "reason": form.one("reason")}
     await asked.run(lambda session: asked.log(session, Act.SUPPRESSIONS_EXPORTED, **said))
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="suppressions-{asked.now:%Y-%m-%d}.{syntax}"'}
-    return StreamingResponse(order.pieces(), headers=headers, media_type=_MEDIA[syntax])
+    return StreamingResponse(order.pieces(), headers=headers, media_type=syntax.media)
 
 
 async def _uploaded(asked: Asked) -> Waiting:

@@ -14,6 +14,7 @@ from mailer.submission import Submitter
 from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
 from mailer.web.dashboard.campaigns import Line, lines
+from mailer.web.working import written_down
 
 _BLANK = b" \t\r\n"
 _MARK = b"\xef\xbb\xbf"
@@ -58,15 +59,12 @@ async def take(asked: Asked) -> Response:
         campaign_id=campaign_id,
         now=asked.service.now,
     )
-    try:
+
+    async def work() -> Added:
         form, pieces = await _opened(asked)
-        added = await upload.lines(pieces, form)
-    except Exception:
-        # Some of it may be committed already: whoever reads the log should know who began.
-        await asked.run(lambda session: asked.log(session, Act.CAMPAIGN_FILLED, campaign_id, broken_off=True))
-        raise
-    told = {"new": added.new, "suppressed": added.suppressed, "refused": added.refused}
-    await asked.run(lambda session: asked.log(session, Act.CAMPAIGN_FILLED, campaign_id, **told))
+        return await upload.lines(pieces, form)
+
+    added = await written_down(asked, Act.CAMPAIGN_FILLED, campaign_id, work(), lambda done: done.counts)
     campaign = await asked.read(lambda session: campaigns.get(session, asked.tenant_id, campaign_id))
     if added.new and campaign.status is CampaignStatus.RUNNING:
         asked.service.ring(campaign.stream)
