@@ -18,7 +18,7 @@ from mailer.models import Campaign, Email, Topic
 from mailer.status import WAITING, Status
 from mailer.uncertain import Decision, Resolution
 from mailer.users.permissions import May
-from mailer.web.dashboard import frames, helping, whom
+from mailer.web.dashboard import framing, helping, whom
 from mailer.web.dashboard.asking import Asked, Screen
 from suppression import entries
 from suppression.entries import Entry
@@ -213,7 +213,7 @@ async def body(asked: Asked) -> Response:
     html = await asked.service.view(email.id) if _previewed(asked, email) else None
     if html is None:
         raise NotFound("there is nothing to read of this email")
-    return frames.mail(html)
+    return framing.mail(html)
 
 
 async def act_on_one(asked: Asked) -> Response:

@@ -1,10 +1,12 @@
-"""A mail in a frame: shut off from everything, in light or in dark, whatever the reader's own screen prefers."""
+"""A mail in a frame of its own that runs nothing, leads nowhere and knows nothing of the page around it."""
 
 import re
 from collections.abc import Mapping
 from enum import StrEnum
 
 from starlette.responses import Response
+
+from mailer.web.inbox import framed
 
 
 class Scheme(StrEnum):
@@ -14,16 +16,20 @@ class Scheme(StrEnum):
     DARK = "dark"
 
 
-#: Pictures come from where the mail says, as in a mail program; no script runs, no form is sent, no link leads away,
-#: and our origin is out of reach.
-HEADERS: Mapping[str, str] = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Robots-Tag": "noindex, nofollow",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; img-src data: https:; style-src 'unsafe-inline';"
-    " form-action 'none'; base-uri 'none'; sandbox; frame-ancestors 'self'",
-}
+def _headers(pictures: str) -> Mapping[str, str]:
+    """Return what shuts a frame off: no script runs, no form goes, no link leads away, our origin is out of reach."""
+    return {
+        "X-Content-Type-Options": "nosniff",
+        "X-Robots-Tag": "noindex, nofollow",
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "no-referrer",
+        "Content-Security-Policy": f"default-src 'none'; img-src {pictures}; style-src 'unsafe-inline';"
+        " form-action 'none'; base-uri 'none'; sandbox; frame-ancestors 'self'",
+    }
+
+
+#: A template should have no others; a mail that was sent may have any, as in a mail program.
+_OF_TEMPLATE, _OF_MAIL = _headers("data: https:"), _headers("data: http: https:")
 _STYLE = re.compile(r"(<style\b[^>]*>)(.*?)(</style\s*>)", re.IGNORECASE | re.DOTALL)
 _ASKED = re.compile(r"\(\s*prefers-color-scheme\s*:\s*(light|dark)\s*\)", re.IGNORECASE)
 _BOTH = re.compile(r"(?<![\w-])color-scheme\s*:\s*(?:light\s+dark|dark\s+light)", re.IGNORECASE)
@@ -45,6 +51,11 @@ def coloured(html: str, scheme: Scheme) -> str:
     return _META.sub(rf"\g<1>{scheme}\g<2>", _STYLE.sub(styled, html))
 
 
-def framed(html: str, scheme: Scheme) -> Response:
-    """Return a mail as the content of a frame."""
-    return Response(coloured(html, scheme), media_type="text/html", headers=dict(HEADERS))
+def template(html: str, scheme: Scheme) -> Response:
+    """Return the HTML of a template as the content of a frame, in light or in dark whatever the screen prefers."""
+    return Response(coloured(html, scheme), media_type="text/html", headers=_OF_TEMPLATE)
+
+
+def mail(html: str) -> Response:
+    """Return the HTML of a mail that was sent as the content of a frame."""
+    return Response(framed(html), media_type="text/html", headers=_OF_MAIL)

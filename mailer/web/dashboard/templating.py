@@ -24,8 +24,9 @@ from mailer.models import Opens
 from mailer.status import Status
 from mailer.submission import Accepted, Submitter
 from mailer.users.permissions import May
+from mailer.web.dashboard import framing
 from mailer.web.dashboard.asking import Asked, Screen
-from mailer.web.dashboard.framing import Scheme, framed
+from mailer.web.dashboard.framing import Scheme
 
 #: How many octets of variables a preview takes; its addresses hold them, compressed.
 _VARIABLES = 32 * 1024
@@ -108,7 +109,7 @@ async def frame(asked: Asked) -> Response:
     reading, _ = await _read(asked, seen)
     if reading is None or reading.html is None:
         raise NotFound("this mail has no HTML to show")
-    return framed(reading.html, seen.chosen.scheme)
+    return framing.template(reading.html, seen.chosen.scheme)
 
 
 def packed(variables: Mapping[str, object]) -> str:
