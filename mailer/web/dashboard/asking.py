@@ -113,8 +113,8 @@ class Asked:
 
     @property
     def operator(self) -> str:
-        """Return who ends an entry here, as `entries.lift` names them."""
-        return f"{Ender.OPERATOR}:{self.visit.user.name or self.visit.user.id}"
+        """Return who ends an entry here, as `entries.lift` names them: by id, and `whom.operators` says the name."""
+        return f"{Ender.OPERATOR}:{self.visit.user.id}"
 
     def may(self, permission: May) -> bool:
         """Return whether the user has a permission at the tenant."""

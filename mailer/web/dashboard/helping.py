@@ -112,7 +112,7 @@ def _wake(asked: Asked, whose: Profile, session: Session) -> None:
 
 
 def _undo(asked: Asked, whose: Profile, session: Session) -> None:
-    how = How(Kind.SUPPORT, address=whose.who.original, evidence={"by": _by(asked)})
+    how = How(Kind.SUPPORT, address=whose.who.original, evidence={"by": asked.operator})
     profiles.save(session, whose, PersonChange(undo=True), how, asked.now)
     _log(asked, session, Act.PERSON_UNDONE, whose)
 
@@ -124,7 +124,7 @@ def _lift(asked: Asked, whose: Profile, session: Session) -> None:
     entry = entries.by_ids(session, asked.tenant_id, [entry_id]).get(entry_id)
     if entry is None or entry.fingerprint not in prints:
         raise NotFound("this person has no such entry")
-    people.lift(session, asked.tenant_id, entry_id, _by(asked), why, asked.now)
+    people.lift(session, asked.tenant_id, entry_id, asked.operator, why, asked.now)
     _log(asked, session, Act.PERSON_LIFTED, whose, entry=entry_id)
 
 
@@ -213,7 +213,7 @@ def _whose(session: Session, asked: Asked) -> Profile:
 
 def _how(asked: Asked, whose: Profile, do: str) -> How:
     """Return by whom an act was done, and the note that shows that the person asked for it."""
-    return How(Kind.SUPPORT, address=whose.who.original, evidence={"by": _by(asked)}, note=note(asked, do))
+    return How(Kind.SUPPORT, address=whose.who.original, evidence={"by": asked.operator}, note=note(asked, do))
 
 
 def note(asked: Asked, do: str) -> str:
@@ -225,10 +225,6 @@ def note(asked: Asked, do: str) -> str:
         return parse(Noted, {"note": text}).note
     except Invalid as error:
         raise Invalid(*(Problem(name, each.message) for each in error.problems)) from None
-
-
-def _by(asked: Asked) -> str:
-    return f"{Ender.OPERATOR}:{asked.visit.user.id}"
 
 
 def _log(asked: Asked, session: Session, done: Act, whose: Profile, **data: object) -> None:

@@ -17,6 +17,7 @@ from mailer.models import Topic
 from mailer.people import Book
 from mailer.profiles import Profile
 from mailer.users.permissions import May
+from mailer.web.dashboard import whom
 from mailer.web.dashboard.asking import Asked, Screen
 from suppression import address, entries, rules
 from suppression.entries import Entry, Walked, Wanted
@@ -105,10 +106,12 @@ def _listing(asked: Asked, found: _Listed, values: Mapping[str, object]) -> Resp
 async def show_one(asked: Asked) -> Response:
     """Show one entry with its evidence, and who may end it."""
 
-    def look(session: Session) -> tuple[Entry, Sequence[Topic]]:
-        return _entry(session, asked), tenancy.topics(session, asked.tenant_id)
+    def look(session: Session) -> tuple[Entry, Sequence[Topic], dict[str, str]]:
+        entry = _entry(session, asked)
+        named = (entry.lifted_by or "", str((entry.evidence or {}).get("by")))
+        return entry, tenancy.topics(session, asked.tenant_id), whom.operators(session, named)
 
-    entry, topics = await asked.read(look)
+    entry, topics, users = await asked.read(look)
     return asked.page(
         "suppression.html",
         {
@@ -116,6 +119,7 @@ async def show_one(asked: Asked) -> Response:
             "live": entry.live(asked.now),
             "liftable": rules.may_end(entry.reason, Ender.OPERATOR),
             "scopes": scopes(asked, topics),
+            "users": users,
         },
     )
 
