@@ -17,6 +17,11 @@ class Syntax(StrEnum):
     CSV = "csv"
     NDJSON = "ndjson"
 
+    @property
+    def media(self) -> str:
+        """Return the media type, as HTTP names it."""
+        return "text/csv; charset=utf-8" if self is Syntax.CSV else "application/x-ndjson"
+
 
 def head(syntax: Syntax) -> bytes:
     """Return what stands before the first entry."""

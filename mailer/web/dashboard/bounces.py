@@ -1,7 +1,6 @@
 """Bounces and complaints: the week against its limits, each mail that came back and what followed, and lost reports."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import NamedTuple
 
 from sqlmodel import Session
@@ -13,12 +12,12 @@ from mailer.errors import NotFound
 from mailer.feedback import hearing
 from mailer.models import Campaign, ToldState
 from mailer.providers import PROVIDERS
-from mailer.reports import Returns, Span, Wanted
+from mailer.reports import Returns, Wanted
 from mailer.reports.figures import Figure
 from mailer.users.permissions import May
 from mailer.web.dashboard import whom
 from mailer.web.dashboard.asking import Asked, Screen
-from mailer.web.dashboard.home import DAYS, Rate
+from mailer.web.dashboard.home import Rate, week_of
 from suppression.rules import Stream
 
 _PAGE = 50
@@ -79,8 +78,7 @@ async def show(asked: Asked) -> Response:
 
 
 def _look(session: Session, asked: Asked, chosen: Mapping[str, str], after: str) -> _Listed:
-    tenant_id, today = asked.tenant_id, asked.now.date()
-    span = Span(today - timedelta(days=DAYS - 1), today)
+    tenant_id = asked.tenant_id
     kind, hard = KINDS.get(chosen["kind"], (None, None))
     wanted = Wanted(
         kind=kind,
@@ -90,11 +88,10 @@ def _look(session: Session, asked: Asked, chosen: Mapping[str, str], after: str)
         stream=next((each for each in Stream if each == chosen["stream"]), None),
         campaign_id=chosen["campaign"] or None,
     )
-    week = {stream: reports.report(session, tenant_id, span, stream=stream).figures for stream in Stream}
     return _Listed(
         reports.returned(session, tenant_id, wanted, asked.now, limit=_PAGE, after=after or None),
         campaigns.listing(session, tenant_id, limit=_CAMPAIGNS).campaigns,
-        {stream: {figure.name: figure for figure in figures} for stream, figures in week.items()},
+        week_of(session, tenant_id, asked.now.date()),
         tenancy.is_operator(session, tenant_id),
     )
 

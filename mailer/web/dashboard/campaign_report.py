@@ -27,6 +27,7 @@ VIEWS = (*FIRSTS, "days")
 #: The most days that a series has; who reads mail after a year does so once.
 _LONGEST = 366
 _UTC = ZoneInfo("UTC")
+_OTHERS = 50
 #: What stands above everything else: a rate, and the number that it is the share of.
 HEADLINES = (
     ("opened", "open_rate"),
@@ -95,7 +96,6 @@ async def show(asked: Asked) -> Response:
 
 def _look(asked: Asked, view: str, session: Session) -> _Seen:
     campaign, now = mine(asked, session), asked.now
-    page = campaigns.listing(session, asked.tenant_id, limit=50)
     return _Seen(
         campaign,
         reports.campaign_report(session, campaign, now),
@@ -105,13 +105,19 @@ def _look(asked: Asked, view: str, session: Session) -> _Seen:
         reports.campaign_table(session, campaign, By.PROVIDER, now),
         reports.campaign_table(session, campaign, By.LINK, now),
         [each for each in alarms.listing(session, asked.tenant_id, campaign_id=campaign.id) if not each.undone_at],
-        [each for each in page.campaigns if each.id != campaign.id and each.started_at is not None],
+        others(asked, campaign, session),
     )
 
 
 def mine(asked: Asked, session: Session) -> Campaign:
     """Return the campaign that the path names."""
     return campaigns.get(session, asked.tenant_id, asked.param("id"))
+
+
+def others(asked: Asked, campaign: Campaign, session: Session) -> Sequence[Campaign]:
+    """Return the newest campaigns that another one may be compared with."""
+    page = campaigns.listing(session, asked.tenant_id, limit=_OTHERS)
+    return [each for each in page.campaigns if each.id != campaign.id and each.started_at is not None]
 
 
 def _view(asked: Asked) -> str:

@@ -1,6 +1,6 @@
 """Two campaigns side by side, and who did what with one of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,14 +14,13 @@ from mailer.reports import Comparison, Did, Difference, Doers
 from mailer.reports.comparing import LEVEL
 from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
-from mailer.web.dashboard.campaign_report import mine
+from mailer.web.dashboard.campaign_report import mine, others
 from mailer.web.dashboard.campaigns import SHARED, Line, lines
 from mailer.web.dashboard.pages import HEADERS
 from mailer.web.dashboard.sheets import spreadsheet
 from mailer.web.reporting import comparison_sheet, doers_sheet
 
 _PAGE, _PAGE_OF_FILE = 50, 1000
-_OTHERS = 50
 
 
 class _Pair(NamedTuple):
@@ -29,7 +28,7 @@ class _Pair(NamedTuple):
     #: None until one is chosen.
     second: Line | None
     found: Comparison | None
-    others: list[Campaign]
+    others: Sequence[Campaign]
 
 
 async def show(asked: Asked) -> Response:
@@ -53,15 +52,14 @@ async def show(asked: Asked) -> Response:
 
 def _compare(asked: Asked, session: Session) -> _Pair:
     campaign, other = mine(asked, session), asked.query("with", 40)
-    page = campaigns.listing(session, asked.tenant_id, limit=_OTHERS)
-    others = [each for each in page.campaigns if each.id != campaign.id and each.started_at is not None]
+    choice = others(asked, campaign, session)
     if not other:
-        return _Pair(lines(session, asked, [campaign])[0], None, None, others)
+        return _Pair(lines(session, asked, [campaign])[0], None, None, choice)
     second = campaigns.get(session, asked.tenant_id, other)
     sums = reports.campaign_sums(session, [campaign, second], asked.now)
     found = reports.compared(sums[campaign.id], sums[second.id])
     one, two = lines(session, asked, [campaign, second])
-    return _Pair(one, two, found, others)
+    return _Pair(one, two, found, choice)
 
 
 def verdict(each: Difference) -> str:

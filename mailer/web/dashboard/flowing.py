@@ -1,23 +1,22 @@
 """The streams: going or paused, what is in the way, which thresholds stop them, and who lets them go on."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
 
 from sqlmodel import Session
 from starlette.responses import Response
 
-from mailer import campaigns, halts, reports, streams, tenancy
+from mailer import campaigns, halts, streams, tenancy
 from mailer.audit import Act
 from mailer.errors import Forbidden, Invalid, Problem
 from mailer.halts import By
 from mailer.models import Brake
-from mailer.reports import Figure, Span
+from mailer.reports import Figure
 from mailer.streams import State
 from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
-from mailer.web.dashboard.home import DAYS, Rate
+from mailer.web.dashboard.home import DAYS, Rate, week_of
 from suppression.rules import Stream
 
 _LONGEST_REASON = 500
@@ -59,15 +58,9 @@ async def show(asked: Asked) -> Response:
 
 
 def _look(asked: Asked, session: Session) -> _Seen:
-    today = asked.now.date()
-    span = Span(today - timedelta(days=DAYS - 1), today)
-    figures = {
-        stream: {each.name: each for each in reports.report(session, asked.tenant_id, span, stream=stream).figures}
-        for stream in Stream
-    }
     return _Seen(
         streams.states(session, asked.service.settings, asked.now),
-        figures,
+        week_of(session, asked.tenant_id, asked.now.date()),
         campaigns.warnings(session, asked.now, tenant_id=asked.tenant_id),
         # What concerns everybody is for whoever runs the service, and not for each viewer of their tenant.
         asked.may(May.STEER_STREAMS) and tenancy.is_operator(session, asked.tenant_id),

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from mailer import alarms, campaigns, reports, streams, tenancy
 from mailer.halts import Pause
 from mailer.models import Alarm, Brake, Webhook
+from mailer.reports import Figure
 from mailer.settings import Limits
 from mailer.streams import State
 from mailer.users.permissions import May
@@ -54,7 +55,7 @@ class Health(NamedTuple):
 class _Seen(NamedTuple):
     states: Sequence[State]
     days: Mapping[Stream, Sequence[Mapping[str, int]]]
-    totals: Mapping[Stream, Mapping[str, float | None]]
+    totals: Mapping[Stream, Mapping[str, Figure]]
     alarms: Sequence[Alarm]
     brakes: Sequence[Brake]
     #: Endpoints that we disabled, for whoever sees webhooks.
@@ -83,11 +84,8 @@ async def show(asked: Asked) -> Response:
 def _look(session: Session, asked: Asked, week: Sequence[date]) -> _Seen:
     """Ask for everything at once; sums of days only, nothing is counted here."""
     tenant_id, now = asked.tenant_id, asked.now
-    days, totals = {}, {}
-    for stream in Stream:
-        days[stream] = [reports.stream_sums(session, tenant_id, stream, day, day) for day in week]
-        report = reports.report(session, tenant_id, reports.Span(week[0], week[-1]), stream=stream)
-        totals[stream] = {figure.name: figure.value for figure in report.figures}
+    days = {stream: [reports.stream_sums(session, tenant_id, stream, day, day) for day in week] for stream in Stream}
+    totals = week_of(session, tenant_id, week[-1])
     raised = [alarm for alarm in alarms.listing(session, tenant_id, limit=_ALARMS) if alarm.undone_at is None]
     return _Seen(
         streams.states(session, asked.service.settings, now),
@@ -100,8 +98,18 @@ def _look(session: Session, asked: Asked, week: Sequence[date]) -> _Seen:
     )
 
 
+def week_of(session: Session, tenant_id: int, today: date) -> Mapping[Stream, Mapping[str, Figure]]:
+    """Return the numbers of the last `DAYS` days by stream and name, of mail by the day of its acceptance."""
+    span = reports.Span(today - timedelta(days=DAYS - 1), today)
+    return {
+        stream: {each.name: each for each in reports.report(session, tenant_id, span, stream=stream).figures}
+        for stream in Stream
+    }
+
+
 def _health(asked: Asked, seen: _Seen, state: State, week: Sequence[date]) -> Health:
-    totals, settings = seen.totals[state.stream], asked.service.settings
+    totals = {name: figure.value for name, figure in seen.totals[state.stream].items()}
+    settings = asked.service.settings
     sums = seen.days[state.stream]
     sent = [int(day.get("sent", 0)) for day in sums]
     data = [
