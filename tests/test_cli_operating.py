@@ -19,7 +19,6 @@ from mailer.feedback.hearing import hear
 from mailer.feedback.inbound.report import Kind, Proof, Report
 from mailer.status import Status
 from suppression.rules import Stream
-from tests.servers import Postgres
 from tests.test_cli import Quick, Shell
 
 V = TypeVar("V")
@@ -41,9 +40,7 @@ def quick(
     """A command line over a fresh database on either engine."""
     quick = Quick(tmp_path, monkeypatch, capsys)
     if request.param == "postgresql":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        quick.env["MAILER_DATABASE_URL"] = postgres.create()
-        quick.run("migrate")
+        quick.env["MAILER_DATABASE_URL"] = request.getfixturevalue("postgresql_url")
     return quick
 
 

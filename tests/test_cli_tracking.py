@@ -4,7 +4,6 @@ import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from sqlmodel import Session, select
 
 from mailer import people
@@ -14,26 +13,14 @@ from mailer.feedback.tracking.sightings import Class, Sighting, Trace, Verdict
 from mailer.links import Hit
 from mailer.models import AuditEntry
 from mailer.people import LastOpen
-from tests.servers import Postgres
 from tests.test_cli import Quick
-from tests.test_cli_operating import inside
+from tests.test_cli_operating import inside, quick
+
+__all__ = ["quick"]
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"
 APPLE = "172.224.226.0/27,US,US-CA,San Jose,\n2a02:26f7:c9c8:4000::/64,US,US-CA,San Jose,\n"
 ZOE = "zoe@ringwise.example"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def quick(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Quick:
-    """A command line over a fresh database on either engine."""
-    quick = Quick(tmp_path, monkeypatch, capsys)
-    if request.param == "postgresql":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        quick.env["MAILER_DATABASE_URL"] = postgres.create()
-        quick.run("migrate")
-    return quick
 
 
 def loaded(quick: Quick, *verdicts: Verdict) -> None:

@@ -3,29 +3,23 @@
 import base64
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import pytest
 
-from tests.servers import Postgres
 from tests.test_cli import Quick
+from tests.test_cli_operating import quick
+
+__all__ = ["quick"]
 
 URL = "http://127.0.0.1:9/hook"
 OWN = "whsec_" + base64.b64encode(b"s" * 32).decode()
 FUTURE = "2099-01-01T00:00:00Z"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def hooked(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Quick:
-    """A command line over a fresh database on either engine, from which messages may go to this machine."""
-    quick = Quick(tmp_path, monkeypatch, capsys)
+@pytest.fixture
+def hooked(quick: Quick) -> Quick:
+    """A command line from which messages may go to this machine."""
     quick.env["MAILER_OUTSIDE_LOOPBACK"] = "yes"
-    if request.param == "postgresql":
-        postgres: Postgres = request.getfixturevalue("postgres")
-        quick.env["MAILER_DATABASE_URL"] = postgres.create()
-        quick.run("migrate")
     return quick
 
 

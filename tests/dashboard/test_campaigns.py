@@ -91,6 +91,16 @@ async def one(house: House) -> Campaign:
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+def typed(browser: Browser) -> dict[str, str]:
+    """Return what a form of the page holds."""
+    fields = {str(n.attributes["name"]): n.attributes.get("value") or n.text() for n in browser.page.css("main input")}
+    fields |= {str(n.attributes["name"]): n.text() for n in browser.page.css("main textarea")}
+    for chosen in browser.page.css("main select option[selected]"):
+        if chosen.parent is not None:
+            fields[str(chosen.parent.attributes["name"])] = str(chosen.attributes["value"])
+    return fields
+
+
 async def test_a_campaign_goes_its_whole_way(house: House, ann: Browser) -> None:
     await ann.get("@/campaigns")
     assert "No campaign yet" in ann.text
@@ -154,11 +164,7 @@ async def test_a_draft_is_scheduled_in_a_named_zone_changed_and_deleted(house: H
     await ann.get(path)
     assert "starts 21 Nov 2026, 07:00 UTC" in ann.text
     await ann.get(path + "/edit")
-    fields = {str(n.attributes["name"]): n.attributes.get("value") or n.text() for n in ann.page.css("main input")}
-    fields |= {str(n.attributes["name"]): n.text() for n in ann.page.css("main textarea")}
-    for chosen in ann.page.css("main select option[selected]"):
-        if chosen.parent is not None:
-            fields[str(chosen.parent.attributes["name"])] = str(chosen.attributes["value"])
+    fields = typed(ann)
     assert (fields["opens"], fields["text"], fields["topic"]) == ("off", "It is here.", "newsletter")
     assert (await ann.post(path + "/edit", {**fields, "name": "Summer", "topic": "events"})).status_code == 409
     await ann.get(path + "/edit")
@@ -360,11 +366,7 @@ async def test_an_edit_keeps_what_its_form_does_not_show(house: House, ann: Brow
         lambda session: campaigns.update(session, sender, made.id, named, intake, house.now())
     )
     await ann.get(path + "/edit")
-    fields = {str(n.attributes["name"]): n.attributes.get("value") or n.text() for n in ann.page.css("main input")}
-    fields |= {str(n.attributes["name"]): n.text() for n in ann.page.css("main textarea")}
-    for chosen in ann.page.css("main select option[selected]"):
-        if chosen.parent is not None:
-            fields[str(chosen.parent.attributes["name"])] = str(chosen.attributes["value"])
+    fields = typed(ann)
     assert (await ann.post(path + "/edit", {**fields, "name": "Without a slip"})).status_code == 303
     kept = await one(house)
     assert (kept.name, kept.from_name, kept.locale) == ("Without a slip", "Ann from Ringwise", "uk")

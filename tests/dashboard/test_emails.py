@@ -26,11 +26,9 @@ from tests.dashboard.mails import ANN, HOSTILE
 
 
 @pytest.fixture
-async def house(sqlite_url: str) -> AsyncIterator[House]:
-    async with open_house(sqlite_url) as house:
-        await house.everybody()
-        await mails.ready(house)
-        yield house
+async def house(house: House) -> House:
+    await mails.ready(house)
+    return house
 
 
 async def found(person: Browser, **fields: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlmodel import Session, select
@@ -20,11 +19,9 @@ from tests.dashboard.mails import ANN, HOSTILE
 
 
 @pytest.fixture
-async def house(sqlite_url: str) -> AsyncIterator[House]:
-    async with open_house(sqlite_url) as house:
-        await house.everybody()
-        await mails.ready(house)
-        yield house
+async def house(house: House) -> House:
+    await mails.ready(house)
+    return house
 
 
 async def opened(person: Browser, who: str = ANN) -> str:

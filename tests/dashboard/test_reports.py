@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -56,10 +55,8 @@ COUNTED = {
 
 
 @pytest.fixture
-async def house(sqlite_url: str) -> AsyncIterator[House]:
-    async with open_house(sqlite_url, **FROM) as house:
-        await house.everybody()
-        yield house
+def settings() -> dict[str, str]:
+    return FROM
 
 
 async def told(house: House, *, name: str = "Spring", times: int = 1, opens: Opens = Opens.INDIVIDUAL) -> str:

@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,16 +12,14 @@ from mailer.sealing import Seals
 from mailer.users import accounts, factors, totp
 from mailer.users.permissions import may
 from mailer.web.dashboard.routes import SCREENS
-from tests.dashboard.house import MARKETER, OWNER, PASSWORD, SUPPORT, VIEWER, House, open_house
+from tests.dashboard.house import MARKETER, OWNER, PASSWORD, SUPPORT, VIEWER, House
 
 HOSTILE = '"><script>alert(1)</script>'
 
 
 @pytest.fixture
-async def house(database_url: str) -> AsyncIterator[House]:
-    async with open_house(database_url) as house:
-        await house.everybody()
-        yield house
+def house(everywhere: House) -> House:
+    return everywhere
 
 
 async def test_each_role_meets_the_screens_of_its_table_and_a_403_page_at_the_others(house: House) -> None:

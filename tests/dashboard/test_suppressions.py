@@ -1,9 +1,7 @@
 """The suppression list as screens: found, added, lifted, brought in, carried out; scanners' opt-outs are undone."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import pytest
 from sqlmodel import Session, col, select
 
 from mailer import people
@@ -13,24 +11,10 @@ from mailer.people import Book
 from suppression import address, rules
 from suppression.entries import Entry, NewEntry
 from suppression.rules import Origin, Reason
-from tests.dashboard.house import MARKETER, OWNER, SUPPORT, VIEWER, Browser, House, open_house
+from tests.dashboard.house import MARKETER, OWNER, SUPPORT, VIEWER, Browser, House
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
 RAW = ("<img src=x", "<script>alert")
-
-
-@pytest.fixture
-async def house(sqlite_url: str) -> AsyncIterator[House]:
-    async with open_house(sqlite_url) as house:
-        await house.everybody()
-        yield house
-
-
-@pytest.fixture
-async def everywhere(database_url: str) -> AsyncIterator[House]:
-    async with open_house(database_url) as house:
-        await house.everybody()
-        yield house
 
 
 async def forbid(house: House, email: str, reason: Reason, *, tenant_id: int = 1, note: str = "") -> str:

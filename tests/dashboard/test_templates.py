@@ -3,7 +3,6 @@
 import json
 import zlib
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
 
 import pytest
 from sqlmodel import select
@@ -15,7 +14,7 @@ from mailer.models import Email
 from mailer.status import Status
 from mailer.web.dashboard.framing import Scheme, coloured
 from mailer.web.dashboard.templating import packed, unpacked
-from tests.dashboard.house import MARKETER, VIEWER, Browser, House, open_house
+from tests.dashboard.house import MARKETER, VIEWER, Browser, House
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
 RAW = ("<img src=x", "<script>alert")
@@ -35,17 +34,8 @@ SPRING = {
 
 
 @pytest.fixture
-async def house(sqlite_url: str) -> AsyncIterator[House]:
-    async with open_house(sqlite_url, postal_address="1 High Street, Ringwood") as house:
-        await house.everybody()
-        yield house
-
-
-@pytest.fixture
-async def everywhere(database_url: str) -> AsyncIterator[House]:
-    async with open_house(database_url, postal_address="1 High Street, Ringwood") as house:
-        await house.everybody()
-        yield house
+def settings() -> dict[str, str]:
+    return {"postal_address": "1 High Street, Ringwood"}
 
 
 async def current(house: House, name: str, tenant_id: int = 1) -> Version:

@@ -1,6 +1,5 @@
 """Topics and streams as screens: made, worded, retired; paused with a reason, and let go on."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
 
@@ -13,7 +12,7 @@ from mailer.errors import Invalid
 from mailer.models import Brake, BrakeState, Counter, Topic, UserRole
 from mailer.submission import Submitter
 from suppression.rules import Stream
-from tests.dashboard.house import MARKETER, OWNER, VIEWER, House, open_house
+from tests.dashboard.house import MARKETER, OWNER, VIEWER, House
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
 RAW = ("<img src=x", "<script>alert")
@@ -21,17 +20,8 @@ RULES = {"opt_out": "allowed", "default": "opt_in", "visibility": "public"}
 
 
 @pytest.fixture
-async def house(sqlite_url: str) -> AsyncIterator[House]:
-    async with open_house(sqlite_url) as house:
-        await house.everybody()
-        yield house
-
-
-@pytest.fixture
-async def everywhere(database_url: str) -> AsyncIterator[House]:
-    async with open_house(database_url, postal_address="1 High Street, Ringwood") as house:
-        await house.everybody()
-        yield house
+def settings() -> dict[str, str]:
+    return {"postal_address": "1 High Street, Ringwood"}
 
 
 async def topic(house: House, key: str, tenant_id: int = 1) -> Topic:

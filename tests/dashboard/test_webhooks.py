@@ -1,7 +1,7 @@
 """The screens of webhooks: endpoints and how they do, secrets shown once, messages, sent again; by whom."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,18 +16,16 @@ from mailer.webhooks.deliveries import Tried
 from mailer.webhooks.endpoints import Wanted
 from mailer.webhooks.schedule import Verdict
 from tests import plans
-from tests.dashboard.house import OWNER, SUPPORT, Browser, House, open_house
+from tests.dashboard.house import OWNER, SUPPORT, Browser, House
 
 HOSTILE = '"><script>alert(1)</script>'
 URL = "http://127.0.0.1:9/hook"
 
 
 @pytest.fixture
-async def house(sqlite_url: str) -> AsyncIterator[House]:
+def settings() -> dict[str, str]:
     # Tests have no other network to send to.
-    async with open_house(sqlite_url, outside_loopback="yes") as house:
-        await house.everybody()
-        yield house
+    return {"outside_loopback": "yes"}
 
 
 async def endpoint(house: House, description: str = "ours", tenant_id: int = 1) -> str:

@@ -120,12 +120,18 @@ class Walker:
 
 
 @asynccontextmanager
-async def walking(served: Served, browser: Browser, language: str = "en", width: int = 1440) -> AsyncIterator[Walker]:
-    """Open a window for somebody new; pictures are taken in light colours."""
+async def walking(
+    served: Served, browser: Browser, language: str = "en", width: int = 1440, *, scripts: bool = True
+) -> AsyncIterator[Walker]:
+    """Open a window for somebody new, in which perhaps no script runs; pictures are taken in light colours."""
     colours: Literal["light"] = "light"
     # axe comes in as a script, which the pages' own policy forbids.
     context = await browser.new_context(
-        viewport={"width": width, "height": 900}, locale=language, color_scheme=colours, bypass_csp=True
+        viewport={"width": width, "height": 900},
+        locale=language,
+        color_scheme=colours,
+        bypass_csp=True,
+        java_script_enabled=scripts,
     )
     try:
         yield Walker(served, await context.new_page())

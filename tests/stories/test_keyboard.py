@@ -8,11 +8,9 @@ from typing import TypedDict, cast
 import pytest
 from playwright.async_api import Page, async_playwright
 
+from tests.stories.browsing import CHROMIUM, needs_chromium  # noqa: F401
 from tests.stories.served import serving
 from tests.stories.test_opt_out import NEWSLETTER, captured, send
-from tests.stories.test_preference_page import CHROMIUM, _needs_chromium
-
-__all__ = ["_needs_chromium"]
 
 #: What Tab stops at, in the order of the document; of radio buttons of one name it is one.
 _STOPS = """() => {

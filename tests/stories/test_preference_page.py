@@ -1,41 +1,16 @@
 """The pages of recipients in a real browser: axe-core finds nothing, keys suffice, a phone is wide enough."""
 
-import os
-import shutil
 from pathlib import Path
 from typing import cast
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.stories.browsing import CHROMIUM, check, needs_chromium  # noqa: F401
 from tests.stories.served import serving
 from tests.stories.test_opt_out import NEWSLETTER, send
 
-CHROMIUM = shutil.which("chromium")
-#: Where the pictures go, for whoever wants to look at them.
-PICTURES = os.environ.get("PICTURES", "")
 SIZES = ((375, 800), (1440, 900))
-
-
-@pytest.fixture(autouse=True)
-def _needs_chromium() -> None:
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has no Chromium: .ci/run installs it")
-        pytest.skip("no Chromium here: install Debian's package chromium")
-
-
-async def check(page: Page, name: str) -> None:
-    """Ask axe-core, and see that nothing is wider than the screen."""
-    # The page's own policy forbids scripts, so axe comes in beside it.
-    found = await Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-    size = page.viewport_size
-    assert size is not None
-    assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"], name
-    if PICTURES:
-        await page.screenshot(path=Path(PICTURES) / f"{name}-{size['width']}.png", full_page=True)
 
 
 async def press(page: Page, button: str) -> None:

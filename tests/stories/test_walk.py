@@ -1,24 +1,12 @@
 """A newcomer's walk in a real browser: read a newsletter, unsubscribe, confirm; the invoice still comes."""
 
-import os
-import shutil
 from pathlib import Path
 
-import pytest
 from playwright.async_api import Browser, async_playwright
 
+from tests.stories.browsing import CHROMIUM, needs_chromium  # noqa: F401
 from tests.stories.served import serving
 from tests.stories.test_opt_out import INVOICE, NEWSLETTER, captured, send
-
-CHROMIUM = shutil.which("chromium")
-
-
-@pytest.fixture(autouse=True)
-def _needs_chromium() -> None:
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI has no Chromium: .ci/run installs it")
-        pytest.skip("no Chromium here: install Debian's package chromium")
 
 
 async def test_a_newcomer_unsubscribes_and_the_invoice_still_arrives(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import httpx2
 import pytest
 from playwright.async_api import Browser, async_playwright
 
+from tests.stories.browsing import CHROMIUM, check, needs_chromium  # noqa: F401
 from tests.stories.served import Served, serving
 from tests.stories.test_opt_out import NEWSLETTER, send
-from tests.stories.test_preference_page import CHROMIUM, SIZES, _needs_chromium, check, press
+from tests.stories.test_preference_page import SIZES, press
 
-__all__ = ["_needs_chromium"]
 TO = "ann@example.org"
 WORDS = {
     "en": ("Show me why", "This mail goes", "This mail does not go"),
