@@ -110,8 +110,9 @@ class Walker:
         await self.page.goto(f"{self.served.url}/app/sign-in")
         await self.page.fill("#email", email)
         await self.page.fill("#password", password)
-        await self.press("Sign in")
-        await self.page.wait_for_load_state()
+        # By the key: the button says it in the browser's language.
+        async with self.page.expect_navigation():
+            await self.page.press("#password", "Enter")
 
     async def sign_out(self) -> None:
         """Leave."""
