@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import NamedTuple, Protocol
 
-from sqlalchemy import Subquery, case, func, select, text, union_all
+from sqlalchemy import Subquery, case, cast, func, select, text, union_all
 from sqlmodel import Session, SQLModel
 
 from mailer import database
@@ -58,7 +58,8 @@ def _hourly() -> Subquery:
     value = _tally.c.value
     waiting = select(
         *(_tally.c[name] for name in ("tenant_id", "day", "stream")),
-        func.substr(value, 4).label("campaign_id"),
+        # As wide as the column: PostgreSQL looks for what it is equal to by the index of both.
+        cast(func.substr(value, 4), HOUR_COUNTER.c.campaign_id.type).label("campaign_id"),
         _tally.c.metric,
         *(case((func.substr(value, 1, 2) == name[1:], _tally.c.amount), else_=0).label(name) for name in HOURS),
     ).where(_tally.c.dimension.in_((STREAM_HOUR, CAMPAIGN_HOUR)))

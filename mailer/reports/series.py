@@ -1,26 +1,28 @@
 """What happened when: counts by hour and by day, in the time in which it happened."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import add
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import BigInteger, ColumnElement, cast, func, select
 from sqlmodel import Session
 
 from mailer.counters import HOURLY, HOURS
 from mailer.errors import Invalid, Problem
 from mailer.models import Campaign
 from mailer.reports.figures import COUNTS, Counted, counts
+from mailer.reports.reading import objects
 from mailer.reports.spans import Span
 from suppression.rules import Stream
 
 #: Figures that say nothing of an hour: what waits, and what is worked out of whole days.
-SHOWN = tuple(sorted(COUNTS - {"waiting", "tried", "arrived"}))
+SHOWN = COUNTS - {"waiting", "tried", "arrived"}
 _MOST_HOURS = 31
 _MOST_DAYS = 366
 #: How long a campaign's beginning is -> what it is called.
@@ -159,10 +161,8 @@ def _series(session: Session, where: Conditions, span: Span, step: Step, zone: Z
 
 def _by_hour(session: Session, where: Conditions, span: Span) -> dict[datetime, Counted]:
     found: dict[datetime, Counted] = {}
-    for day, metric, amounts in _read(session, where, span.days, [(hour, hour + 1) for hour in range(24)]):
-        for hour, amount in enumerate(amounts):
-            if amount:
-                found.setdefault(datetime.combine(day, time(hour), UTC), Counted())[metric] += amount
+    for day, *counted in _read(session, where, span.days, [(hour, hour + 1) for hour in range(24)]):
+        found.update((datetime.combine(day, time(hour), UTC), sums) for hour, sums in enumerate(counted))
     return found
 
 
@@ -174,12 +174,11 @@ def _by_day(session: Session, where: Conditions, span: Span, zone: ZoneInfo) -> 
     alike: dict[tuple[_Piece, ...], list[date]] = {}
     for day in span.days:
         alike.setdefault(tuple(_pieces(day, zone)), []).append(day)
-    found: dict[date, Counted] = {}
+    found: dict[date, Counted] = defaultdict(Counted)
     for pieces, days in alike.items():
-        for day, metric, amounts in _read(session, where, days, [(piece.begin, piece.end) for piece in pieces]):
-            for piece, amount in zip(pieces, amounts, strict=True):
-                if amount:
-                    found.setdefault(day + piece.later * _DAY, Counted())[metric] += amount
+        for day, *counted in _read(session, where, days, [(piece.begin, piece.end) for piece in pieces]):
+            for piece, sums in zip(pieces, counted, strict=True):
+                found[day + piece.later * _DAY].update(sums)
     return found
 
 
@@ -203,14 +202,17 @@ def _pieces(day: date, zone: ZoneInfo) -> Iterator[_Piece]:
 
 def _read(
     session: Session, where: Conditions, days: Sequence[date], pieces: Sequence[tuple[int, int]]
-) -> Iterator[tuple[date, str, list[int]]]:
-    """Yield the day, the metric, and what was counted in each of these spans of hours."""
+) -> Iterator[tuple[Any, ...]]:
+    """Yield each day, and what was counted in each of these spans of its hours."""
     hours = [HOURLY.c[name] for name in HOURS]
-    sums = (func.sum(reduce(add, hours[begin:end])) for begin, end in pieces)
+    names = [f"piece_{place}" for place in range(len(pieces))]
+    sums = (
+        cast(func.sum(reduce(add, hours[begin:end])), BigInteger).label(name)
+        for name, (begin, end) in zip(names, pieces, strict=True)
+    )
     key = (HOURLY.c.day, HOURLY.c.metric)
-    statement = select(*key, *sums).where(*where, HOURLY.c.day.in_(days)).group_by(*key)
-    for day, metric, *amounts in session.execute(statement):
-        yield day, metric, [int(amount) for amount in amounts]
+    counted = select(*key, *sums).where(*where, HOURLY.c.day.in_(days)).group_by(*key)
+    return objects(session, counted.subquery(), "day", *names)
 
 
 def _points(span: Span, step: Step, zone: ZoneInfo) -> Iterable[datetime]:
@@ -224,6 +226,7 @@ def _points(span: Span, step: Step, zone: ZoneInfo) -> Iterable[datetime]:
         at += _HOUR
 
 
+@lru_cache(maxsize=1024)
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import Subquery, case, func, select
+from sqlalchemy import select
 from sqlmodel import Session, col
 
 from mailer.counters import ALL, CAMPAIGN_PROVIDER, SEPARATOR
@@ -13,7 +13,7 @@ from mailer.errors import Invalid, Problem
 from mailer.models import Campaign, LinkLabel
 from mailer.providers import PROVIDERS
 from mailer.reports.figures import NAMES, Counted, Figure, figures
-from mailer.reports.reading import sums_by, within
+from mailer.reports.reading import largest, sums_by, within
 from mailer.reports.spans import Span
 from suppression.rules import Stream
 
@@ -86,7 +86,8 @@ def table(
     facts = within(tenant_id, span, [stream] if stream else list(Stream), shape.dimension)
     if by is By.STREAM:
         return _table(by, span, sums_by(session, facts.c.stream), {}, limit)
-    found = _largest(session, facts, shape.measure, limit)
+    # One more than are shown.
+    found = largest(session, facts, shape.measure, limit + 1)
     return _table(by, span, found, _labels(session, tenant_id, by, list(found)), limit)
 
 
@@ -118,20 +119,6 @@ def _table(by: By, span: Span, found: Mapping[str, Counted], labels: Mapping[str
         Row(value, labels.get(value, value), figures(sums, only=shape.figures)) for value, sums in ordered[:limit]
     )
     return Table(by, span, rows, len(ordered) > limit)
-
-
-def _largest(session: Session, facts: Subquery, measure: str, limit: int) -> dict[str, Counted]:
-    """Return what was counted of the values with the most, one more than are shown; the sums are read once."""
-    amount = func.sum(facts.c.amount)
-    by_metric = select(facts.c.value, facts.c.metric, amount.label("amount")).group_by(facts.c.value, facts.c.metric)
-    # What was counted in other days of a month alone is nothing, and no row of its own.
-    sums = by_metric.having(amount != 0).cte("sums")
-    measured = func.sum(case((sums.c.metric == measure, sums.c.amount), else_=0))
-    most = select(sums.c.value).group_by(sums.c.value).order_by(measured.desc(), sums.c.value)
-    found: dict[str, Counted] = {}
-    for row in session.execute(select(sums).where(sums.c.value.in_(most.limit(limit + 1)))):
-        found.setdefault(row.value, Counted())[row.metric] = int(row.amount)
-    return found
 
 
 def _labels(session: Session, tenant_id: int, by: By, values: Sequence[str]) -> Mapping[str, str]:
