@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import NamedTuple, Protocol
 
-from sqlalchemy import Subquery, func, select, text, union_all
+from sqlalchemy import Subquery, case, cast, func, select, text, union_all
 from sqlmodel import Session, SQLModel
 
 from mailer import database
-from mailer.models import Counter, Opens
+from mailer.models import HOUR_COUNTER, Counter, Opens
 from mailer.models import Tally as Waiting
 
 _counter = SQLModel.metadata.tables[str(Counter.__tablename__)]
@@ -21,8 +21,11 @@ ALL = ("all", "")
 #: The only one of mail that was sent to look at.
 TEST = ("test", "")
 #: The hours in which things happened, of a stream and of a campaign; everything else is counted on the day on which
-#: the email was accepted, so that parts of a campaign add up whenever they happened.
+#: the email was accepted, so that parts of a campaign add up whenever they happened. A fact's value is the hour, and
+#: behind it the campaign.
 STREAM_HOUR, CAMPAIGN_HOUR = "stream_hour", "campaign_hour"
+#: The columns of the hours of a day, in their order.
+HOURS = tuple(f"h{hour:02}" for hour in range(24))
 #: A campaign's mail by whose mailboxes it went to.
 CAMPAIGN_PROVIDER = "campaign_provider"
 #: Sent with a pixel of their own, whose opens tell the provider; counted by provider alone.
@@ -50,8 +53,24 @@ def _facts() -> Subquery:
     return union_all(*both).subquery("facts")
 
 
-#: Every sum and what is not added to it yet: asked in one statement, nothing is seen twice or not at all.
+def _hourly() -> Subquery:
+    key = [HOUR_COUNTER.c[name] for name in ("tenant_id", "day", "stream", "campaign_id", "metric")]
+    value = _tally.c.value
+    waiting = select(
+        *(_tally.c[name] for name in ("tenant_id", "day", "stream")),
+        # As wide as the column: PostgreSQL looks for what it is equal to by the index of both.
+        cast(func.substr(value, 4), HOUR_COUNTER.c.campaign_id.type).label("campaign_id"),
+        _tally.c.metric,
+        *(case((func.substr(value, 1, 2) == name[1:], _tally.c.amount), else_=0).label(name) for name in HOURS),
+    ).where(_tally.c.dimension.in_((STREAM_HOUR, CAMPAIGN_HOUR)))
+    return union_all(select(*key, *(HOUR_COUNTER.c[name] for name in HOURS)), waiting).subquery("hourly")
+
+
+#: Every sum of a day and what is not added to it yet: asked in one statement, nothing is seen twice or not at all.
+#: The hours stand in `HOURLY`.
 FACTS = _facts()
+#: What happened in each hour of a day, with what is not added yet; rows without a campaign are of the whole stream.
+HOURLY = _hourly()
 
 
 class Mail(Protocol):
@@ -118,7 +137,7 @@ def moments(dims: Iterable[tuple[str, str]], at: datetime) -> list[tuple[str, st
         if dimension == ALL[0]:
             found.append((STREAM_HOUR, hour))
         elif dimension == "campaign":
-            found.append((CAMPAIGN_HOUR, f"{value}{SEPARATOR}{hour}"))
+            found.append((CAMPAIGN_HOUR, f"{hour}{SEPARATOR}{value}"))
     return found
 
 
@@ -191,32 +210,67 @@ class Tally:
 def fold(session: Session) -> int:
     """Add waiting facts to the sums, some thousands at a time; return how many they were. One clock does it."""
     if database.on_postgresql(session):
-        return int(session.execute(_FOLDING).scalar_one())
+        return int(session.execute(_ON_POSTGRESQL).scalar_one())
     oldest = select(_tally.c.id).order_by(_tally.c.id).limit(FOLDED).subquery()
     last = session.execute(select(func.max(oldest.c.id))).scalar_one()
     if last is None:
         return 0
-    session.execute(_ADDING, {"last": last})
+    for adding in _ON_SQLITE:
+        session.execute(adding, {"last": last})
     return len(session.execute(_tally.delete().where(_tally.c.id <= last).returning(_tally.c.id)).all())
 
 
-_ADDING = text("""
-    INSERT INTO counter (tenant_id, day, stream, dimension, value, metric, amount)
-    SELECT tenant_id, day, stream, dimension, value, metric, SUM(amount) FROM tally WHERE id <= :last
-    GROUP BY tenant_id, day, stream, dimension, value, metric
-    ON CONFLICT (tenant_id, day, stream, dimension, value, metric)
-    DO UPDATE SET amount = counter.amount + excluded.amount
-""")
+_KEY = "stream, dimension, value, metric"
+_HOURLY = f"('{STREAM_HOUR}', '{CAMPAIGN_HOUR}')"
+# What adds facts to the sums of days, of months, and of hours.
+_OF_DAYS = """
+    INSERT INTO counter (tenant_id, day, {key}, amount)
+    SELECT tenant_id, day, {key}, SUM(amount) FROM {facts} WHERE dimension NOT IN {hourly}
+    GROUP BY tenant_id, day, {key}
+    ON CONFLICT (tenant_id, day, {key}) DO UPDATE SET amount = counter.amount + excluded.amount
+"""
+_OF_MONTHS = """
+    INSERT INTO month_counter (tenant_id, month, {key}, amount)
+    SELECT tenant_id, {month}, {key}, SUM(amount) FROM {facts} WHERE dimension NOT IN {hourly}
+    GROUP BY tenant_id, {month}, {key}
+    ON CONFLICT (tenant_id, month, {key}) DO UPDATE SET amount = month_counter.amount + excluded.amount
+"""
+_OF_HOURS = """
+    INSERT INTO hour_counter (tenant_id, day, stream, campaign_id, metric, {hours})
+    SELECT tenant_id, day, stream, SUBSTR(value, 4), metric, {amounts} FROM {facts} WHERE dimension IN {hourly}
+    GROUP BY tenant_id, day, stream, SUBSTR(value, 4), metric
+    ON CONFLICT (tenant_id, day, stream, campaign_id, metric) DO UPDATE SET {more}
+"""
+
+
+def _additions(facts: str, month: str) -> dict[str, str]:
+    """Return them by name; `month` is a dialect's word for the first day of a day's month."""
+    words = {
+        "facts": facts,
+        "month": month,
+        "key": _KEY,
+        "hourly": _HOURLY,
+        "hours": ", ".join(HOURS),
+        "amounts": ", ".join(
+            f"SUM(CASE WHEN SUBSTR(value, 1, 2) = '{name[1:]}' THEN amount ELSE 0 END)" for name in HOURS
+        ),
+        "more": ", ".join(f"{name} = hour_counter.{name} + excluded.{name}" for name in HOURS),
+    }
+    return {
+        name: sql.format(**words) for name, sql in (("days", _OF_DAYS), ("months", _OF_MONTHS), ("hours", _OF_HOURS))
+    }
+
+
+_ON_SQLITE = tuple(
+    text(sql) for sql in _additions("(SELECT * FROM tally WHERE id <= :last)", "DATE(day, 'start of month')").values()
+)
 # One statement: what commits between two of them would be deleted without having been added.
-_FOLDING = text("""
+_FOLDING = """
     WITH taken AS (
         DELETE FROM tally WHERE id IN (SELECT id FROM tally ORDER BY id LIMIT :most) RETURNING *
-    ), added AS (
-        INSERT INTO counter (tenant_id, day, stream, dimension, value, metric, amount)
-        SELECT tenant_id, day, stream, dimension, value, metric, SUM(amount) FROM taken
-        GROUP BY tenant_id, day, stream, dimension, value, metric
-        ON CONFLICT (tenant_id, day, stream, dimension, value, metric)
-        DO UPDATE SET amount = counter.amount + excluded.amount
-    )
+    ), days AS ({days}), months AS ({months}), hours AS ({hours})
     SELECT count(*) FROM taken
-""").bindparams(most=FOLDED)
+"""
+_ON_POSTGRESQL = text(_FOLDING.format(**_additions("taken", "CAST(date_trunc('month', day) AS date)"))).bindparams(
+    most=FOLDED
+)

@@ -62,7 +62,7 @@ def test_what_happens_is_counted_in_its_hour_too_whatever_day_the_email_is_of() 
     assert tally.sums == {
         **{Key(1, DAY, "promotional", *each, "sent"): 2 for each in dims},
         Key(1, day_before, "promotional", "stream_hour", "22", "sent"): 2,
-        Key(1, day_before, "promotional", "campaign_hour", "ca_1|22", "sent"): 2,
+        Key(1, day_before, "promotional", "campaign_hour", "22|ca_1", "sent"): 2,
     }
 
 

@@ -12,7 +12,7 @@ from mailer.erasure.words import Known, mailboxes, without_any
 from mailer.models import Lease, Webhook
 from mailer.status import Status
 
-_EMAIL, _EVENT, _CONTENT, _FILE, _COUNTER, _TALLY, _MESSAGE, _TRACE = (
+_EMAIL, _EVENT, _CONTENT, _FILE, _COUNTER, _MONTH, _TALLY, _MESSAGE, _TRACE = (
     SQLModel.metadata.tables[str(model.__tablename__)]
     for model in (
         models.Email,
@@ -20,6 +20,7 @@ _EMAIL, _EVENT, _CONTENT, _FILE, _COUNTER, _TALLY, _MESSAGE, _TRACE = (
         models.Content,
         models.Attachment,
         models.Counter,
+        models.MonthCounter,
         models.Tally,
         models.WebhookDelivery,
         models.HitTrace,
@@ -141,25 +142,29 @@ def _files(details: Mapping[str, object] | None) -> list[int]:
 
 def forget_tags(session: Session, tenant_id: int, theirs: Sequence[Theirs], known: Known) -> None:
     """Drop tags that name the person, and the sums that were kept of these."""
+    sums = set[tuple[date, str]]()
     for each in theirs:
         named = {name: value for name, value in (each.tags or {}).items() if _names(known, each, f"{name}={value}")}
         if not named:
             continue
         kept = {name: value for name, value in (each.tags or {}).items() if name not in named}
         session.execute(update(_EMAIL).where(_EMAIL.c.id == each.id).values(tags=kept or None))
-        for dimension, value in counters.dimensions(tags=named, topic=None, template=None):
-            if dimension == "tag":
-                _forget_sums(session, tenant_id, each.created_at.date(), value)
+        dims = counters.dimensions(tags=named, topic=None, template=None)
+        sums.update((each.created_at.date(), value) for dimension, value in dims if dimension == "tag")
+    _forget_sums(session, tenant_id, sorted(sums))
 
 
 def _names(known: Known, email: Theirs, text: str) -> bool:
     return known.stand_in(text) or bool(email.name and email.name.casefold() in text.casefold())
 
 
-def _forget_sums(session: Session, tenant_id: int, day: date, value: str) -> None:
-    for table in (_COUNTER, _TALLY):
-        same = (table.c.tenant_id == tenant_id, table.c.day == day)
-        session.execute(table.delete().where(*same, table.c.dimension == "tag", table.c.value == value))
+def _forget_sums(session: Session, tenant_id: int, sums: Sequence[tuple[date, str]]) -> None:
+    # What waits comes first, as when the clock adds it to the sums: neither then waits for the other.
+    for table in (_TALLY, _COUNTER, _MONTH):
+        for day, value in sums:
+            when = table.c.month == day.replace(day=1) if table is _MONTH else table.c.day == day
+            same = (table.c.tenant_id == tenant_id, when, table.c.dimension == "tag", table.c.value == value)
+            session.execute(table.delete().where(*same))
 
 
 def forget_events(session: Session, tenant_id: int, theirs: Sequence[Theirs]) -> None:

@@ -7,7 +7,7 @@ from mailer.models.mail import Attachment, Content, Email, Lease
 from mailer.models.people import Consent, Invitation, OptIn, Person
 from mailer.models.postmaster import PostmasterMail
 from mailer.models.providers import HeardToken
-from mailer.models.record import Counter, DayCount, Event, Halt, Role, StoredAnswer, Tally
+from mailer.models.record import HOUR_COUNTER, Counter, DayCount, Event, Halt, MonthCounter, Role, StoredAnswer, Tally
 from mailer.models.tenancy import (
     ApiKey,
     ConsentRule,
@@ -38,6 +38,7 @@ from mailer.models.users import (
 from mailer.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
+    "HOUR_COUNTER",
     "Alarm",
     "AlarmKind",
     "ApiKey",
@@ -69,6 +70,7 @@ __all__ = [
     "LinkLabel",
     "ListUpload",
     "Membership",
+    "MonthCounter",
     "Opens",
     "OptIn",
     "OptOutMark",

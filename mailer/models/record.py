@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, UniqueConstraint, text
+from sqlalchemy import BigInteger, Column, Date, Index, Integer, LargeBinary, String, Table, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from mailer.models.columns import Json
@@ -44,6 +44,35 @@ class Counter(SQLModel, table=True):
     value: str = Field(primary_key=True, max_length=160)
     metric: str = Field(primary_key=True, max_length=40)
     amount: int = Field(default=0, sa_type=BigInteger)
+
+
+class MonthCounter(SQLModel, table=True):
+    """The sum of a month's counters, kept beside them: a report of a year reads twelve rows rather than 365."""
+
+    __tablename__ = "month_counter"
+
+    tenant_id: int = Field(primary_key=True)
+    #: Its first day.
+    month: date = Field(primary_key=True)
+    stream: str = Field(primary_key=True, max_length=20)
+    dimension: str = Field(primary_key=True, max_length=20)
+    value: str = Field(primary_key=True, max_length=160)
+    metric: str = Field(primary_key=True, max_length=40)
+    amount: int = Field(default=0, sa_type=BigInteger)
+
+
+#: What happened in each hour (UTC) of a day, side by side: a row tells a day, of a stream or of a campaign.
+HOUR_COUNTER = Table(
+    "hour_counter",
+    SQLModel.metadata,
+    Column("tenant_id", Integer, primary_key=True, autoincrement=False),
+    Column("day", Date, primary_key=True),
+    Column("stream", String(20), primary_key=True),
+    # Empty: everything of the stream.
+    Column("campaign_id", String(40), primary_key=True),
+    Column("metric", String(40), primary_key=True),
+    *(Column(f"h{hour:02}", BigInteger, nullable=False) for hour in range(24)),
+)
 
 
 class Tally(SQLModel, table=True):

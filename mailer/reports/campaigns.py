@@ -5,13 +5,13 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from mailer.counters import CAMPAIGN_PROVIDER, FACTS, SEPARATOR
+from mailer.counters import CAMPAIGN_PROVIDER, SEPARATOR
 from mailer.models import Campaign
 from mailer.providers import PROVIDERS
 from mailer.reports.estimating import Estimate, estimated
 from mailer.reports.figures import Counted, Figure, figures, outstanding, reasons
 from mailer.reports.numbers import Report
-from mailer.reports.reading import chosen, sums_by
+from mailer.reports.reading import sums_by, within
 from mailer.reports.series import First, campaign_firsts
 from mailer.reports.spans import Span
 
@@ -22,8 +22,8 @@ def campaign_sums(session: Session, campaigns: Sequence[Campaign], now: datetime
         return {}
     span = Span.since(min(campaign.created_at for campaign in campaigns), now)
     streams = sorted({campaign.stream for campaign in campaigns})
-    mine = FACTS.c.value.in_([campaign.id for campaign in campaigns])
-    found = sums_by(session, FACTS.c.value, [*chosen(campaigns[0].tenant_id, span, streams, "campaign"), mine])
+    facts = within(campaigns[0].tenant_id, span, streams, "campaign").c
+    found = sums_by(session, facts.value, facts.value.in_([campaign.id for campaign in campaigns]))
     return {campaign.id: found.get(campaign.id, Counted()) for campaign in campaigns}
 
 
@@ -48,6 +48,6 @@ def firsts(session: Session, campaign: Campaign, now: datetime) -> tuple[First, 
 def estimate_of(session: Session, campaign: Campaign, now: datetime) -> Estimate:
     """Return how many are likely to have read a campaign, told from those whose opens can be trusted."""
     values = [f"{campaign.id}{SEPARATOR}{provider}" for provider in PROVIDERS]
-    where = chosen(campaign.tenant_id, Span.since(campaign.created_at, now), [campaign.stream], CAMPAIGN_PROVIDER)
-    found = sums_by(session, FACTS.c.value, [*where, FACTS.c.value.in_(values)])
+    facts = within(campaign.tenant_id, Span.since(campaign.created_at, now), [campaign.stream], CAMPAIGN_PROVIDER).c
+    found = sums_by(session, facts.value, facts.value.in_(values))
     return estimated({value.partition(SEPARATOR)[2]: sums for value, sums in found.items()})

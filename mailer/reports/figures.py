@@ -45,17 +45,20 @@ def reasons(sums: Counted) -> Mapping[str, int]:
     }
 
 
+def _suppressed(sums: Counted) -> int:
+    return sum(amount for metric, amount in sums.items() if metric.startswith(_SUPPRESSED))
+
+
 def outstanding(sums: Counted) -> int:
     """Return how many emails have not come to an end: requested, less every final status."""
-    ended = sum(reasons(sums).values()) + sum(sums[metric] for metric in _ENDED)
+    ended = _suppressed(sums) + sum(sums[metric] for metric in _ENDED)
     return max(0, sums["requested"] - ended)
 
 
 def progress(sums: Counted) -> dict[str, int]:
     """Return the few numbers that say how far a campaign is; requested is the sum of the others."""
-    suppressed = sum(reasons(sums).values())
     ended = {metric: sums[metric] for metric in _ENDED}
-    return {"requested": sums["requested"], "held": outstanding(sums), "suppressed": suppressed, **ended}
+    return {"requested": sums["requested"], "held": outstanding(sums), "suppressed": _suppressed(sums), **ended}
 
 
 def reached(sums: Counted) -> tuple[int, str]:
@@ -82,11 +85,7 @@ _TRUE = "a person's mail program, or a proxy for the person,"
 #: In the order in which they are shown; a formula names figures above it.
 FIGURES: tuple[_Count | _Rate, ...] = (
     _Count("requested", _of("requested"), REQUESTED),
-    _Count(
-        "suppressed",
-        lambda sums: sum(reasons(sums).values()),
-        "requested and not sent, because a suppression forbids it",
-    ),
+    _Count("suppressed", _suppressed, "requested and not sent, because a suppression forbids it"),
     _Count("waiting", outstanding, "requested - every final status"),
     _Count("sent", _of("sent"), "the relay took it (sent_at is set)"),
     _Count("deferrals", _of("deferred"), "tries that the relay put off, all counted"),
@@ -159,15 +158,21 @@ def figures(sums: Counted, *, requested: str = REQUESTED, only: Collection[str] 
     values: dict[str, int] = {}
     found = []
     for each in FIGURES:
+        value: float | None
         if isinstance(each, _Count):
-            values[each.name] = each.of(sums)
-            formula = requested if each.name == "requested" else each.formula
-            found.append(Figure(each.name, values[each.name], formula))
+            value = values[each.name] = each.of(sums)
         else:
-            whole = reached(sums)[1] if each.whole == "arrived" else each.whole
-            rate = rate_of(values[each.part], values[each.whole])
-            found.append(Figure(each.name, rate, f"{each.part} / {whole}, at most 1"))
-    return tuple(figure for figure in found if only is None or figure.name in only)
+            value = rate_of(values[each.part], values[each.whole])
+        if only is None or each.name in only:
+            found.append(Figure(each.name, value, _formula(each, sums, requested)))
+    return tuple(found)
+
+
+def _formula(figure: _Count | _Rate, sums: Counted, requested: str) -> str:
+    if isinstance(figure, _Count):
+        return requested if figure.name == "requested" else figure.formula
+    whole = reached(sums)[1] if figure.whole == "arrived" else figure.whole
+    return f"{figure.part} / {whole}, at most 1"
 
 
 def counts(sums: Counted, names: Collection[str]) -> dict[str, int]:

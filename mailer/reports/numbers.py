@@ -7,10 +7,10 @@ from datetime import date
 from sqlalchemy import func, select
 from sqlmodel import Session
 
-from mailer.counters import ALL, FACTS
+from mailer.counters import ALL
 from mailer.errors import Invalid, Problem
 from mailer.reports.figures import Counted, Figure, figures, reasons
-from mailer.reports.reading import chosen, sums_by
+from mailer.reports.reading import since_ever, sums_by, within
 from mailer.reports.spans import Span
 from suppression.rules import Stream
 
@@ -39,12 +39,12 @@ def report(
         raise Invalid(Problem("tag", "must be written name=value"))
     streams = [stream] if stream else list(Stream)
     what = ("tag", tag[:160]) if tag is not None else ALL
-    mine = [*chosen(tenant_id, span, streams, what[0]), FACTS.c.value == what[1]]
-    sums = sums_by(session, FACTS.c.stream, mine)
+    facts = within(tenant_id, span, streams, what[0]).c
+    sums = sums_by(session, facts.stream, facts.value == what[1])
     campaigns: dict[str, Counted] = {}
     if tag is None:
-        like = [*chosen(tenant_id, span, streams, "tag"), FACTS.c.value.startswith(CAMPAIGN, autoescape=True)]
-        campaigns = sums_by(session, FACTS.c.value, like)
+        tags = within(tenant_id, span, streams, "tag").c
+        campaigns = sums_by(session, tags.value, tags.value.startswith(CAMPAIGN, autoescape=True))
     total = Counted()
     for each in sums.values():
         total.update(each)
@@ -59,18 +59,15 @@ def report(
 
 def stream_sums(session: Session, tenant_id: int, stream: Stream, first: date, last: date) -> Counted:
     """Return what was counted of a tenant's mail of a stream, accepted on these days, metric by metric."""
-    where = [*chosen(tenant_id, Span(first, last), [stream], ALL[0]), FACTS.c.value == ALL[1]]
-    return sums_by(session, FACTS.c.dimension, where).get(ALL[0], Counted())
+    facts = within(tenant_id, Span(first, last), [stream], ALL[0]).c
+    return sums_by(session, facts.value).get(ALL[1], Counted())
 
 
 def totals(session: Session) -> list[tuple[str, str, int]]:
     """Return every tenant's sums together, by stream and metric, since the beginning."""
-    statement = (
-        select(FACTS.c.stream, FACTS.c.metric, func.sum(FACTS.c.amount))
-        .where(FACTS.c.dimension == ALL[0])
-        .group_by(FACTS.c.stream, FACTS.c.metric)
-        .order_by(FACTS.c.stream, FACTS.c.metric)
-    )
+    facts = since_ever(ALL[0]).c
+    key = (facts.stream, facts.metric)
+    statement = select(*key, func.sum(facts.amount)).group_by(*key).order_by(*key)
     return [(stream, metric, int(amount)) for stream, metric, amount in session.execute(statement)]
 
 

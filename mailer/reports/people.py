@@ -1,7 +1,7 @@
 """Who did what with a campaign: only where its measuring is individual, page by page."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -14,8 +14,10 @@ from mailer.errors import Conflict
 from mailer.models import Campaign, Email, Event, Opens
 from mailer.status import Status
 
-#: How many of a campaign's emails one page looks at, so that no page takes long however few did it.
+#: How many emails one page looks at, so that no page takes long however few of them are the campaign's, or did it.
 LOOKED_AT = 5_000
+#: Clocks of machines may differ by so much: an email's id tells when it was added.
+_SLACK = timedelta(minutes=5)
 _email, _event = (SQLModel.metadata.tables[str(model.__tablename__)] for model in (Email, Event))
 _TRUE = ("human", "proxy")
 
@@ -65,7 +67,8 @@ def doers(session: Session, campaign: Campaign, did: Did, *, limit: int, after: 
         named = "opens" if did is Did.OPENED else "clicks"
         raise Conflict(f"{named} of this campaign are measured as {measured}: nobody knows who {did.value} it")
     some = _walked(session, campaign, after).subquery("some")
-    wanted = select(some).where(_done(did, some.c.id, some.c.status), some.c.address.is_not(None))
+    mine = (some.c.campaign_id == campaign.id, some.c.address.is_not(None))
+    wanted = select(some).where(*mine, _done(did, some.c.id, some.c.status))
     rows = session.execute(wanted.order_by(some.c.id).limit(limit + 1)).all()
     shown = rows[:limit]
     if len(rows) > limit:
@@ -80,16 +83,14 @@ def doers(session: Session, campaign: Campaign, did: Did, *, limit: int, after: 
 
 
 def _walked(session: Session, campaign: Campaign, after: str | None) -> Select[Any]:
+    """Return some of the tenant's emails since the campaign was made; none is added to it once it has ended."""
     # SQLite would look up all of a tenant's mail; with the sign it walks by id, as PostgreSQL does by itself.
     mine = col(Email.tenant_id) if on_postgresql(session) else literal_column("+email.tenant_id")
-    begin = ids.first("em", campaign.created_at)
-    columns = [_email.c[name] for name in ("id", "address", "name", "provider", "status", "settled_at", "fingerprint")]
-    return (
-        select(*columns)
-        .where(mine == campaign.tenant_id, _email.c.campaign_id == campaign.id, _email.c.id > (after or begin))
-        .order_by(_email.c.id)
-        .limit(LOOKED_AT)
-    )
+    where = [mine == campaign.tenant_id, _email.c.id > (after or ids.first("em", campaign.created_at - _SLACK))]
+    if campaign.ended_at is not None:
+        where.append(_email.c.id < ids.first("em", campaign.ended_at + _SLACK))
+    names = ("id", "address", "name", "provider", "status", "settled_at", "fingerprint", "campaign_id")
+    return select(*(_email.c[name] for name in names)).where(*where).order_by(_email.c.id).limit(LOOKED_AT)
 
 
 def _done(did: Did, email_id: ColumnElement[str], status: ColumnElement[str]) -> ColumnElement[bool]:

@@ -1,30 +1,35 @@
 """What happened when: counts by hour and by day, in the time in which it happened."""
 
 import math
-from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, timedelta
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from functools import lru_cache, reduce
+from operator import add
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import BigInteger, ColumnElement, cast, func, select
 from sqlmodel import Session
 
-from mailer.counters import CAMPAIGN_HOUR, FACTS, SEPARATOR, STREAM_HOUR
+from mailer.counters import HOURLY, HOURS
 from mailer.errors import Invalid, Problem
 from mailer.models import Campaign
 from mailer.reports.figures import COUNTS, Counted, counts
-from mailer.reports.reading import chosen
+from mailer.reports.reading import objects
 from mailer.reports.spans import Span
 from suppression.rules import Stream
 
 #: Figures that say nothing of an hour: what waits, and what is worked out of whole days.
-SHOWN = tuple(sorted(COUNTS - {"waiting", "tried", "arrived"}))
+SHOWN = COUNTS - {"waiting", "tried", "arrived"}
 _MOST_HOURS = 31
 _MOST_DAYS = 366
 #: How long a campaign's beginning is -> what it is called.
 FIRSTS: Mapping[str, timedelta] = {"24h": timedelta(hours=24), "3d": timedelta(days=3), "7d": timedelta(days=7)}
-_HOUR = timedelta(hours=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
+Conditions = Sequence[ColumnElement[bool]]
 
 
 class Step(StrEnum):
@@ -73,21 +78,19 @@ def stream_series(
     session: Session, tenant_id: int, span: Span, step: Step, *, stream: Stream | None = None, zone: ZoneInfo
 ) -> Series:
     """Return what happened to a tenant's mail in these days of a time zone, whenever it was accepted."""
-    _check(span, step)
-    where = chosen(tenant_id, _utc(span), [stream] if stream else list(Stream), STREAM_HOUR)
-    return _series(_hours(session, where, ""), span, step, zone)
+    return _series(session, _happened(tenant_id, [stream] if stream else list(Stream)), span, step, zone)
 
 
 def campaign_series(session: Session, campaign: Campaign, span: Span, step: Step, zone: ZoneInfo) -> Series:
     """Return what happened to a campaign's mail in these days of a time zone."""
-    _check(span, step)
-    return _series(_of_campaign(session, campaign, _utc(span)), span, step, zone)
+    return _series(session, _of_campaign(campaign), span, step, zone)
 
 
 def campaign_firsts(session: Session, campaign: Campaign, now: datetime) -> tuple[First, ...]:
     """Return what happened in the beginning of a campaign that has started."""
     begin, hour = _begun(campaign)
-    found = _of_campaign(session, campaign, Span(hour.date(), (begin + max(FIRSTS.values())).date()))
+    span = Span(hour.date(), (begin + max(FIRSTS.values())).date())
+    found = _by_hour(session, _of_campaign(campaign), span)
     firsts = []
     for name, long in FIRSTS.items():
         until, sums = begin + long, Counted()
@@ -108,7 +111,7 @@ def campaign_beginning(session: Session, campaign: Campaign, name: str, now: dat
         raise Invalid(Problem("first", f"must be one of {', '.join(FIRSTS)}"))
     begin, hour = _begun(campaign)
     span = Span(hour.date(), (begin + long).date())
-    found, points = _of_campaign(session, campaign, span), list[Point]()
+    found, points = _by_hour(session, _of_campaign(campaign), span), list[Point]()
     for number in range(math.ceil((begin + long - hour) / _HOUR)):
         at = hour + number * _HOUR
         if at <= max(now, begin):
@@ -129,39 +132,87 @@ def _check(span: Span, step: Step) -> None:
         raise Invalid(Problem("from", f"a series by the {step} has at most {most} days: ask for fewer{way}"))
 
 
-def _utc(span: Span) -> Span:
-    """Return the days in UTC that these days of any time zone touch."""
-    return Span(span.first - timedelta(days=1), span.last + timedelta(days=1))
-
-
-def _of_campaign(session: Session, campaign: Campaign, span: Span) -> dict[datetime, Counted]:
-    values = [f"{campaign.id}{SEPARATOR}{hour:02}" for hour in range(24)]
-    where = chosen(campaign.tenant_id, span, [campaign.stream], CAMPAIGN_HOUR)
-    return _hours(session, [*where, FACTS.c.value.in_(values)], f"{campaign.id}{SEPARATOR}")
-
-
-def _hours(session: Session, where: Iterable[ColumnElement[bool]], prefix: str) -> dict[datetime, Counted]:
-    statement = (
-        select(FACTS.c.day, FACTS.c.value, FACTS.c.metric, func.sum(FACTS.c.amount))
-        .where(*where)
-        .group_by(FACTS.c.day, FACTS.c.value, FACTS.c.metric)
+def _happened(tenant_id: int, streams: Sequence[Stream], campaign_id: str = "") -> Conditions:
+    """Return what finds the hours of a campaign, or all those of the streams."""
+    return (
+        HOURLY.c.tenant_id == tenant_id,
+        HOURLY.c.stream.in_([stream.value for stream in streams]),
+        HOURLY.c.campaign_id == campaign_id,
     )
+
+
+def _of_campaign(campaign: Campaign) -> Conditions:
+    return _happened(campaign.tenant_id, [campaign.stream], campaign.id)
+
+
+def _series(session: Session, where: Conditions, span: Span, step: Step, zone: ZoneInfo) -> Series:
+    _check(span, step)
+    begins = _points(span, step, zone)
+    # The days in UTC that these days of any time zone touch.
+    touched = Span(span.first - _DAY, span.last + _DAY)
+    if step is Step.HOUR:
+        found = _by_hour(session, where, touched)
+    else:
+        days = _by_day(session, where, touched, zone)
+        found = {_midnight(day, zone): sums for day, sums in days.items()}
+    points = (Point(at.astimezone(zone), _shown(found.get(at, Counted()))) for at in begins)
+    return Series(span, step, zone.key, tuple(points))
+
+
+def _by_hour(session: Session, where: Conditions, span: Span) -> dict[datetime, Counted]:
     found: dict[datetime, Counted] = {}
-    for day, value, metric, amount in session.execute(statement):
-        at = datetime(day.year, day.month, day.day, int(value.removeprefix(prefix)), tzinfo=UTC)
-        found.setdefault(at, Counted())[metric] += int(amount)
+    for day, *counted in _read(session, where, span.days, [(hour, hour + 1) for hour in range(24)]):
+        found.update((datetime.combine(day, time(hour), UTC), sums) for hour, sums in enumerate(counted))
     return found
 
 
-def _series(found: Mapping[datetime, Counted], span: Span, step: Step, zone: ZoneInfo) -> Series:
-    points: dict[datetime, Counted] = {at: Counted() for at in _points(span, step, zone)}
-    for hour, sums in found.items():
-        # An hour of UTC belongs to where it begins: exact in all time zones but those of half hours.
-        local = hour.astimezone(zone)
-        at = _midnight(local.date(), zone) if step is Step.DAY else hour
-        if at in points:
-            points[at].update(sums)
-    return Series(span, step, zone.key, tuple(Point(at.astimezone(zone), _shown(sums)) for at, sums in points.items()))
+def _by_day(session: Session, where: Conditions, span: Span, zone: ZoneInfo) -> dict[date, Counted]:
+    """Return what happened in the days of a time zone.
+
+    An hour of UTC belongs to where it begins: exact in all time zones but those of half hours.
+    """
+    alike: dict[tuple[_Piece, ...], list[date]] = {}
+    for day in span.days:
+        alike.setdefault(tuple(_pieces(day, zone)), []).append(day)
+    found: dict[date, Counted] = defaultdict(Counted)
+    for pieces, days in alike.items():
+        for day, *counted in _read(session, where, days, [(piece.begin, piece.end) for piece in pieces]):
+            for piece, sums in zip(pieces, counted, strict=True):
+                found[day + piece.later * _DAY].update(sums)
+    return found
+
+
+class _Piece(NamedTuple):
+    """Hours of a day in UTC that belong to one day of a time zone: that many days later."""
+
+    later: int
+    begin: int
+    end: int
+
+
+def _pieces(day: date, zone: ZoneInfo) -> Iterator[_Piece]:
+    """Yield what the day is made of; summer time moves where it is cut."""
+    start = datetime.combine(day, time(), UTC)
+    for later in (-1, 0, 1):
+        between = (_midnight(day + (later + more) * _DAY, zone) for more in (0, 1))
+        begin, end = (min(24, max(0, math.ceil((moment - start) / _HOUR))) for moment in between)
+        if begin < end:
+            yield _Piece(later, begin, end)
+
+
+def _read(
+    session: Session, where: Conditions, days: Sequence[date], pieces: Sequence[tuple[int, int]]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield each day, and what was counted in each of these spans of its hours."""
+    hours = [HOURLY.c[name] for name in HOURS]
+    names = [f"piece_{place}" for place in range(len(pieces))]
+    sums = (
+        cast(func.sum(reduce(add, hours[begin:end])), BigInteger).label(name)
+        for name, (begin, end) in zip(names, pieces, strict=True)
+    )
+    key = (HOURLY.c.day, HOURLY.c.metric)
+    counted = select(*key, *sums).where(*where, HOURLY.c.day.in_(days)).group_by(*key)
+    return objects(session, counted.subquery(), "day", *names)
 
 
 def _points(span: Span, step: Step, zone: ZoneInfo) -> Iterable[datetime]:
@@ -175,6 +226,7 @@ def _points(span: Span, step: Step, zone: ZoneInfo) -> Iterable[datetime]:
         at += _HOUR
 
 
+@lru_cache(maxsize=1024)
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 

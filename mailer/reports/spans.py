@@ -8,6 +8,14 @@ from mailer.errors import Invalid, Problem
 _LONGEST = 3660
 
 
+class Parts(NamedTuple):
+    """What makes up some days: whole months by their first day, days added to them, and days taken away."""
+
+    months: list[date]
+    more: list[date]
+    less: list[date]
+
+
 class Span(NamedTuple):
     """Some days, both included (UTC): those on which the emails were accepted, where nothing else is said."""
 
@@ -29,6 +37,23 @@ class Span(NamedTuple):
     def since(cls, made: datetime, now: datetime) -> "Span":
         """Return the days from a moment on; another's clock may be ahead of ours."""
         return cls(made.date(), max(made, now).date() + timedelta(days=1))
+
+    @property
+    def parts(self) -> Parts:
+        """Return what to read: of each month its days, or the whole of it without the others, whichever is less."""
+        parts, day = Parts([], [], []), self.first.replace(day=1)
+        while day <= self.last:
+            following = (day + timedelta(days=32)).replace(day=1)
+            month = Span(day, following - timedelta(days=1)).days
+            inside = [each for each in month if self.first <= each <= self.last]
+            outside = [each for each in month if not self.first <= each <= self.last]
+            if len(outside) < len(inside):
+                parts.months.append(day)
+                parts.less.extend(outside)
+            else:
+                parts.more.extend(inside)
+            day = following
+        return parts
 
     @property
     def days(self) -> list[date]:

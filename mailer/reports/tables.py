@@ -5,15 +5,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import select
 from sqlmodel import Session, col
 
-from mailer.counters import ALL, CAMPAIGN_PROVIDER, FACTS, SEPARATOR
+from mailer.counters import ALL, CAMPAIGN_PROVIDER, SEPARATOR
 from mailer.errors import Invalid, Problem
 from mailer.models import Campaign, LinkLabel
 from mailer.providers import PROVIDERS
 from mailer.reports.figures import NAMES, Counted, Figure, figures
-from mailer.reports.reading import chosen, sums_by
+from mailer.reports.reading import largest, sums_by, within
 from mailer.reports.spans import Span
 from suppression.rules import Stream
 
@@ -83,10 +83,11 @@ def table(
 ) -> Table:
     """Return the numbers of a tenant's mail that was accepted in these days, row by row."""
     shape = _SHAPES[by]
-    where = chosen(tenant_id, span, [stream] if stream else list(Stream), shape.dimension)
+    facts = within(tenant_id, span, [stream] if stream else list(Stream), shape.dimension)
     if by is By.STREAM:
-        return _table(by, span, sums_by(session, FACTS.c.stream, where), {}, limit)
-    found = _largest(session, where, shape.measure, limit)
+        return _table(by, span, sums_by(session, facts.c.stream), {}, limit)
+    # One more than are shown.
+    found = largest(session, facts, shape.measure, limit + 1)
     return _table(by, span, found, _labels(session, tenant_id, by, list(found)), limit)
 
 
@@ -101,8 +102,9 @@ def campaign_table(session: Session, campaign: Campaign, by: By, now: datetime) 
     else:
         raise Invalid(Problem("by", "a campaign is told apart by provider and by link"))
     span = Span.since(campaign.created_at, now)
-    where = [*chosen(campaign.tenant_id, span, [campaign.stream], dimension), FACTS.c.value.in_(values)]
-    found = {value.removeprefix(prefix): sums for value, sums in sums_by(session, FACTS.c.value, where).items()}
+    facts = within(campaign.tenant_id, span, [campaign.stream], dimension).c
+    sums = sums_by(session, facts.value, facts.value.in_(values))
+    found = {value.removeprefix(prefix): each for value, each in sums.items()}
     return _table(by, span, found, _labels(session, campaign.tenant_id, by, list(found)), MOST)
 
 
@@ -117,18 +119,6 @@ def _table(by: By, span: Span, found: Mapping[str, Counted], labels: Mapping[str
         Row(value, labels.get(value, value), figures(sums, only=shape.figures)) for value, sums in ordered[:limit]
     )
     return Table(by, span, rows, len(ordered) > limit)
-
-
-def _largest(session: Session, where: Sequence[ColumnElement[bool]], measure: str, limit: int) -> dict[str, Counted]:
-    """Return what was counted of the values with the most, one more than are shown; the sums are read once."""
-    amount = func.sum(FACTS.c.amount).label("amount")
-    statement = select(FACTS.c.value, FACTS.c.metric, amount).where(*where)
-    sums = statement.group_by(FACTS.c.value, FACTS.c.metric).cte("sums")
-    most = select(sums.c.value).where(sums.c.metric == measure).order_by(sums.c.amount.desc(), sums.c.value)
-    found: dict[str, Counted] = {}
-    for row in session.execute(select(sums).where(sums.c.value.in_(most.limit(limit + 1)))):
-        found.setdefault(row.value, Counted())[row.metric] = int(row.amount)
-    return found
 
 
 def _labels(session: Session, tenant_id: int, by: By, values: Sequence[str]) -> Mapping[str, str]:

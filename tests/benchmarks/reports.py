@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlmodel import Session, SQLModel
 
 from mailer import ids, reports, tenancy
+from mailer.counters import HOURS
 from mailer.database import on_postgresql
 from mailer.models import Campaign, CampaignStatus, Content, Email, Opens
 from mailer.providers import PROVIDERS
@@ -30,7 +31,10 @@ from suppression.rules import Stream
 from tests import plans
 from tests.benchmarks.world import world
 
-DAYS, CAMPAIGNS, TEMPLATES, TAGS, LINKS = 365, 400, 40, 60, 10
+CAMPAIGNS, TEMPLATES, TAGS, LINKS = 400, 40, 60, 10
+#: A year, and as many days as there may be since its end.
+YEAR, DAYS = 365, 412
+
 #: How long a campaign's mail is told of.
 LIVES = 7
 ROUNDS = 5
@@ -51,7 +55,6 @@ def things(first: date) -> Iterable[What]:
     always = [
         ("all", ""),
         *(("provider", provider) for provider in PROVIDERS),
-        *(("stream_hour", f"{hour:02}") for hour in range(24)),
         *(("topic", f"topic-{place}") for place in range(5)),
         *(("template", f"template-{place}") for place in range(TEMPLATES // 2)),
         *(("tag", f"team=t{place}") for place in range(TAGS // 2)),
@@ -61,12 +64,9 @@ def things(first: date) -> Iterable[What]:
     for place in range(CAMPAIGNS):
         begin = first + timedelta(days=place * (DAYS - 1) // CAMPAIGNS)
         name, few = campaign_id(place), begin + timedelta(days=1)
-        end = min(last, begin + timedelta(days=LIVES - 1))
         yield "promotional", "campaign", name, begin, few, 0
         for provider in PROVIDERS:
             yield "promotional", "campaign_provider", f"{name}|{provider}", begin, few, 0
-        for hour in range(24):
-            yield "promotional", "campaign_hour", f"{name}|{hour:02}", begin, end, 0
         for link in range(LINKS):
             yield "promotional", "link", f"{name}#{link}", begin, few, 1
 
@@ -101,7 +101,49 @@ def fill_counters(session: Session, tenant: int, first: date) -> int:
         ),
         {"tenant": tenant},
     )
-    return int(session.execute(text("SELECT count(*) FROM counter")).scalar_one())
+    _fill_hours(session, tenant, first)
+    month = "CAST(date_trunc('month', day) AS date)" if on_postgresql(session) else "DATE(day, 'start of month')"
+    key = "stream, dimension, value, metric"
+    session.execute(
+        text(
+            f"INSERT INTO month_counter (tenant_id, month, {key}, amount)"
+            f" SELECT tenant_id, {month}, {key}, SUM(amount) FROM counter GROUP BY tenant_id, {month}, {key}"
+        )
+    )
+    return sum(
+        int(session.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+        for table in ("counter", "month_counter", "hour_counter")
+    )
+
+
+def _fill_hours(session: Session, tenant: int, first: date) -> None:
+    """Write what happened in each hour: in a year of each stream, and in a week of each campaign."""
+    hours = ", ".join(HOURS)
+    amounts = ", ".join("1" for _ in HOURS)
+    session.execute(text("CREATE TEMPORARY TABLE life (stream text, campaign_id text, begins date, ends date)"))
+    last = first + timedelta(days=DAYS - 1)
+    rows: list[dict[str, object]] = [
+        *(dict[str, object](stream=stream.value, campaign_id="", begins=first, ends=last) for stream in Stream),
+        *(
+            {
+                "stream": "promotional",
+                "campaign_id": campaign_id(place),
+                "begins": begin,
+                "ends": min(last, begin + timedelta(days=LIVES - 1)),
+            }
+            for place in range(CAMPAIGNS)
+            for begin in [first + timedelta(days=place * (DAYS - 1) // CAMPAIGNS)]
+        ),
+    ]
+    session.execute(text("INSERT INTO life VALUES (:stream, :campaign_id, :begins, :ends)"), rows)
+    session.execute(
+        text(
+            f"INSERT INTO hour_counter (tenant_id, day, stream, campaign_id, metric, {hours})"
+            f" SELECT :tenant, day, stream, campaign_id, metric, {amounts}"
+            " FROM each_day JOIN life ON day BETWEEN begins AND ends JOIN each_metric ON is_link = 0"
+        ),
+        {"tenant": tenant},
+    )
 
 
 def fill_rows(session: Session, tenant: int, number: int, at: datetime) -> Campaign:
@@ -172,7 +214,9 @@ def cost(session: Session, work: Callable[[], object]) -> float:
 
 def measured(session: Session, tenant: int, campaign: Campaign, now: datetime) -> None:
     """Print what each report costs."""
-    month, year = Span.of(now), Span.of(now, days=DAYS)
+    # From the middle of a month to the middle of another: nothing costs more days beside the months.
+    middle = (now - timedelta(days=15)).date().replace(day=15)
+    month, year = Span.of(now, last=middle), Span.of(now, days=YEAR, last=middle)
     utc, kyiv = ZoneInfo("UTC"), ZoneInfo("Europe/Kyiv")
     works: dict[str, Callable[[], object]] = {
         "report, 30 days": lambda: reports.report(session, tenant, month),
@@ -182,7 +226,7 @@ def measured(session: Session, tenant: int, campaign: Campaign, now: datetime) -
         "31 days by the hour": lambda: reports.stream_series(
             session, tenant, Span.of(now, days=31), Step.HOUR, zone=kyiv
         ),
-        "a year by the day": lambda: reports.stream_series(session, tenant, year, Step.DAY, zone=utc),
+        "a year by the day": lambda: reports.stream_series(session, tenant, year, Step.DAY, zone=kyiv),
         "campaign": lambda: reports.campaign_report(session, campaign, now),
         "its first days": lambda: reports.firsts(session, campaign, now),
         "its estimate": lambda: reports.estimate_of(session, campaign, now),

@@ -53,6 +53,25 @@ def upgrade() -> None:
     sa.Column('amount', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('tenant_id', 'day', 'stream', 'dimension', 'value', 'metric')
     )
+    op.create_table('month_counter',
+    sa.Column('tenant_id', sa.Integer(), nullable=False),
+    sa.Column('month', sa.Date(), nullable=False),
+    sa.Column('stream', sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False),
+    sa.Column('dimension', sqlmodel.sql.sqltypes.AutoString(length=20), nullable=False),
+    sa.Column('value', sqlmodel.sql.sqltypes.AutoString(length=160), nullable=False),
+    sa.Column('metric', sqlmodel.sql.sqltypes.AutoString(length=40), nullable=False),
+    sa.Column('amount', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant_id', 'month', 'stream', 'dimension', 'value', 'metric')
+    )
+    op.create_table('hour_counter',
+    sa.Column('tenant_id', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('day', sa.Date(), nullable=False),
+    sa.Column('stream', sa.String(length=20), nullable=False),
+    sa.Column('campaign_id', sa.String(length=40), nullable=False),
+    sa.Column('metric', sa.String(length=40), nullable=False),
+    *(sa.Column(f'h{hour:02}', sa.BigInteger(), nullable=False) for hour in range(24)),
+    sa.PrimaryKeyConstraint('tenant_id', 'day', 'stream', 'campaign_id', 'metric')
+    )
     op.create_table('day_count',
     sa.Column('name', sqlmodel.sql.sqltypes.AutoString(length=200), nullable=False),
     sa.Column('day', sa.Date(), nullable=False),
@@ -805,6 +824,8 @@ def downgrade() -> None:
 
     op.drop_table('email')
     op.drop_table('day_count')
+    op.drop_table('hour_counter')
+    op.drop_table('month_counter')
     op.drop_table('counter')
     with op.batch_alter_table('campaign', schema=None) as batch_op:
         batch_op.drop_index('campaign_status')
