@@ -126,7 +126,8 @@ def _sums(session: Session, subject: Subject, now: datetime, first: date | None 
         return reports.campaign_sums(session, [subject.campaign], now)[subject.campaign.id]
     today = now.date()
     begin = today - timedelta(days=WINDOW - 1)
-    return reports.stream_sums(session, subject.tenant_id, subject.stream, max(begin, first or begin), today)
+    span = reports.Span(max(begin, first or begin), today)
+    return reports.stream_sums(session, subject.tenant_id, span, [subject.stream])[subject.stream]
 
 
 def _judge(

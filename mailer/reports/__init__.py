@@ -4,12 +4,13 @@ from mailer.reports.campaigns import campaign_report, campaign_sums, estimate_of
 from mailer.reports.comparing import Comparison, Difference, compared
 from mailer.reports.estimating import Estimate, Judged, estimated
 from mailer.reports.figures import Figure, figures, outstanding, progress, reached
-from mailer.reports.numbers import Report, report, stream_sums, totals
+from mailer.reports.numbers import Report, daily_sums, report, stream_sums, totals
 from mailer.reports.people import Did, Doer, Doers, doers
 from mailer.reports.recounting import recount
 from mailer.reports.returns import LOOKED_AT, Return, Returns, Wanted, returned
 from mailer.reports.series import (
     FIRSTS,
+    IN_SERIES,
     First,
     Point,
     Series,
@@ -25,6 +26,7 @@ from mailer.reports.tables import By, Row, Table, campaign_table, table
 
 __all__ = [
     "FIRSTS",
+    "IN_SERIES",
     "LOOKED_AT",
     "By",
     "Comparison",
@@ -52,6 +54,7 @@ __all__ = [
     "campaign_sums",
     "campaign_table",
     "compared",
+    "daily_sums",
     "doers",
     "estimate_of",
     "estimated",

@@ -20,9 +20,9 @@ def campaign_sums(session: Session, campaigns: Sequence[Campaign], now: datetime
     """Return for each of a tenant's campaigns what was counted of its emails, metric by metric."""
     if not campaigns:
         return {}
-    span = Span.since(min(campaign.created_at for campaign in campaigns), now)
+    begin, end = min(each.created_at for each in campaigns), max(each.ended_at or now for each in campaigns)
     streams = sorted({campaign.stream for campaign in campaigns})
-    facts = within(campaigns[0].tenant_id, span, streams, "campaign").c
+    facts = within(campaigns[0].tenant_id, Span.of_life(begin, end), streams, "campaign").c
     found = sums_by(session, facts.value, facts.value.in_([campaign.id for campaign in campaigns]))
     return {campaign.id: found.get(campaign.id, Counted()) for campaign in campaigns}
 
@@ -48,6 +48,7 @@ def firsts(session: Session, campaign: Campaign, now: datetime) -> tuple[First, 
 def estimate_of(session: Session, campaign: Campaign, now: datetime) -> Estimate:
     """Return how many are likely to have read a campaign, told from those whose opens can be trusted."""
     values = [f"{campaign.id}{SEPARATOR}{provider}" for provider in PROVIDERS]
-    facts = within(campaign.tenant_id, Span.since(campaign.created_at, now), [campaign.stream], CAMPAIGN_PROVIDER).c
+    span = Span.of_life(campaign.created_at, campaign.ended_at or now)
+    facts = within(campaign.tenant_id, span, [campaign.stream], CAMPAIGN_PROVIDER).c
     found = sums_by(session, facts.value, facts.value.in_(values))
     return estimated({value.partition(SEPARATOR)[2]: sums for value, sums in found.items()})

@@ -71,12 +71,14 @@ def reached(sums: Counted) -> tuple[int, str]:
     return sums["sent"] - sums["returned"], "accepted (deliveries are not told, or of fewer than half of the mails)"
 
 
-def _of(metric: str) -> Callable[[Counted], int]:
-    return lambda sums: sums[metric]
+class _Sum:
+    """What is a sum of metrics, and of which."""
 
+    def __init__(self, *metrics: str) -> None:
+        self.metrics = metrics
 
-def _sum(*metrics: str) -> Callable[[Counted], int]:
-    return lambda sums: sum(sums[metric] for metric in metrics)
+    def __call__(self, sums: Counted) -> int:
+        return sum(sums[metric] for metric in self.metrics)
 
 
 REQUESTED = "emails accepted in these days, one a recipient"
@@ -84,63 +86,67 @@ _TRUE = "a person's mail program, or a proxy for the person,"
 
 #: In the order in which they are shown; a formula names figures above it.
 FIGURES: tuple[_Count | _Rate, ...] = (
-    _Count("requested", _of("requested"), REQUESTED),
+    _Count("requested", _Sum("requested"), REQUESTED),
     _Count("suppressed", _suppressed, "requested and not sent, because a suppression forbids it"),
     _Count("waiting", outstanding, "requested - every final status"),
-    _Count("sent", _of("sent"), "the relay took it (sent_at is set)"),
-    _Count("deferrals", _of("deferred"), "tries that the relay put off, all counted"),
-    _Count("refused_at_once", _of("bounced"), "the recipient's side refused it when it was sent, or retries ran out"),
-    _Count("tried", _sum("sent", "bounced"), "sent + refused_at_once"),
-    _Count("returned", _of("returned"), "sent, and came back later"),
-    _Count("bounced", _sum("bounced", "returned"), "refused_at_once + returned"),
-    _Count("hard_bounced", _of("hard_bounced"), "of these, the address is the cause and will stay so"),
-    _Count("soft_bounced", _of("soft_bounced"), "bounced - hard_bounced"),
+    _Count("sent", _Sum("sent"), "the relay took it (sent_at is set)"),
+    _Count("deferrals", _Sum("deferred"), "tries that the relay put off, all counted"),
+    _Count("refused_at_once", _Sum("bounced"), "the recipient's side refused it when it was sent, or retries ran out"),
+    _Count("tried", _Sum("sent", "bounced"), "sent + refused_at_once"),
+    _Count("returned", _Sum("returned"), "sent, and came back later"),
+    _Count("bounced", _Sum("bounced", "returned"), "refused_at_once + returned"),
+    _Count("hard_bounced", _Sum("hard_bounced"), "of these, the address is the cause and will stay so"),
+    _Count("soft_bounced", _Sum("soft_bounced"), "bounced - hard_bounced"),
     _Count("accepted", lambda sums: sums["sent"] - sums["returned"], "sent - returned"),
-    _Count("delivered", _of("delivered"), "a provider, or a delivery report, told that it arrived"),
+    _Count("delivered", _Sum("delivered"), "a provider, or a delivery report, told that it arrived"),
     _Count("arrived", lambda sums: reached(sums)[0], "delivered where most deliveries are told, else accepted"),
-    _Count("failed", _of("failed"), "our or the content's fault"),
-    _Count("cancelled", _of("cancelled"), "taken back before it was sent"),
-    _Count("expired", _of("expired"), "expires_at passed before it was sent"),
-    _Count("uncertain", _of("uncertain"), "a worker died between asking and answer, and it is not sent twice"),
+    _Count("failed", _Sum("failed"), "our or the content's fault"),
+    _Count("cancelled", _Sum("cancelled"), "taken back before it was sent"),
+    _Count("expired", _Sum("expired"), "expires_at passed before it was sent"),
+    _Count("uncertain", _Sum("uncertain"), "a worker died between asking and answer, and it is not sent twice"),
     _Rate("delivery_rate", "arrived", "sent"),
     _Rate("bounce_rate", "bounced", "tried"),
     _Rate("hard_bounce_rate", "hard_bounced", "tried"),
     _Rate("soft_bounce_rate", "soft_bounced", "tried"),
-    _Count("tracked", _of("tracked"), "accepted with a pixel"),
+    _Count("tracked", _Sum("tracked"), "accepted with a pixel"),
     _Rate("coverage", "tracked", "accepted"),
-    _Count("opens_human", _of("opens:human"), "tracked emails whose picture a person's mail program loaded"),
-    _Count("opens_proxy", _of("opens:proxy"), "tracked emails whose picture a proxy loaded for the person"),
+    _Count("opens_human", _Sum("opens:human"), "tracked emails whose picture a person's mail program loaded"),
+    _Count("opens_proxy", _Sum("opens:proxy"), "tracked emails whose picture a proxy loaded for the person"),
     _Count(
-        "opens_machine", _of("opens:machine"), "tracked emails whose picture a machine loaded, read or not; never added"
+        "opens_machine",
+        _Sum("opens:machine"),
+        "tracked emails whose picture a machine loaded, read or not; never added",
     ),
-    _Count("opens_unknown", _of("opens:unknown"), "tracked emails whose picture who-knows-who loaded; never added"),
+    _Count("opens_unknown", _Sum("opens:unknown"), "tracked emails whose picture who-knows-who loaded; never added"),
     _Count(
-        "opened", _of("read"), f"emails whose picture {_TRUE} loaded, or a link of which a person followed, each once"
+        "opened", _Sum("read"), f"emails whose picture {_TRUE} loaded, or a link of which a person followed, each once"
     ),
-    _Count("opens_total", _sum("opens_total:human", "opens_total:proxy"), f"every time that {_TRUE} loaded a picture"),
+    _Count("opens_total", _Sum("opens_total:human", "opens_total:proxy"), f"every time that {_TRUE} loaded a picture"),
     _Rate("open_rate", "opened", "tracked"),
-    _Count("tracked_links", _of("tracked_links"), "accepted with a link whose clicks are counted"),
-    _Count("clicks_human", _of("clicks:human"), "emails a link of which a person followed"),
-    _Count("clicks_proxy", _of("clicks:proxy"), "emails a link of which a proxy followed for the person"),
-    _Count("clicks_machine", _of("clicks:machine"), "emails a link of which a machine followed; never added"),
-    _Count("clicks_unknown", _of("clicks:unknown"), "emails a link of which who-knows-who followed; never added"),
+    _Count("tracked_links", _Sum("tracked_links"), "accepted with a link whose clicks are counted"),
+    _Count("clicks_human", _Sum("clicks:human"), "emails a link of which a person followed"),
+    _Count("clicks_proxy", _Sum("clicks:proxy"), "emails a link of which a proxy followed for the person"),
+    _Count("clicks_machine", _Sum("clicks:machine"), "emails a link of which a machine followed; never added"),
+    _Count("clicks_unknown", _Sum("clicks:unknown"), "emails a link of which who-knows-who followed; never added"),
     _Count(
-        "clicked", _of("clicked"), "emails a link of which a person, or a proxy for the person, followed, each once"
+        "clicked", _Sum("clicked"), "emails a link of which a person, or a proxy for the person, followed, each once"
     ),
     _Count(
         "clicks_total",
-        _sum("clicks_total:human", "clicks_total:proxy"),
+        _Sum("clicks_total:human", "clicks_total:proxy"),
         "every time that a person, or a proxy for the person, followed a link",
     ),
     _Rate("click_rate", "clicked", "tracked_links"),
     _Rate("click_to_open_rate", "clicked", "opened"),
     _Count(
-        "unsubscribed", _of("unsubscribed"), "emails whose recipient left by them and had not complained of them before"
+        "unsubscribed",
+        _Sum("unsubscribed"),
+        "emails whose recipient left by them and had not complained of them before",
     ),
-    _Count("resubscribed", _of("resubscribed"), "of these, taken back"),
+    _Count("resubscribed", _Sum("resubscribed"), "of these, taken back"),
     _Count("left", lambda sums: sums["unsubscribed"] - sums["resubscribed"], "unsubscribed - resubscribed"),
     _Rate("unsubscribe_rate", "left", "arrived"),
-    _Count("complained", _of("complained"), "emails whose recipient called them spam"),
+    _Count("complained", _Sum("complained"), "emails whose recipient called them spam"),
     _Rate("complaint_rate", "complained", "arrived"),
 )
 _COUNTS = tuple(each for each in FIGURES if isinstance(each, _Count))
@@ -173,6 +179,12 @@ def _formula(figure: _Count | _Rate, sums: Counted, requested: str) -> str:
         return requested if figure.name == "requested" else figure.formula
     whole = reached(sums)[1] if figure.whole == "arrived" else figure.whole
     return f"{figure.part} / {whole}, at most 1"
+
+
+def metrics_of(names: Collection[str]) -> frozenset[str] | None:
+    """Return the metrics that some of the figures that count are sums of; None: one of them is more than a sum."""
+    found = [each.of.metrics if isinstance(each.of, _Sum) else None for each in _COUNTS if each.name in names]
+    return None if None in found else frozenset(metric for metrics in found for metric in metrics or ())
 
 
 def counts(sums: Counted, names: Collection[str]) -> dict[str, int]:

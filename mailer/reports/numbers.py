@@ -1,13 +1,13 @@
 """The numbers of a tenant's mail, of each stream, and of each tag `campaign=`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 from sqlalchemy import func, select
 from sqlmodel import Session
 
-from mailer.counters import ALL
+from mailer.counters import ALL, FACTS
 from mailer.errors import Invalid, Problem
 from mailer.reports.figures import Counted, Figure, figures, reasons
 from mailer.reports.reading import since_ever, sums_by, within
@@ -57,10 +57,23 @@ def report(
     )
 
 
-def stream_sums(session: Session, tenant_id: int, stream: Stream, first: date, last: date) -> Counted:
-    """Return what was counted of a tenant's mail of a stream, accepted on these days, metric by metric."""
-    facts = within(tenant_id, Span(first, last), [stream], ALL[0]).c
-    return sums_by(session, facts.value).get(ALL[1], Counted())
+def stream_sums(session: Session, tenant_id: int, span: Span, streams: Sequence[Stream]) -> Mapping[Stream, Counted]:
+    """Return what was counted of a tenant's mail of each of these streams, accepted in these days."""
+    facts = within(tenant_id, span, streams, ALL[0]).c
+    found = sums_by(session, facts.stream)
+    return {stream: found.get(stream.value, Counted()) for stream in streams}
+
+
+def daily_sums(session: Session, tenant_id: int, span: Span) -> Mapping[Stream, Mapping[date, Counted]]:
+    """Return the same of each stream and day, the days in order."""
+    where = (FACTS.c.tenant_id == tenant_id, FACTS.c.day.in_(span.days), FACTS.c.dimension == ALL[0])
+    key = (FACTS.c.stream, FACTS.c.day, FACTS.c.metric)
+    found = {stream: {day: Counted() for day in span.days} for stream in Stream}
+    for stream, day, metric, amount in session.execute(
+        select(*key, func.sum(FACTS.c.amount)).where(*where, FACTS.c.stream.in_(list(Stream))).group_by(*key)
+    ):
+        found[Stream(stream)][day][metric] = int(amount)
+    return found
 
 
 def totals(session: Session) -> list[tuple[str, str, int]]:

@@ -2,10 +2,11 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from functools import lru_cache, reduce
+from functools import reduce
+from itertools import pairwise
 from operator import add
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,18 +17,18 @@ from sqlmodel import Session
 from mailer.counters import HOURLY, HOURS
 from mailer.errors import Invalid, Problem
 from mailer.models import Campaign
-from mailer.reports.figures import COUNTS, Counted, counts
+from mailer.reports.figures import COUNTS, Counted, counts, metrics_of
 from mailer.reports.reading import objects
 from mailer.reports.spans import Span
 from suppression.rules import Stream
 
 #: Figures that say nothing of an hour: what waits, and what is worked out of whole days.
-SHOWN = COUNTS - {"waiting", "tried", "arrived"}
+IN_SERIES = COUNTS - {"waiting", "tried", "arrived"}
 _MOST_HOURS = 31
 _MOST_DAYS = 366
 #: How long a campaign's beginning is -> what it is called.
 FIRSTS: Mapping[str, timedelta] = {"24h": timedelta(hours=24), "3d": timedelta(days=3), "7d": timedelta(days=7)}
-_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_HOUR, _DAY, _EPOCH = timedelta(hours=1), timedelta(days=1), date(1970, 1, 1)
 
 Conditions = Sequence[ColumnElement[bool]]
 
@@ -75,15 +76,27 @@ def zone_of(name: str) -> ZoneInfo:
 
 
 def stream_series(
-    session: Session, tenant_id: int, span: Span, step: Step, *, stream: Stream | None = None, zone: ZoneInfo
+    session: Session,
+    tenant_id: int,
+    span: Span,
+    step: Step,
+    *,
+    stream: Stream | None = None,
+    zone: ZoneInfo,
+    names: Collection[str] = IN_SERIES,
 ) -> Series:
-    """Return what happened to a tenant's mail in these days of a time zone, whenever it was accepted."""
-    return _series(session, _happened(tenant_id, [stream] if stream else list(Stream)), span, step, zone)
+    """Return what happened to a tenant's mail in these days of a time zone, whenever it was accepted.
+
+    Asked for some figures by their names, it reads what these are made of alone.
+    """
+    return _series(session, _happened(tenant_id, [stream] if stream else list(Stream)), span, step, zone, names)
 
 
-def campaign_series(session: Session, campaign: Campaign, span: Span, step: Step, zone: ZoneInfo) -> Series:
+def campaign_series(
+    session: Session, campaign: Campaign, span: Span, step: Step, zone: ZoneInfo, names: Collection[str] = IN_SERIES
+) -> Series:
     """Return what happened to a campaign's mail in these days of a time zone."""
-    return _series(session, _of_campaign(campaign), span, step, zone)
+    return _series(session, _of_campaign(campaign), span, step, zone, names)
 
 
 def campaign_firsts(session: Session, campaign: Campaign, now: datetime) -> tuple[First, ...]:
@@ -145,17 +158,19 @@ def _of_campaign(campaign: Campaign) -> Conditions:
     return _happened(campaign.tenant_id, [campaign.stream], campaign.id)
 
 
-def _series(session: Session, where: Conditions, span: Span, step: Step, zone: ZoneInfo) -> Series:
+def _series(
+    session: Session, where: Conditions, span: Span, step: Step, zone: ZoneInfo, names: Collection[str]
+) -> Series:
     _check(span, step)
-    begins = _points(span, step, zone)
-    # The days in UTC that these days of any time zone touch.
-    touched = Span(span.first - _DAY, span.last + _DAY)
+    if (metrics := metrics_of(names)) is not None:
+        where = [*where, HOURLY.c.metric.in_(sorted(metrics))]
+    found: Mapping[datetime, Counted]
     if step is Step.HOUR:
-        found = _by_hour(session, where, touched)
+        # The days in UTC that these days of any time zone touch.
+        found = _by_hour(session, where, Span(span.first - _DAY, span.last + _DAY))
     else:
-        days = _by_day(session, where, touched, zone)
-        found = {_midnight(day, zone): sums for day, sums in days.items()}
-    points = (Point(at.astimezone(zone), _shown(found.get(at, Counted()))) for at in begins)
+        found = {_midnight(day, zone): sums for day, sums in _by_day(session, where, span, zone).items()}
+    points = (Point(at.astimezone(zone), counts(found.get(at, Counted()), names)) for at in _points(span, step, zone))
     return Series(span, step, zone.key, tuple(points))
 
 
@@ -172,8 +187,8 @@ def _by_day(session: Session, where: Conditions, span: Span, zone: ZoneInfo) -> 
     An hour of UTC belongs to where it begins: exact in all time zones but those of half hours.
     """
     alike: dict[tuple[_Piece, ...], list[date]] = {}
-    for day in span.days:
-        alike.setdefault(tuple(_pieces(day, zone)), []).append(day)
+    for day, pieces in _pieces(span, zone).items():
+        alike.setdefault(tuple(pieces), []).append(day)
     found: dict[date, Counted] = defaultdict(Counted)
     for pieces, days in alike.items():
         for day, *counted in _read(session, where, days, [(piece.begin, piece.end) for piece in pieces]):
@@ -190,14 +205,15 @@ class _Piece(NamedTuple):
     end: int
 
 
-def _pieces(day: date, zone: ZoneInfo) -> Iterator[_Piece]:
-    """Yield what the day is made of; summer time moves where it is cut."""
-    start = datetime.combine(day, time(), UTC)
-    for later in (-1, 0, 1):
-        between = (_midnight(day + (later + more) * _DAY, zone) for more in (0, 1))
-        begin, end = (min(24, max(0, math.ceil((moment - start) / _HOUR))) for moment in between)
-        if begin < end:
-            yield _Piece(later, begin, end)
+def _pieces(span: Span, zone: ZoneInfo) -> Mapping[date, Sequence[_Piece]]:
+    """Return of what hours of which days in UTC the days consist; summer time moves where they are cut."""
+    found: dict[date, list[_Piece]] = {}
+    begins = [math.ceil(_midnight(day, zone).timestamp() / 3600) for day in (*span.days, span.last + _DAY)]
+    for local, (begin, end) in zip(span.days, pairwise(begins), strict=True):
+        for day in range(begin // 24, (end - 1) // 24 + 1):
+            utc, hours = _EPOCH + day * _DAY, (max(0, begin - day * 24), min(24, end - day * 24))
+            found.setdefault(utc, []).append(_Piece((local - utc).days, *hours))
+    return found
 
 
 def _read(
@@ -226,10 +242,9 @@ def _points(span: Span, step: Step, zone: ZoneInfo) -> Iterable[datetime]:
         at += _HOUR
 
 
-@lru_cache(maxsize=1024)
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
 
 def _shown(sums: Counted) -> Mapping[str, int]:
-    return counts(sums, SHOWN)
+    return counts(sums, IN_SERIES)

@@ -34,9 +34,12 @@ class Span(NamedTuple):
         return cls(begin, end)
 
     @classmethod
-    def since(cls, made: datetime, now: datetime) -> "Span":
-        """Return the days from a moment on; another's clock may be ahead of ours."""
-        return cls(made.date(), max(made, now).date() + timedelta(days=1))
+    def of_life(cls, made: datetime, until: datetime) -> "Span":
+        """Return the days in which a campaign's mail was accepted: none is after it has ended.
+
+        Another machine's clock may be ahead of ours.
+        """
+        return cls(made.date(), max(made, until).date() + timedelta(days=1))
 
     @property
     def parts(self) -> Parts:

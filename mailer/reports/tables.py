@@ -101,7 +101,7 @@ def campaign_table(session: Session, campaign: Campaign, by: By, now: datetime) 
         values = [f"{campaign.id}#{place}" for place in range(_MOST_LINKS)]
     else:
         raise Invalid(Problem("by", "a campaign is told apart by provider and by link"))
-    span = Span.since(campaign.created_at, now)
+    span = Span.of_life(campaign.created_at, campaign.ended_at or now)
     facts = within(campaign.tenant_id, span, [campaign.stream], dimension).c
     sums = sums_by(session, facts.value, facts.value.in_(values))
     found = {value.removeprefix(prefix): each for value, each in sums.items()}

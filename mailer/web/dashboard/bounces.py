@@ -17,7 +17,7 @@ from mailer.reports.figures import Figure
 from mailer.users.permissions import May
 from mailer.web.dashboard import whom
 from mailer.web.dashboard.asking import Asked, Screen
-from mailer.web.dashboard.home import Rate, week_of
+from mailer.web.dashboard.home import Rate, Week, week_of
 from suppression.rules import Stream
 
 _PAGE = 50
@@ -49,7 +49,7 @@ class Number(NamedTuple):
 class _Listed(NamedTuple):
     returns: Returns
     campaigns: Sequence[Campaign]
-    week: Mapping[Stream, Mapping[str, Figure]]
+    week: Mapping[Stream, Week]
     operator: bool
 
 
@@ -62,7 +62,7 @@ async def show(asked: Asked) -> Response:
         "bounces.html",
         {
             "returns": listed.returns.returns,
-            "week": {stream: _numbers(asked, figures) for stream, figures in listed.week.items()},
+            "week": {stream: _numbers(asked, week.figures) for stream, week in listed.week.items()},
             "campaigns": listed.campaigns,
             "kinds": list(KINDS),
             "categories": list(Category),

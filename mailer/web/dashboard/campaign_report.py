@@ -1,6 +1,6 @@
 """The report of a campaign: each number with its formula, people and machines apart, in time, by provider and link."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import NamedTuple
@@ -101,7 +101,7 @@ def _look(asked: Asked, view: str, session: Session) -> _Seen:
         reports.campaign_report(session, campaign, now),
         reports.firsts(session, campaign, now),
         reports.estimate_of(session, campaign, now),
-        _series(session, campaign, view, asked),
+        _series(session, campaign, view, asked, OVER_TIME),
         reports.campaign_table(session, campaign, By.PROVIDER, now),
         reports.campaign_table(session, campaign, By.LINK, now),
         [each for each in alarms.listing(session, asked.tenant_id, campaign_id=campaign.id) if not each.undone_at],
@@ -125,12 +125,12 @@ def _view(asked: Asked) -> str:
     return view if view in VIEWS else VIEWS[0]
 
 
-def _series(session: Session, campaign: Campaign, view: str, asked: Asked) -> Series:
+def _series(session: Session, campaign: Campaign, view: str, asked: Asked, names: Collection[str]) -> Series:
     if view in FIRSTS:
         return reports.campaign_beginning(session, campaign, view, asked.now)
     begin = (campaign.started_at or campaign.created_at).date()
     last = max(begin, min(asked.now.date(), begin + timedelta(days=_LONGEST - 1)))
-    return reports.campaign_series(session, campaign, Span(begin, last), Step.DAY, _UTC)
+    return reports.campaign_series(session, campaign, Span(begin, last), Step.DAY, _UTC, names)
 
 
 def _suppressed(asked: Asked, found: Mapping[str, int]) -> list[tuple[str, str]]:
@@ -159,7 +159,7 @@ def _table(by: By, asked: Asked, session: Session) -> Sheet:
 
 
 def _in_time(asked: Asked, session: Session) -> Sheet:
-    return series_sheet(_series(session, mine(asked, session), _view(asked), asked))
+    return series_sheet(_series(session, mine(asked, session), _view(asked), asked, reports.IN_SERIES))
 
 
 _SHEETS: Mapping[str, Callable[[Asked, Session], Sheet]] = {

@@ -12,11 +12,10 @@ from mailer.audit import Act
 from mailer.errors import Forbidden, Invalid, Problem
 from mailer.halts import By
 from mailer.models import Brake
-from mailer.reports import Figure
 from mailer.streams import State
 from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
-from mailer.web.dashboard.home import DAYS, Rate, week_of
+from mailer.web.dashboard.home import DAYS, Rate, Week, week_of
 from suppression.rules import Stream
 
 _LONGEST_REASON = 500
@@ -26,7 +25,7 @@ _MEASURED = {"complaints": "complaint_rate", "bounces": "hard_bounce_rate"}
 
 class _Seen(NamedTuple):
     states: Sequence[State]
-    figures: Mapping[Stream, Mapping[str, Figure]]
+    weeks: Mapping[Stream, Week]
     brakes: Sequence[Brake]
     operator: bool
 
@@ -44,10 +43,10 @@ async def show(asked: Asked) -> Response:
             "brakes": {stream: [each for each in seen.brakes if each.stream == stream] for stream in Stream},
             "rates": {
                 stream: [
-                    (name, figures[figure], Rate(figures[figure].value, limits[name]))
+                    (name, week.figures[figure], Rate(week.figures[figure].value, limits[name]))
                     for name, figure in _MEASURED.items()
                 ]
-                for stream, figures in seen.figures.items()
+                for stream, week in seen.weeks.items()
             },
             "operator": seen.operator,
             "captures": {stream: settings.captures(stream) for stream in Stream},

@@ -1,5 +1,6 @@
 """Home: is everything going? Each stream at a glance, what is wrong, and the last seven days."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -52,10 +53,17 @@ class Health(NamedTuple):
     chart: Chart
 
 
+class Week(NamedTuple):
+    """What became of a stream's mail of the last `DAYS` days, by the day of its acceptance."""
+
+    days: Mapping[date, Mapping[str, int]]
+    #: Of all days together, by name.
+    figures: Mapping[str, Figure]
+
+
 class _Seen(NamedTuple):
     states: Sequence[State]
-    days: Mapping[Stream, Sequence[Mapping[str, int]]]
-    totals: Mapping[Stream, Mapping[str, Figure]]
+    weeks: Mapping[Stream, Week]
     alarms: Sequence[Alarm]
     brakes: Sequence[Brake]
     #: Endpoints that we disabled, for whoever sees webhooks.
@@ -65,13 +73,11 @@ class _Seen(NamedTuple):
 
 async def show(asked: Asked) -> Response:
     """Show both streams, and above them what somebody should look at."""
-    today = asked.now.date()
-    week = [today - timedelta(days=DAYS - 1 - number) for number in range(DAYS)]
-    seen = await asked.read(lambda session: _look(session, asked, week))
+    seen = await asked.read(lambda session: _look(session, asked))
     return asked.page(
         "home.html",
         {
-            "streams": [_health(asked, seen, state, week) for state in seen.states],
+            "streams": [_health(asked, seen.weeks[state.stream], state) for state in seen.states],
             "alarms": seen.alarms,
             "brakes": seen.brakes,
             "silenced": [Seen(webhook) for webhook in seen.silenced],
@@ -81,16 +87,13 @@ async def show(asked: Asked) -> Response:
     )
 
 
-def _look(session: Session, asked: Asked, week: Sequence[date]) -> _Seen:
+def _look(session: Session, asked: Asked) -> _Seen:
     """Ask for everything at once; sums of days only, nothing is counted here."""
     tenant_id, now = asked.tenant_id, asked.now
-    days = {stream: [reports.stream_sums(session, tenant_id, stream, day, day) for day in week] for stream in Stream}
-    totals = week_of(session, tenant_id, week[-1])
     raised = [alarm for alarm in alarms.listing(session, tenant_id, limit=_ALARMS) if alarm.undone_at is None]
     return _Seen(
         streams.states(session, asked.service.settings, now),
-        days,
-        totals,
+        week_of(session, tenant_id, now.date()),
         [alarm for alarm in raised if alarm.last_at > now - timedelta(days=DAYS)],
         campaigns.warnings(session, now, tenant_id=tenant_id),
         endpoints.given_up(session, tenant_id) if asked.may(May.SEE_WEBHOOKS) else (),
@@ -98,23 +101,25 @@ def _look(session: Session, asked: Asked, week: Sequence[date]) -> _Seen:
     )
 
 
-def week_of(session: Session, tenant_id: int, today: date) -> Mapping[Stream, Mapping[str, Figure]]:
-    """Return the numbers of the last `DAYS` days by stream and name, of mail by the day of its acceptance."""
+def week_of(session: Session, tenant_id: int, today: date) -> Mapping[Stream, Week]:
+    """Return the numbers of the last `DAYS` days by stream."""
+    weeks = {}
     span = reports.Span(today - timedelta(days=DAYS - 1), today)
-    return {
-        stream: {each.name: each for each in reports.report(session, tenant_id, span, stream=stream).figures}
-        for stream in Stream
-    }
+    for stream, days in reports.daily_sums(session, tenant_id, span).items():
+        total = Counter[str]()
+        for sums in days.values():
+            total.update(sums)
+        weeks[stream] = Week(days, {each.name: each for each in reports.figures(total)})
+    return weeks
 
 
-def _health(asked: Asked, seen: _Seen, state: State, week: Sequence[date]) -> Health:
-    totals = {name: figure.value for name, figure in seen.totals[state.stream].items()}
+def _health(asked: Asked, week: Week, state: State) -> Health:
+    totals = {name: figure.value for name, figure in week.figures.items()}
     settings = asked.service.settings
-    sums = seen.days[state.stream]
-    sent = [int(day.get("sent", 0)) for day in sums]
+    sent = [day.get("sent", 0) for day in week.days.values()]
     data = [
         Bar(asked.figures.day(day), amount, asked.figures.number(amount))
-        for day, amount in zip(week, sent, strict=True)
+        for day, amount in zip(week.days, sent, strict=True)
     ]
     said = asked.say("home_chart", stream=asked.say(f"stream_{state.stream}"), sent=asked.figures.number(sum(sent)))
     return Health(

@@ -1,6 +1,7 @@
 """Reports: all mail of some days, by stream, topic, template, tag, mailbox provider, campaign or link, and in time."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from mailer import reports
 from mailer.errors import Invalid, NotFound
-from mailer.reports import By, Report, Series, Span, Step, Table
+from mailer.reports import By, Figure, Report, Series, Span, Step, Table
 from mailer.users.permissions import May
 from mailer.web.dashboard import drawing, moments
 from mailer.web.dashboard.asking import Asked, Screen
@@ -54,7 +55,7 @@ class _Chosen(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    report: Report
+    figures: Sequence[Figure]
     table: Table
     #: None where there are too many days for one picture.
     series: Series | None
@@ -68,7 +69,7 @@ async def show(asked: Asked) -> Response:
         asked.problems = error.problems
         chosen = _Chosen(By.STREAM, None, Span.of(asked.now, days=_USUAL), "UTC", str(_USUAL))
     seen = await asked.read(partial(_look, asked, chosen))
-    numbers = {figure.name: figure.value for figure in seen.report.figures}
+    numbers = {figure.name: figure.value for figure in seen.figures}
     columns = _COLUMNS_OF.get(chosen.by, COLUMNS)
     kept = {
         **{name: asked.query(name, 60) for name in ("by", "stream", "days", "from", "to", "tz")},
@@ -85,7 +86,7 @@ async def show(asked: Asked) -> Response:
             "lengths": DAYS,
             "zones": moments.zones(),
             "numbers": numbers,
-            "figures_all": seen.report.figures,
+            "figures_all": seen.figures,
             "written": partial(drawing.written, asked),
             "over_time": drawing.over_time(asked, seen.series.points, OVER_TIME, seen.series.step)
             if seen.series
@@ -116,10 +117,14 @@ def _chosen(asked: Asked) -> _Chosen:
 
 def _look(asked: Asked, chosen: _Chosen, session: Session) -> _Seen:
     try:
-        series = _series(asked, chosen, session)
+        series = _series(asked, chosen, session, OVER_TIME)
     except Invalid:
         series = None
-    return _Seen(_report(asked, chosen, session), _table(asked, chosen, session, _ROWS), series)
+    streams = [chosen.stream] if chosen.stream else list(Stream)
+    total = Counter[str]()
+    for sums in reports.stream_sums(session, asked.tenant_id, chosen.span, streams).values():
+        total.update(sums)
+    return _Seen(reports.figures(total), _table(asked, chosen, session, _ROWS), series)
 
 
 def _report(asked: Asked, chosen: _Chosen, session: Session) -> Report:
@@ -130,9 +135,11 @@ def _table(asked: Asked, chosen: _Chosen, session: Session, limit: int) -> Table
     return reports.table(session, asked.tenant_id, chosen.span, chosen.by, stream=chosen.stream, limit=limit)
 
 
-def _series(asked: Asked, chosen: _Chosen, session: Session) -> Series:
-    zone = reports.zone_of(chosen.zone)
-    return reports.stream_series(session, asked.tenant_id, chosen.span, chosen.step, stream=chosen.stream, zone=zone)
+def _series(asked: Asked, chosen: _Chosen, session: Session, names: Collection[str] = reports.IN_SERIES) -> Series:
+    zone, stream = reports.zone_of(chosen.zone), chosen.stream
+    return reports.stream_series(
+        session, asked.tenant_id, chosen.span, chosen.step, stream=stream, zone=zone, names=names
+    )
 
 
 _SHEETS: Mapping[str, Callable[[Asked, _Chosen, Session], Sheet]] = {
