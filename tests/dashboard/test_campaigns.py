@@ -9,6 +9,7 @@ from sqlmodel import Session, select
 
 from mailer import campaigns, catalogue, tenancy
 from mailer.campaigns.drafts import CampaignChange
+from mailer.compose.templates import Content
 from mailer.drafts import TemplateDraft, TenantChange, parse
 from mailer.errors import Invalid
 from mailer.models import AuditEntry, Campaign, CampaignStatus, Email
@@ -280,6 +281,26 @@ async def test_the_page_says_what_is_missing_before_a_campaign_may_start(house: 
 
     found = await house.service.database.run(asked)
     assert (found.may_start, found.waiting, found.leavable) == (False, 0, True)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+async def test_looking_at_a_draft_stores_no_template_and_its_start_does(house: House, ann: Browser) -> None:
+    database = house.service.database
+    shipped = catalogue.shipped()["promotion"][1]
+    own = Content.from_dict({**shipped.to_dict(), "description": "Ours."})
+    await database.run(lambda session: catalogue.save(session, 1, own, house.time))
+    await ann.get("@/campaigns/new", template="promotion")
+    made = await ann.post("@/campaigns/new", {"name": "Offer", "template": "promotion", "zone": "UTC"})
+    assert made.status_code == 303, ann.text
+    await database.run(lambda session: catalogue.retire(session, 1, "promotion", house.time))
+    path = f"@/campaigns/{(await one(house)).id}"
+    await ann.get(path)
+    assert texts(ann, ".checks li:has(.badge.bad) b") == [], "the shipped template is in order"
+    kept = await database.read(lambda session: catalogue.versions(session, 1, "promotion"))
+    assert [(each.version, each.shipped) for each in kept] == [(1, False)]
+    assert await do(ann, path, "start") == 303
+    kept = await database.read(lambda session: catalogue.versions(session, 1, "promotion"))
+    assert [(each.version, each.shipped) for each in kept] == [(2, True), (1, False)]
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)

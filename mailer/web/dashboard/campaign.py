@@ -40,8 +40,7 @@ async def show(asked: Asked) -> Response:
     seen = await asked.read(partial(_look, asked))
     campaign = seen.line.campaign
     unstarted = campaign.started_at is None and campaign.status in _UNSTARTED
-    # Asking whether it may start stores the newest version of a template that was never sent.
-    preflight = await asked.run(partial(_check, asked)) if unstarted else None
+    preflight = await asked.read(partial(_check, asked)) if unstarted else None
     still = bool(asked.query("still")) or asked.request.method == "POST"
     moving = campaign.status is CampaignStatus.RUNNING
     live = moving and not still
