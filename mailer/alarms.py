@@ -264,7 +264,7 @@ def _tell(session: Session, lifted: Sequence[Entry], now: datetime) -> None:
     for email in emails:
         entry = origins[email.id]
         about = {"campaign_id": email.campaign_id} if email.campaign_id else {}
-        data = {"suppression_id": entry.id, "scope": entry.scope, "how": "alarm", **about}
+        data = {"suppression_id": entry.id, "scope": entry.scope, "how": "alarm", "counted": True, **about}
         news.append(News(email.tenant_id, EventKind.RESUBSCRIBED, data, email.id))
         tally.count(email, "resubscribed", now)
     tally.write(session)

@@ -38,6 +38,8 @@ from suppression.rules import Stream
 
 _content = SQLModel.metadata.tables[str(Content.__tablename__)]
 _KEPT = 512
+#: The id of what is not stored: a body that was only looked at.
+UNSTORED = 0
 _TRIES = 5
 # Every single request asks one of these: building a statement costs more than running it.
 _NEWEST = (
@@ -58,7 +60,7 @@ _SAME = select(_content.c.id).where(
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """A stored content: its row's id, which version of which template it is, and what it says."""
+    """A content: its row's id (or `UNSTORED`), which version of which template it is, and what it says."""
 
     id: int
     name: str | None
@@ -109,22 +111,29 @@ def shipped() -> Mapping[str, tuple[str, Body]]:
     return {str(body.name): (body.digest(), body) for body in bodies}
 
 
-def resolve(session: Session, tenant_id: int, name: str, now: datetime) -> Edition:
-    """Return the version of a template that a new email gets: the tenant's own newest, else the shipped one."""
+def resolve(session: Session, tenant_id: int, name: str, now: datetime, *, keep: bool = True) -> Edition:
+    """Return the version of a template that a new email gets: the tenant's own newest, else the shipped one.
+
+    Unless `keep`, nothing is written: a shipped one that nobody has used yet is `UNSTORED`.
+    """
     digest, _ = shipped().get(name, ("", None))
     row = session.execute(_NEWEST, {"tenant": tenant_id, "named": name, "shipped_digest": digest}).first()
     if row is None:
         if not digest:
             raise UnknownTemplate(Problem("template", f"there is no template {name[:80]}"))
+        if not keep:
+            return Edition(UNSTORED, name, _next(session, tenant_id, name), shipped()[name][1])
         return _register(session, tenant_id, name, now)
     return Edition(row.id, name, row.version, _body(session, row.id, row.digest))
 
 
-def literal(session: Session, tenant_id: int, body: Body, now: datetime) -> Edition:
-    """Return a body that product code wrote out, stored once however often it is sent."""
+def literal(session: Session, tenant_id: int, body: Body, now: datetime, *, keep: bool = True) -> Edition:
+    """Return a body that product code wrote out, stored once however often it is sent; as it is unless `keep`."""
     digest = body.digest()
     same = {"tenant": tenant_id, "wanted": digest}
     found = session.execute(_SAME, same).scalar_one_or_none()
+    if found is None and not keep:
+        return Edition(UNSTORED, None, None, body)
     if found is None:
         added = database.insert(session, _content).values(_row(tenant_id, body, digest, now)).on_conflict_do_nothing()
         found = session.execute(added.returning(_content.c.id)).scalar_one_or_none()

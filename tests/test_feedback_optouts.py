@@ -74,6 +74,7 @@ async def test_a_promotional_link_leaves_the_stream_and_nothing_else(world: Worl
         "suppression_id": outcome.entry_ids[0],
         "scope": "stream:promotional",
         "how": "one_click",
+        "counted": True,
         "campaign_id": "ca_1",
     }
     for dimension in (("all", ""), ("topic", "newsletter"), ("template", "letter"), ("tag", "campaign=november")):

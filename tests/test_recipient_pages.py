@@ -214,6 +214,7 @@ async def test_no_promotional_mail_at_all(world: World) -> None:
         "suppression_id": (await world.database.read(lambda session: session.exec(select(Entry.id)).one())),
         "scope": "stream:promotional",
         "how": "edit",
+        "counted": True,
         "campaign_id": "ca_1",
     }
     assert await world.count("unsubscribed") == 1

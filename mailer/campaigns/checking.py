@@ -1,6 +1,7 @@
 """What is missing before a campaign may start, told while there is time to mend it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -60,8 +61,8 @@ _OF: Mapping[str, Checked] = {
 
 
 def preflight(session: Session, sender: Submitter, campaign: Campaign, context: Intake, now: datetime) -> Preflight:
-    """Return what a start of a campaign would meet; it asks the same question as the start itself."""
-    desk = desk_of(session, sender, context, now)
+    """Return what a start of a campaign would meet; it asks the start's own question and writes nothing."""
+    desk = replace(desk_of(session, sender, context, now), keeps=False)
     topic = desk.house.topics.get(campaign.topic)
     # Of a topic that is as it was, only how its mail is left can be wrong: no postal address, no links by https.
     kept = topic is not None and topic.stream is campaign.stream

@@ -60,7 +60,7 @@ COMMANDS: Mapping[str, Part] = {
     ),
     "postmaster": Part("Mail to postmaster@ the return-path domain.", ["postmaster"]),
     "emails": Part("Emails that were accepted, and what became of them.", ["emails"]),
-    "campaign": Part("Campaigns: one mail to many people on one topic.", ["campaigns"]),
+    "campaign": Part("Campaigns: one mail to many people on one topic.", ["campaigns", "comparing"]),
     "uncertain": Part(
         "Mail that a crash left in doubt: it may have gone, and is not sent twice unless you say so.", ["uncertain"]
     ),

@@ -121,6 +121,11 @@ FIGURES: tuple[_Count | _Rate, ...] = (
     _Count(
         "opened", _Sum("read"), f"emails whose picture {_TRUE} loaded, or a link of which a person followed, each once"
     ),
+    _Count(
+        "opens_machine_only",
+        lambda sums: sums["touched"] - sums["read"],
+        "tracked emails whose picture a machine loaded and that are not opened; beside them, never added",
+    ),
     _Count("opens_total", _Sum("opens_total:human", "opens_total:proxy"), f"every time that {_TRUE} loaded a picture"),
     _Rate("open_rate", "opened", "tracked"),
     _Count("tracked_links", _Sum("tracked_links"), "accepted with a link whose clicks are counted"),

@@ -75,6 +75,8 @@ class Desk:
     writing: Writing
     editions: dict[str, Edition | Invalid] = field(default_factory=dict)
     literals: dict[tuple[str | None, ...], Edition] = field(default_factory=dict)
+    #: Whether a content that is new is stored: not where somebody only asks what would be.
+    keeps: bool = True
 
     def edition(self, draft: Draft) -> Edition:
         """Return the content that a draft means, each looked up once."""
@@ -83,7 +85,8 @@ class Desk:
         found = self.editions.get(draft.template)
         if found is None:
             try:
-                found = catalogue.resolve(self.session, self.sender.tenant_id, draft.template, self.now)
+                mine = (self.session, self.sender.tenant_id)
+                found = catalogue.resolve(*mine, draft.template, self.now, keep=self.keeps)
             except Invalid as error:
                 found = error
             self.editions[draft.template] = found
@@ -99,7 +102,7 @@ class Desk:
             body = catalogue.written(draft.stream, subject, draft.html, draft.text, locale=locale)
             if draft.stream is Stream.PROMOTIONAL and draft.html:
                 _check_shown(body, draft.html)
-            found = catalogue.literal(self.session, self.sender.tenant_id, body, self.now)
+            found = catalogue.literal(self.session, self.sender.tenant_id, body, self.now, keep=self.keeps)
             self.literals[said] = found
         return found
 

@@ -1,4 +1,4 @@
-"""Who may read the inbox: anybody on this very machine, else whoever has an admin key."""
+"""Who may read the inbox: anybody on this very machine, else whoever has an admin key of the operator's own tenant."""
 
 import base64
 import binascii
@@ -19,6 +19,7 @@ from mailer.web.clients import is_loopback_name
 class InboxGuard:
     """Lets requests for `/inbox` through from loopback only, or with an admin key as the password of a sign-in.
 
+    It holds the mail of all tenants, so the key must be the operator's: a customer may make admin keys of their own.
     On loopback the Host must be loopback too: a page elsewhere whose name resolves to 127.0.0.1 must not read mail.
     """
 
@@ -34,7 +35,7 @@ class InboxGuard:
             if not self._local(scope, headers) and not await self._signed_in(headers):
                 answer = PlainTextResponse(
                     "Sign in with any name, and with a key of scope admin as the password"
-                    " (mailer key create NAME --scope admin).\n",
+                    f" of the tenant {tenancy.DEFAULT} (mailer key create NAME --scope admin).\n",
                     401,
                     {"WWW-Authenticate": 'Basic realm="mailer inbox", charset="UTF-8"'},
                 )
@@ -60,7 +61,8 @@ class InboxGuard:
             return False
 
         def known(session: Session) -> bool:
-            return KeyScope.ADMIN in tenancy.authenticate(session, plain).scopes
+            key = tenancy.authenticate(session, plain)
+            return KeyScope.ADMIN in key.scopes and tenancy.is_operator(session, key.tenant_id)
 
         try:
             return await self._service.database.read(known)

@@ -1,6 +1,6 @@
 """Reports as they are shown: each as plain data for JSON, and as a table for CSV, a terminal or a page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from mailer import reports
@@ -124,6 +124,16 @@ def doers_sheet(found: Doers) -> Sheet:
     header = ("email_id", "to", "name", "provider", "at", "times", "undone_at")
     data = {"data": shown, "has_more": found.has_more, "after": found.after}
     return Sheet(data, header, [tuple(each[name] for name in header) for each in shown])
+
+
+async def doers_csv(first: Doers, following: Callable[[str], Awaitable[Doers]]) -> AsyncIterator[str]:
+    """Return all who did something as CSV, page after page as it is read: `following` has the page behind an email."""
+    page = first
+    yield doers_sheet(page).csv
+    while page.has_more and page.after:
+        page = await following(page.after)
+        # Its header stands at the beginning already.
+        yield doers_sheet(page).csv.partition("\r\n")[2]
 
 
 def _numbers(figures: Sequence[Figure]) -> dict[str, object]:

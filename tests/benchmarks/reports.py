@@ -40,7 +40,16 @@ LIVES = 7
 ROUNDS = 5
 METRICS = (
     *("requested", "sent", "deferred", "bounced", "returned", "hard_bounced", "soft_bounced", "delivered", "tracked"),
-    *("tracked:individual", "tracked_links", "read", "clicked", "unsubscribed", "resubscribed", "complained"),
+    *(
+        "tracked:individual",
+        "tracked_links",
+        "read",
+        "touched",
+        "clicked",
+        "unsubscribed",
+        "resubscribed",
+        "complained",
+    ),
     *("suppressed:unsubscribe", "suppressed:hard_bounce"),
     *(f"{what}:{kind}" for what in ("opens", "opens_total") for kind in ("human", "proxy", "machine", "unknown")),
 )

@@ -62,6 +62,13 @@ class Browser:
         )
         return self.last
 
+    async def press(self, path: str, fields: Mapping[str, object] | None = None, **more: object) -> httpx2.Response:
+        """Send a form that does something, and open the page that its answer leads to."""
+        answer = await self.post(path, fields, **more)
+        assert answer.status_code == 303, self.text
+        self.last = await self.client.get(answer.headers["location"])
+        return self.last
+
     def csrf(self) -> str:
         """Return the token in the forms of the page."""
         found = self.page.css_first("input[name=csrf]") if self.last is not None else None

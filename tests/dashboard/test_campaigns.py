@@ -9,6 +9,7 @@ from sqlmodel import Session, select
 
 from mailer import campaigns, catalogue, tenancy
 from mailer.campaigns.drafts import CampaignChange
+from mailer.compose.templates import Content
 from mailer.drafts import TemplateDraft, TenantChange, parse
 from mailer.errors import Invalid
 from mailer.models import AuditEntry, Campaign, CampaignStatus, Email
@@ -123,12 +124,16 @@ async def test_a_campaign_goes_its_whole_way(house: House, ann: Browser) -> None
     page = await ann.get(path)
     assert "2 would get it" in ann.text
     assert "refresh" not in page.headers
-    assert await do(ann, path, "test", to="me@ringwise.example, you@ringwise.example") == 200
-    assert "me@ringwise.example: on its way" in ann.text
+    assert await do(ann, path, "test", to="me@ringwise.example, you@ringwise.example") == 303
+    assert ann.last is not None
+    page = await ann.client.get(ann.last.headers["location"])
+    assert "me@ringwise.example: on its way" in page.text
+    assert ": on its way" not in (await ann.get(path, still="1")).text, "loaded again, nothing is sent nor said again"
+    assert len([row for row in await rows(house) if (row.tags or {}).get("test")]) == 2
     assert await do(ann, path, "start") == 303
     assert (await one(house)).status is CampaignStatus.RUNNING
     page = await ann.get(path)
-    assert page.headers["refresh"] == "5"
+    assert page.headers["refresh"] == f"5; url={ann._path(path)}?unattended=1"
     assert "asks again every 5 seconds" in ann.text
     page = await ann.get(path, still="1", ask="cancel")
     assert "refresh" not in page.headers
@@ -148,6 +153,55 @@ async def test_a_campaign_goes_its_whole_way(house: House, ann: Browser) -> None
     assert "No campaign is in this state" in ann.text
     acts = [act.removeprefix("campaign.") for act in await house.acts() if act.startswith("campaign.")]
     assert acts == ["created", *["recipients_added"] * 2, "tested", "started", "paused", "resumed", "cancelled"]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+async def test_a_page_that_asks_for_itself_again_keeps_nobody_signed_in(house: House, ann: Browser) -> None:
+    path = await make(ann)
+    await upload(ann, path, b"email\nann@example.org\n")
+    assert await do(ann, path, "start") == 303
+    again = (await ann.get(path)).headers["refresh"].partition("url=")[2]
+    for _ in range(3):
+        house.later(hours=2)
+        assert (await ann.client.get(again)).status_code == 200
+    ann.last = await ann.client.get(again)
+    house.later(hours=1.9)
+    assert (await ann.post(path, do="pause")).status_code == 303, "whoever presses a button is there"
+    house.later(hours=7.9)
+    assert (await ann.client.get(again)).status_code == 200
+    house.later(hours=0.2)
+    left = await ann.client.get(again)
+    assert (left.status_code, left.headers["location"]) == (303, f"/app/sign-in?next={ann._path(path)}")
+
+
+async def test_what_an_act_leaves_is_for_one_page_of_one_sign_in(house: House, ann: Browser) -> None:
+    path, other = await make(ann), await make(ann, name="Other")
+    await ann.get(path)
+    assert await do(ann, path, "test", to="me@ringwise.example") == 303
+    assert ann.last is not None
+    told = ann.client.cookies["mailer_told"]
+    assert "HttpOnly" in ann.last.headers["set-cookie"]
+    assert ": on its way" not in (await ann.get(other)).text, "left for another page"
+    async with house.browser() as bea:
+        await bea.sign_in(MARKETER)
+        for cookie in (told, told[:-6], "no cookie of ours", "\u00fc".encode().hex()):
+            bea.client.cookies.set("mailer_told", cookie, "mail.example.org", "/app")
+            assert ": on its way" not in (await bea.get(path)).text, "left for another sign-in"
+    assert ": on its way" in (await ann.get(path)).text
+    assert "mailer_told" not in ann.client.cookies
+
+
+async def test_a_test_that_cannot_go_to_all_goes_to_nobody(house: House, ann: Browser) -> None:
+    path = await make(ann)
+    await house.service.database.run(
+        lambda session: tenancy.change_tenant(
+            session, tenancy.only_tenant(session, "default"), parse(TenantChange, {"postal_address": ""})
+        )
+    )
+    await ann.get(path)
+    assert await do(ann, path, "test", to="me@ringwise.example") == 422
+    assert "postal address" in ann.text
+    assert await rows(house) == []
 
 
 async def test_a_draft_is_scheduled_in_a_named_zone_changed_and_deleted(house: House, ann: Browser) -> None:
@@ -227,6 +281,26 @@ async def test_the_page_says_what_is_missing_before_a_campaign_may_start(house: 
 
     found = await house.service.database.run(asked)
     assert (found.may_start, found.waiting, found.leavable) == (False, 0, True)
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)
+async def test_looking_at_a_draft_stores_no_template_and_its_start_does(house: House, ann: Browser) -> None:
+    database = house.service.database
+    shipped = catalogue.shipped()["promotion"][1]
+    own = Content.from_dict({**shipped.to_dict(), "description": "Ours."})
+    await database.run(lambda session: catalogue.save(session, 1, own, house.time))
+    await ann.get("@/campaigns/new", template="promotion")
+    made = await ann.post("@/campaigns/new", {"name": "Offer", "template": "promotion", "zone": "UTC"})
+    assert made.status_code == 303, ann.text
+    await database.run(lambda session: catalogue.retire(session, 1, "promotion", house.time))
+    path = f"@/campaigns/{(await one(house)).id}"
+    await ann.get(path)
+    assert texts(ann, ".checks li:has(.badge.bad) b") == [], "the shipped template is in order"
+    kept = await database.read(lambda session: catalogue.versions(session, 1, "promotion"))
+    assert [(each.version, each.shipped) for each in kept] == [(1, False)]
+    assert await do(ann, path, "start") == 303
+    kept = await database.read(lambda session: catalogue.versions(session, 1, "promotion"))
+    assert [(each.version, each.shipped) for each in kept] == [(2, True), (1, False)]
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"], indirect=True)

@@ -51,6 +51,7 @@ COUNTED = {
     "complained": 1,
     "tracked:individual": 800,
     "read": 300,
+    "touched": 510,
 }
 
 

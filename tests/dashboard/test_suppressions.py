@@ -337,7 +337,7 @@ async def test_opt_outs_of_a_scanner_are_undone_with_a_note(house: House) -> Non
         assert (await entry(house, left)).lifted_at is None
         assert (await person.post("@/suppressions/alarms", alarm="al_nothing", note="x")).status_code == 404
         await person.get("@/suppressions/alarms")
-        assert (await person.post("@/suppressions/alarms", alarm="al_9", note=HOSTILE)).status_code == 200
+        await person.press("@/suppressions/alarms", alarm="al_9", note=HOSTILE)
         assert "1 opt-outs are undone, 0 stand" in person.text
         assert person.last is not None
         assert not any(raw in person.last.text for raw in RAW)

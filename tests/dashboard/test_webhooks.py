@@ -74,7 +74,7 @@ async def test_an_endpoint_is_added_its_secret_is_shown_once_and_it_is_changed(h
     async with house.browser() as ann:
         await owner(house, ann, "@/webhooks")
         assert "No endpoint yet" in ann.text
-        made = await ann.post("@/webhooks", url=URL, description=HOSTILE, which="some", events=["email.bounced"])
+        made = await ann.press("@/webhooks", url=URL, description=HOSTILE, which="some", events=["email.bounced"])
         (secret,) = re.findall(r"whsec_[\w+/=]{44}", made.text)
         assert HOSTILE not in made.text
         page = await ann.get("@/webhooks")
@@ -90,7 +90,7 @@ async def test_an_endpoint_is_added_its_secret_is_shown_once_and_it_is_changed(h
         await ann.get(f"@/webhooks/{webhook_id}", done="webhook_change")
         assert "The endpoint is changed" in ann.text
         assert URL + "2" in ann.text
-        turned = await ann.post(f"@/webhooks/{webhook_id}", do="rotate")
+        turned = await ann.press(f"@/webhooks/{webhook_id}", do="rotate")
         (newer,) = re.findall(r"whsec_[\w+/=]{44}", turned.text)
         assert newer != secret
         assert "the one before signs too until 21 Nov 2026, 12:00 UTC" in ann.text

@@ -59,6 +59,7 @@ async def test_numbers_are_the_sums_over_slots(database: Database) -> None:
         "opens:proxy": 1,
         "opens:machine": 3,
         "read": 2,
+        "touched": 4,
         "unsubscribed": 1,
     }
     tenant_id = await counted(database, facts)
@@ -69,7 +70,7 @@ async def test_numbers_are_the_sums_over_slots(database: Database) -> None:
     assert numbers["bounce_rate"] == round(2 / 14, 4)
     assert (numbers["coverage"], numbers["opened"], numbers["open_rate"]) == (round(8 / 12, 4), 4, 0.5)
     assert numbers["unsubscribe_rate"] == round(2 / 12, 4)
-    assert (numbers["opens_machine"], numbers["expired"]) == (6, 0)
+    assert (numbers["opens_machine"], numbers["opens_machine_only"], numbers["expired"]) == (6, 4, 0)
     assert all(figure.formula for figure in shown.figures)
 
 

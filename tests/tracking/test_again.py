@@ -81,7 +81,7 @@ async def test_new_rules_are_applied_to_what_is_stored_and_the_sums_follow(world
     )
     # The list of networks calls the office a machine now.
     assert await reclassify(world, {"office": Class.MACHINE}) == (3, 2)
-    assert (await world.count("read"), await world.count("opens:machine")) == (0, 2)
+    assert (await world.count("read"), await world.count("opens:machine"), await world.count("touched")) == (0, 2, 2)
     assert await reclassify(world, {"office": Class.MACHINE}) == (3, 0)
     # And what was judged again is what would have been counted at once.
     before = await sums(world)

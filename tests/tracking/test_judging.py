@@ -118,6 +118,7 @@ def test_a_mail_counts_every_hit_and_once_in_the_hour_of_the_first() -> None:
         (1, "clicks_total:proxy"): 1,
         (1, "clicks:proxy"): 1,
         (None, "read"): 1,
+        (None, "touched"): 1,
         (None, "clicked"): 1,
     }
     assert sums[(None, "opens:human"), NOON] == 1

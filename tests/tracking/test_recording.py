@@ -130,6 +130,11 @@ async def test_an_audience_counts_a_picture_once_a_class_and_names_nobody(world:
     for dimension in (("all", ""), ("topic", "newsletter"), ("template", "letter"), ("tag", "campaign=november")):
         assert await world.count("opens:human", *dimension) == 2
     assert await world.count("opens:machine") == 1
+    assert (await world.count("read"), await world.count("touched")) == (2, 2)
+    await write(world, crowd(b"3" * 8, MACHINE))
+    assert (await world.count("read"), await world.count("touched")) == (2, 3), "machines alone loaded one"
+    await write(world, crowd(b"3" * 8))
+    assert (await world.count("read"), await world.count("touched")) == (3, 3), "its reader came later"
     assert await opened(world) == []
     marks = await world.database.read(lambda session: session.exec(select(col(SeenHit.mark))).all())
     assert all(b"1" * 8 not in mark for mark in marks)

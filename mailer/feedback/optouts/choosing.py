@@ -9,7 +9,7 @@ from sqlmodel import Session
 from mailer import people
 from mailer.feedback.optouts.acts import Act, How, begin, of_this_email
 from mailer.feedback.optouts.leaving import leave_one
-from mailer.feedback.optouts.telling import count, tell_each
+from mailer.feedback.optouts.telling import tell_each
 from mailer.people import EventKind, Permission
 from suppression import rules
 from suppression.rules import Scope, Stream
@@ -95,9 +95,7 @@ def _come_back(session: Session, act: Act, chosen: Chosen, topics: Sequence[str]
 
 
 def _leave(session: Session, act: Act, scopes: Sequence[Scope], now: datetime) -> None:
-    counted = bool(of_this_email(session, act, now))
+    lost = bool(of_this_email(session, act, now))
     left = [leave_one(session, act, scope, now) for scope in scopes]
     created = [each.entry for each in left if each.created]
-    tell_each(session, act, EventKind.UNSUBSCRIBED, created, now)
-    if created and not counted:
-        count(session, act, "unsubscribed", now)
+    tell_each(session, act, EventKind.UNSUBSCRIBED, created, now, counted=not lost)

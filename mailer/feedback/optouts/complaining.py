@@ -6,7 +6,7 @@ from sqlmodel import Session, col, select
 
 from mailer import people
 from mailer.feedback.optouts.acts import Act, How, Outcome, begin
-from mailer.feedback.optouts.telling import count, tell_each
+from mailer.feedback.optouts.telling import tell_each
 from mailer.models import Email, Event
 from mailer.people import EventKind
 from mailer.people.stopping import key_of
@@ -39,8 +39,7 @@ def complained(session: Session, opt_out: OptOut, how: How, now: datetime) -> Ou
     # A person who complains about a second mail has complained of two; of mail that is gone, only the first is known.
     fresh = created if act.email is None else not told
     if fresh:
-        tell_each(session, act, EventKind.COMPLAINED, [entry], now)
-        count(session, act, "complained", now)
+        tell_each(session, act, EventKind.COMPLAINED, [entry], now, counted=True)
     return Outcome((entry.id,), created, rules.STREAM_PROMOTIONAL)
 
 

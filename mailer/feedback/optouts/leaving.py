@@ -8,7 +8,7 @@ from sqlmodel import Session
 from mailer import people
 from mailer.feedback.optouts.acts import Act, How, Outcome, begin, leaves_topic_only, of_this_email, unsubscribed
 from mailer.feedback.optouts.marking import mark, marked
-from mailer.feedback.optouts.telling import count, tell_each
+from mailer.feedback.optouts.telling import tell_each
 from mailer.feedback.optouts.undoing import give_back, undoable_entries
 from mailer.people import EventKind
 from mailer.tenancy import NOTIFICATIONS
@@ -25,13 +25,11 @@ def opted_out(session: Session, opt_out: OptOut, how: How, now: datetime, *, sco
     its topic. Needs neither the email nor the address to exist any more. Raises `NotFound` for an unknown tenant.
     """
     act = begin(session, opt_out, how, now)
-    counted = bool(of_this_email(session, act, now))
+    lost = bool(of_this_email(session, act, now))
     scopes = _scopes(session, act) if scope is None else (scope,)
     left = [leave_one(session, act, each, now) for each in scopes]
     created = [each.entry for each in left if each.created]
-    tell_each(session, act, EventKind.UNSUBSCRIBED, created, now)
-    if created and not counted:
-        count(session, act, "unsubscribed", now)
+    tell_each(session, act, EventKind.UNSUBSCRIBED, created, now, counted=not lost)
     return Outcome(tuple(each.entry.id for each in left), bool(created), scopes[0])
 
 
@@ -48,17 +46,14 @@ def left_only(session: Session, opt_out: OptOut, topics: Collection[str], how: H
     wide = [entry for entry in stands if _everything(entry) and entry.id not in own]
     if opt_out.stream is Stream.TRANSACTIONAL or wide:
         return opted_out(session, opt_out, how, now)
-    counted = bool(of_this_email(session, act, now))
+    lost = bool(of_this_email(session, act, now))
     wanted = [rules.topic_scope(key) for key in sorted(topics)]
     left = [people.leave(session, act.leaving(scope), now) for scope in wanted]
     created = [each.entry for each in left if each.created]
     given_back = give_back(session, [entry for entry in mine if entry.scope not in wanted], now)
-    tell_each(session, act, EventKind.UNSUBSCRIBED, created, now)
-    tell_each(session, act, EventKind.RESUBSCRIBED, given_back, now)
-    if created and not counted:
-        count(session, act, "unsubscribed", now)
-    if given_back and not of_this_email(session, act, now):
-        count(session, act, "resubscribed", now)
+    tell_each(session, act, EventKind.UNSUBSCRIBED, created, now, counted=not lost)
+    kept = bool(of_this_email(session, act, now))
+    tell_each(session, act, EventKind.RESUBSCRIBED, given_back, now, counted=not kept)
     scope = wanted[0] if wanted else rules.STREAM_PROMOTIONAL
     return Outcome(tuple(each.entry.id for each in left), bool(created), scope)
 

@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from mailer import people
 from mailer.feedback.optouts.acts import How, Kind, Outcome, begin, digest, of_this_email
-from mailer.feedback.optouts.telling import count, tell_each
+from mailer.feedback.optouts.telling import tell_each
 from mailer.people import EventKind
 from suppression.entries import AGAIN, Entry
 from suppression.rules import Ender, Reason, Scope
@@ -41,9 +41,8 @@ def undo(
     if not lifted:
         return None
     left = [entry for entry in lifted if entry.reason is Reason.UNSUBSCRIBE]
-    tell_each(session, act, EventKind.RESUBSCRIBED, left, now)
-    if left and not of_this_email(session, act, now):
-        count(session, act, "resubscribed", now)
+    kept = bool(of_this_email(session, act, now))
+    tell_each(session, act, EventKind.RESUBSCRIBED, left, now, counted=not kept)
     return Outcome(tuple(entry.id for entry in lifted), False, Scope(lifted[0].scope))
 
 

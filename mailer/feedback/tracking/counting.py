@@ -20,12 +20,16 @@ Facts: TypeAlias = Sums[tuple[Fact, datetime]]
 
 #: What one mail counts in at most once, by what was seen.
 _READS = {"opens": frozenset({Class.HUMAN, Class.PROXY}), "clicks": frozenset({Class.HUMAN})}
+#: What makes a mail `touched`, besides being read: what is touched and not read, only machines have loaded. A sum of
+#: these alone would have to be taken back by who reads later, and in aggregate mode nobody knows by whom.
+_TOUCHES = {"opens": _READS["opens"] | {Class.MACHINE}, "clicks": _READS["clicks"]}
 _CLICKS = frozenset({Class.HUMAN, Class.PROXY})
 #: Stands before what has no event behind it, beside the sums that it is part of: they can be worked out again.
 ANONYMOUS = "aggregate:"
 #: Every metric that is counted here.
 METRICS = (
     "read",
+    "touched",
     "clicked",
     *(f"{what}:{kind}" for what in ("opens", "opens_total", "clicks", "clicks_total") for kind in Class),
 )
@@ -84,6 +88,8 @@ def once(hit: Seen) -> Iterable[Fact]:
     # A human click implies an open; a proxy that follows a link may have loaded no picture.
     if kind in _READS[what]:
         yield None, "read"
+    if kind in _TOUCHES[what]:
+        yield None, "touched"
 
 
 def hour(hit: Seen) -> datetime:

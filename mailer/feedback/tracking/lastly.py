@@ -45,6 +45,7 @@ def _counted(hits: Sequence[Seen], mail: Mail, last: date | None) -> Facts:
     humans = sorted((hit for hit in hits if hit.verdict.kind is Class.HUMAN), key=lambda hit: hit.at)
     if humans and (last is None or last < mail.sent_on):
         loads = [hit for hit in humans if hit.place is None]
-        sums[(None, "read"), counting.hour(humans[0])] = 1
+        # What machines load is not counted once here, so that no mail is touched but by its reader.
+        sums.update(((None, metric), counting.hour(humans[0])) for metric in ("read", "touched"))
         sums.update(((None, f"opens:{Class.HUMAN}"), counting.hour(hit)) for hit in loads[:1])
     return sums

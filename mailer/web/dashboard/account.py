@@ -58,10 +58,15 @@ class Second:
 
     seals: Seals
 
-    async def show(self, asked: Asked, codes: Sequence[str] = ()) -> Response:
+    async def show(self, asked: Asked) -> Response:
         """Show whether it is on; codes that were made just now are shown this once."""
         user = asked.visit.user
-        values: dict[str, object] = {"on": user.totp_at is not None, "codes": codes, "secret": "", "qr": ""}
+        values: dict[str, object] = {
+            "on": user.totp_at is not None,
+            "codes": asked.told.get("codes", ()),
+            "secret": "",
+            "qr": "",
+        }
         values["left"] = await asked.read(lambda session: factors.codes_left(session, user))
         if user.totp is not None and user.totp_at is None:
             secret = await asked.run(lambda session: factors.begin(session, accounts.get(session, user.id), self.seals))
@@ -76,11 +81,11 @@ class Second:
             codes = await asked.run(partial(self._confirm, asked))
             if codes is None:
                 raise Invalid(Problem("code", "code_wrong"))
-            asked.visit.user.totp_at = asked.now
-            return await self.show(asked, codes)
+            return asked.tell("/account/second", {"codes": codes})
         await _check_password(asked)
         if do == "codes":
-            return await self.show(asked, await asked.run(partial(self._remake, asked)))
+            codes = await asked.run(partial(self._remake, asked))
+            return asked.tell("/account/second", {"codes": codes})
         await asked.run(partial(self._end if do == "end" else self._begin, asked))
         return asked.to("/account/second", done="second_ended" if do == "end" else "")
 

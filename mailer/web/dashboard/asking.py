@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qs, urlencode
 
@@ -19,9 +20,11 @@ from mailer.users import permissions
 from mailer.users.permissions import May
 from mailer.users.signing import Seat, Visit
 from mailer.web.clients import client_of
+from mailer.web.dashboard import cookies
 from mailer.web.dashboard.figures import Figures
 from mailer.web.dashboard.menu import shown_to
 from mailer.web.dashboard.pages import Pages
+from mailer.web.dashboard.telling import Teller
 from mailer.web.drain import drain
 from mailer.web.multipart import Part, Reader
 from mailer.web.problems import Malformed, TooLarge
@@ -33,6 +36,8 @@ T = TypeVar("T")
 Handler = Callable[["Asked"], Awaitable[Response]]
 #: How much a form may hold, unless its screen says more.
 FORM = 64 * 1024
+#: In the query of a page that asks for itself again: nobody clicked, so nobody is known to be there.
+UNATTENDED = "unattended"
 _DRAINED = 64 * 1024 * 1024
 _PATIENCE = 60.0
 _MANY_FIELDS = 2000
@@ -73,6 +78,7 @@ class Asked:
     pages: Pages
     request: Request
     visit: Visit
+    teller: Teller
     #: What each form must carry.
     csrf: str
     say: Voice
@@ -83,6 +89,15 @@ class Asked:
     file: AsyncIterator[bytes] | None = None
     #: What is wrong with what was typed.
     problems: Sequence[Problem] = ()
+
+    @cached_property
+    def told(self) -> Mapping[str, object]:
+        """Return what the act before this page left for it, this once; nothing for every other request."""
+        cookie = cookies.token_of(self.request, cookies.TOLD)
+        if not cookie or self.request.method != "GET":
+            return {}
+        here = self.request.url.path.removeprefix(self._root)
+        return self.teller.opened(cookie, self.visit.sign_in.id, here)
 
     @property
     def figures(self) -> Figures:
@@ -130,9 +145,12 @@ class Asked:
 
     def at(self, path: str, **query: str) -> str:
         """Return the address of a screen of this tenant, or of an own page where there is none."""
-        below = f"/t/{self.seat.tenant.key}" if self.seat is not None else ""
         asked = {name: value for name, value in query.items() if value}
-        return f"{self._root}/app{below}{path}" + (f"?{urlencode(asked)}" if asked else "")
+        return self._root + self._below(path) + (f"?{urlencode(asked)}" if asked else "")
+
+    def _below(self, path: str) -> str:
+        tenant = f"/t/{self.seat.tenant.key}" if self.seat is not None else ""
+        return f"/app{tenant}{path}"
 
     def link(self, token: str) -> str:
         """Return a one-time link by which a user sets a password, to be handed over."""
@@ -176,6 +194,13 @@ class Asked:
     def to(self, path: str, *, done: str = "", **query: str) -> Response:
         """Lead to a screen after an act; `done` is the key of the sentence that says what was done: `done_…`."""
         return RedirectResponse(self.at(path, done=done, **query), 303)
+
+    def tell(self, path: str, what: Mapping[str, object], **query: str) -> Response:
+        """Lead to a screen that shows, this once (`asked.told`), what an act left for it and no address may hold."""
+        response = self.to(path, **query)
+        sealed = self.teller.sealed(what, self.visit.sign_in.id, self._below(path))
+        cookies.put(response, self.request, self.service.settings, cookies.TOLD, sealed)
+        return response
 
 
 async def read_upload(request: Request, pieces: AsyncIterator[bytes]) -> tuple[Form, AsyncIterator[bytes]]:

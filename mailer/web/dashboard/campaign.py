@@ -2,23 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from sqlmodel import Session
 from starlette.responses import Response
 
-from mailer import alarms, campaigns, catalogue
+from mailer import alarms, campaigns, catalogue, emails
 from mailer.audit import Act
 from mailer.campaigns import Preflight
 from mailer.campaigns.drafts import Pausing, Timing, Trial
 from mailer.campaigns.planning import captured
 from mailer.drafts import parse
 from mailer.errors import Invalid, Problem
-from mailer.models import Alarm, Campaign, CampaignStatus
-from mailer.submission import Accepted, Refused, Submitter
+from mailer.models import Alarm, Campaign, CampaignStatus, Email
+from mailer.submission import Accepted, Submitter
 from mailer.users.permissions import May
 from mailer.web.dashboard import moments
-from mailer.web.dashboard.asking import Asked, Screen
+from mailer.web.dashboard.asking import UNATTENDED, Asked, Screen
 from mailer.web.dashboard.campaigns import SHARED, Line, lines
 
 #: Seconds after which the page of a campaign that runs is asked for again.
@@ -31,15 +31,16 @@ class _Seen(NamedTuple):
     subject: str
     captured: bool
     alarms: list[Alarm]
+    #: The tests that were sent just now.
+    tested: list[Email]
 
 
-async def show(asked: Asked, tested: list[Accepted | Refused] | None = None) -> Response:
+async def show(asked: Asked) -> Response:
     """Show a campaign; while it runs the page asks for itself again, unless somebody wants it to stand still."""
     seen = await asked.read(partial(_look, asked))
     campaign = seen.line.campaign
     unstarted = campaign.started_at is None and campaign.status in _UNSTARTED
-    # Asking whether it may start stores the newest version of a template that was never sent.
-    preflight = await asked.run(partial(_check, asked)) if unstarted else None
+    preflight = await asked.read(partial(_check, asked)) if unstarted else None
     still = bool(asked.query("still")) or asked.request.method == "POST"
     moving = campaign.status is CampaignStatus.RUNNING
     live = moving and not still
@@ -57,13 +58,14 @@ async def show(asked: Asked, tested: list[Accepted | Refused] | None = None) -> 
             "seconds": str(REFRESH),
             "moving": moving,
             "ask": asked.query("ask", 20),
-            "tested": tested,
+            "tested": seen.tested,
             "zones": moments.zones(),
             "zone": moments.USUAL[asked.say.language],
         },
     )
     if live:
-        page.headers["Refresh"] = str(REFRESH)
+        again = asked.at(f"/campaigns/{campaign.id}", **{UNATTENDED: "1"})
+        page.headers["Refresh"] = f"{REFRESH}; url={again}"
     return page
 
 
@@ -75,6 +77,7 @@ def _look(asked: Asked, session: Session) -> _Seen:
         body.parts[body.locale_of(campaign.locale)].subject,
         captured(campaign),
         [each for each in alarms.listing(session, asked.tenant_id, campaign_id=campaign.id) if not each.undone_at],
+        [emails.get(session, asked.tenant_id, each) for each in cast("list[str]", asked.told.get("tested", []))],
     )
 
 
@@ -87,7 +90,9 @@ async def act(asked: Asked) -> Response:
     """Take a step, send a test, or forget a draft."""
     do = asked.form.one("do")
     if do == "test":
-        return await show(asked, await _test(asked))
+        tested = await _test(asked)
+        # The page that says so stands still: else it would say so for five seconds.
+        return asked.tell(f"/campaigns/{asked.param('id')}", {"tested": tested}, still="1")
     if do == "delete":
         await asked.run(partial(_delete, asked))
         return asked.to("/campaigns", done="campaign_deleted")
@@ -145,23 +150,26 @@ _STEPS: Mapping[str, _Step] = {
 }
 
 
-async def _test(asked: Asked) -> list[Accepted | Refused]:
-    """Send one mail of the campaign to a few addresses of the user's own."""
+async def _test(asked: Asked) -> list[str]:
+    """Send one mail of the campaign to a few addresses of the user's own, to all or to none; return their ids."""
     to = asked.form.one("to").replace(",", " ").replace(";", " ").split()
     trial = parse(Trial, {"to": to})
 
-    def verb(session: Session) -> list[Accepted | Refused]:
+    def verb(session: Session) -> list[Accepted]:
         sender = Submitter.trusted(asked.tenant_id)
         results = campaigns.test(
             session, sender, asked.param("id"), trial.to, trial.variables, asked.service.intake, asked.now
         )
+        accepted = [each for each in results if isinstance(each, Accepted)]
+        if refused := [each for each in results if not isinstance(each, Accepted)]:
+            raise Invalid(Problem("to", str(refused[0])))
         asked.log(session, Act.CAMPAIGN_TESTED, asked.param("id"), number=len(to))
-        return results
+        return accepted
 
-    results = await asked.run(verb)
-    for stream in {result.stream for result in results if isinstance(result, Accepted)}:
+    accepted = await asked.run(verb)
+    for stream in {each.stream for each in accepted}:
         asked.service.ring(stream)
-    return results
+    return [each.id for each in accepted]
 
 
 def _delete(asked: Asked, session: Session) -> None:

@@ -1,6 +1,6 @@
 """Two campaigns side by side, and who did what with one of them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from mailer.web.dashboard.campaign_report import mine, others
 from mailer.web.dashboard.campaigns import SHARED, Line, lines
 from mailer.web.dashboard.pages import HEADERS
 from mailer.web.dashboard.sheets import spreadsheet
-from mailer.web.reporting import comparison_sheet, doers_sheet
+from mailer.web.reporting import comparison_sheet, doers_csv
 
 _PAGE, _PAGE_OF_FILE = 50, 1000
 
@@ -123,15 +123,8 @@ async def download_who(asked: Asked) -> Response:
     # Whether anybody may know is said before the file begins.
     first = await asked.read(lambda session: _page(asked, did, None, session))
     headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{did}.csv"'}
-    return StreamingResponse(_lines(asked, did, first), headers=headers, media_type="text/csv; charset=utf-8")
-
-
-async def _lines(asked: Asked, did: Did, page: Doers) -> AsyncIterator[str]:
-    yield doers_sheet(page).csv
-    while page.has_more and page.after:
-        page = await asked.read(partial(_page, asked, did, page.after))
-        # Its header stands at the beginning already.
-        yield doers_sheet(page).csv.partition("\r\n")[2]
+    lines = doers_csv(first, lambda after: asked.read(partial(_page, asked, did, after)))
+    return StreamingResponse(lines, headers=headers, media_type="text/csv; charset=utf-8")
 
 
 def _page(asked: Asked, did: Did, after: str | None, session: Session) -> Doers:

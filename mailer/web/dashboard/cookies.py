@@ -14,7 +14,11 @@ from mailer.web.clients import is_secure
 SIGNED_IN = "mailer_sign_in"
 #: Who has opened the sign-in page: without it another site could sign a visitor in as somebody else.
 AT_THE_DOOR = "mailer_door"
+#: What an act left for the page behind it.
+TOLD = "mailer_told"
 PATH = "/app"
+#: For how many seconds a browser keeps a cookie; others until it is closed.
+_LASTS = {SIGNED_IN: int(signing.LONGEST.total_seconds()), TOLD: 300}
 
 
 def token_of(request: Request, name: str) -> str:
@@ -42,7 +46,7 @@ def put(response: Response, request: Request, settings: Settings, name: str, tok
     response.set_cookie(
         name,
         token,
-        max_age=int(signing.LONGEST.total_seconds()) if name == SIGNED_IN else None,
+        max_age=_LASTS.get(name),
         path=request.scope.get("root_path", "") + PATH,
         secure=is_secure(request, settings),
         httponly=True,

@@ -18,8 +18,9 @@ from mailer.web import problems
 from mailer.web.api.uploads import arriving
 from mailer.web.clients import is_same_origin
 from mailer.web.dashboard import cookies
-from mailer.web.dashboard.asking import FORM, Asked, Handler, OwnScreen, Screen, read_form, read_upload
+from mailer.web.dashboard.asking import FORM, UNATTENDED, Asked, Handler, OwnScreen, Screen, read_form, read_upload
 from mailer.web.dashboard.pages import Pages
+from mailer.web.dashboard.telling import Teller
 from mailer.web.dashboard.words import voice
 from mailer.web.recipient.asking import Form
 from mailer.web.voices import Voice
@@ -38,6 +39,7 @@ class Gate:
 
     service: Service
     pages: Pages
+    teller: Teller
 
     def screen(self, screen: Screen) -> Route:
         """Return the route of a tenant's screen."""
@@ -95,7 +97,8 @@ class Gate:
         visit = await database.read(lambda session: signing.visit(session, token, now))
         # For a page that says what failed, wherever that was.
         request.state.locale = visit.user.locale if visit is not None else None
-        if visit is not None and now - visit.sign_in.seen_at >= signing.NOTICED:
+        attended = request.method == "POST" or UNATTENDED not in request.query_params
+        if visit is not None and attended and now - visit.sign_in.seen_at >= signing.NOTICED:
             await database.run(lambda session: signing.notice(session, visit.sign_in.id, now))
         return visit
 
@@ -109,6 +112,7 @@ class Gate:
             pages=self.pages,
             request=request,
             visit=visit,
+            teller=self.teller,
             csrf=cookies.form_token(cookies.token_of(request, cookies.SIGNED_IN)),
             say=self.voice(request, visit.user.locale),
             seat=seat,
@@ -116,7 +120,10 @@ class Gate:
 
     async def _answer(self, asked: Asked, show: Handler, act: Handler | None, most: int) -> Response:
         if asked.request.method != "POST" or act is None:
-            return await show(asked)
+            page = await show(asked)
+            if asked.told:
+                cookies.drop(page, asked.request, self.service.settings, cookies.TOLD)
+            return page
         asked.form = await checked(asked.request, cookies.SIGNED_IN, most)
         try:
             return await act(asked)

@@ -16,7 +16,6 @@ from mailer.errors import Invalid, Problem
 from mailer.models import DeliveryState, Webhook, WebhookDelivery
 from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
-from mailer.web.recipient.asking import Form
 from mailer.webhooks import deliveries, endpoints, signing
 from mailer.webhooks.deliveries import Window
 from mailer.webhooks.drafts import ReplayDraft, WebhookChange, WebhookDraft
@@ -65,10 +64,15 @@ class Line(NamedTuple):
         return {DeliveryState.DELIVERED: "good", DeliveryState.FAILED: "bad"}.get(self.message.state, "warn")
 
 
-async def show(asked: Asked, made: Made | None = None) -> Response:
+async def show(asked: Asked) -> Response:
     """Show the endpoints, and the form for another one; a secret that was made just now is shown this once."""
     found = await asked.read(lambda session: endpoints.listing(session, asked.tenant_id))
-    values = {"endpoints": [Seen(each) for each in found], "families": _FAMILIES, "made": made, "full": endpoints.MOST}
+    values = {
+        "endpoints": [Seen(each) for each in found],
+        "families": _FAMILIES,
+        "made": asked.told,
+        "full": endpoints.MOST,
+    }
     return asked.page("webhooks.html", values)
 
 
@@ -80,12 +84,10 @@ async def create(asked: Asked) -> Response:
     secret = signing.parse(draft.secret) if draft.secret else None
     wanted = Wanted(draft.url, draft.events, draft.description, secret)
     made = await asked.run(partial(_create, asked, wanted))
-    # What was typed is done with: the form below is for the next one.
-    asked.form = Form({})
-    return await show(asked, made)
+    return asked.tell("/webhooks", _told(made))
 
 
-async def show_one(asked: Asked, made: Made | None = None) -> Response:
+async def show_one(asked: Asked) -> Response:
     """Show an endpoint, and a page of its messages, the newest first."""
     after = asked.query("after", 60)
     # What failed is found by an index of its own; what waits is the newest anyway.
@@ -105,7 +107,7 @@ async def show_one(asked: Asked, made: Made | None = None) -> Response:
             "signs_too": webhook.old_until if webhook.old_until and webhook.old_until > asked.now else None,
             "lines": lines,
             "failed": state is not None,
-            "made": made,
+            "made": asked.told,
             "newest": asked.at(path, **kept) if after else "",
             "older": asked.at(path, **kept, after=lines[-1].message.message_id) if more else "",
         },
@@ -116,7 +118,8 @@ async def act_on_one(asked: Asked) -> Response:
     """Enable, disable, remove, test, give a new secret, or send messages again."""
     do = asked.form.one("do")
     if do == "rotate":
-        return await show_one(asked, await asked.run(partial(_rotate, asked)))
+        made = await asked.run(partial(_rotate, asked))
+        return asked.tell(f"/webhooks/{made.webhook.id}", _told(made))
     if do not in _ACTS:
         raise Invalid(Problem("do", f"must be one of rotate, {', '.join(_ACTS)}"))
     # An endpoint that is disabled is told nothing more once that was answered.
@@ -137,6 +140,10 @@ async def change(asked: Asked) -> Response:
     await endpoints.check(asked.service.hooks.guard, draft.url or "")
     await asked.run(partial(_change, asked, draft))
     return asked.to(f"/webhooks/{asked.param('id')}", done="webhook_change")
+
+
+def _told(made: Made) -> dict[str, object]:
+    return {"url": made.webhook.url, "secret": made.secret}
 
 
 def _typed(asked: Asked) -> dict[str, object]:

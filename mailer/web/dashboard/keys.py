@@ -13,12 +13,12 @@ from mailer.users.permissions import May
 from mailer.web.dashboard.asking import Asked, Screen
 
 
-async def show(asked: Asked, issued: Issued | None = None) -> Response:
+async def show(asked: Asked) -> Response:
     """Show the keys, and the form for another one; a key that was made just now is shown this once."""
     keys = await asked.read(lambda session: tenancy.keys(session, asked.tenant_id))
     living = [key for key in reversed(keys) if key.revoked_at is None]
     retired = [key for key in reversed(keys) if key.revoked_at is not None]
-    return asked.page("keys.html", {"living": living, "retired": retired, "scopes": list(Scope), "issued": issued})
+    return asked.page("keys.html", {"living": living, "retired": retired, "scopes": list(Scope), "issued": asked.told})
 
 
 async def act(asked: Asked) -> Response:
@@ -26,7 +26,8 @@ async def act(asked: Asked) -> Response:
     if asked.form.one("do") == "retire":
         await asked.run(partial(_retire, asked))
         return asked.to("/keys", done="key_retired")
-    return await show(asked, await asked.run(partial(_make, asked)))
+    issued = await asked.run(partial(_make, asked))
+    return asked.tell("/keys", {"name": issued.key.name, "plain": issued.plain})
 
 
 def _make(asked: Asked, session: Session) -> Issued:

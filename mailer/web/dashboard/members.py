@@ -22,21 +22,22 @@ class _Made(NamedTuple):
     link: str | None
 
 
-async def show(asked: Asked, made: _Made | None = None) -> Response:
+async def show(asked: Asked) -> Response:
     """Show the members of the tenant, the form for another, and what each role may."""
     members = await asked.read(lambda session: accounts.members(session, asked.tenant_id))
     return asked.page(
         "members.html",
-        {"members": members, "roles": list(UserRole), "allowed": ALLOWED, "all": list(May), "made": made},
+        {"members": members, "roles": list(UserRole), "allowed": ALLOWED, "all": list(May), "made": asked.told},
     )
 
 
 async def invite(asked: Asked) -> Response:
     """Make a user a member, and the user where there is none yet."""
-    return await show(asked, await asked.run(partial(_invite, asked)))
+    made = await asked.run(partial(_invite, asked))
+    return asked.tell("/users", made._asdict())
 
 
-async def show_one(asked: Asked, made: _Made | None = None) -> Response:
+async def show_one(asked: Asked) -> Response:
     """Show one member, and what an owner may do about them."""
 
     def look(session: Session) -> tuple[Member, bool]:
@@ -51,7 +52,7 @@ async def show_one(asked: Asked, made: _Made | None = None) -> Response:
             "roles": list(UserRole),
             "under": under,
             "self": member.user.id == asked.visit.user.id,
-            "made": made,
+            "made": asked.told,
         },
     )
 
@@ -60,7 +61,8 @@ async def act_on_one(asked: Asked) -> Response:
     """Change a role, make a link, disable, enable or remove a member."""
     do = asked.form.one("do")
     if do == "link":
-        return await show_one(asked, await asked.run(partial(_link, asked)))
+        made = await asked.run(partial(_link, asked))
+        return asked.tell(f"/users/{asked.param('id')}", made._asdict())
     if do not in _ACTS:
         raise Invalid(Problem("do", f"must be one of link, {', '.join(_ACTS)}"))
     await asked.run(partial(_ACTS[do], asked))

@@ -27,6 +27,7 @@ from mailer.web.dashboard import (
     reports,
     scanners,
     suppressing,
+    telling,
     templating,
     topics,
     writing,
@@ -35,6 +36,7 @@ from mailer.web.dashboard.asking import Screen
 from mailer.web.dashboard.entering import Entrance
 from mailer.web.dashboard.gate import Gate
 from mailer.web.dashboard.pages import Pages
+from mailer.web.dashboard.telling import Teller
 
 #: The screens of a tenant; each names its permission.
 SCREENS: tuple[Screen, ...] = (
@@ -66,7 +68,8 @@ SCREENS: tuple[Screen, ...] = (
 
 def routes(service: Service) -> list[BaseRoute]:
     """Return every route below `/app`."""
-    gate = Gate(service=service, pages=Pages())
+    teller = Teller(secrets.seals(service.settings, telling.SEALED_FOR))
+    gate = Gate(service=service, pages=Pages(), teller=teller)
     seals = secrets.seals(service.settings, factors.SEALED_FOR)
     entrance = Entrance(gate=gate, seals=seals)
     return [*entrance.routes(), *map(gate.own, account.own(seals)), *map(gate.screen, SCREENS)]

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from mailer import alarms
-from mailer.alarms import Undoing, Undone
+from mailer.alarms import Undoing
 from mailer.audit import Act
 from mailer.drafts import LiftDraft, parse
 from mailer.users.permissions import May
@@ -12,7 +12,7 @@ from mailer.web.dashboard.asking import Asked, Screen
 _PAGE = 50
 
 
-async def show(asked: Asked, undone: Undone | None = None) -> Response:
+async def show(asked: Asked) -> Response:
     """Show the alarms, the newest first, and what became of the one that was undone just now."""
     after = asked.query("after", 40)
     found = await asked.read(
@@ -23,7 +23,7 @@ async def show(asked: Asked, undone: Undone | None = None) -> Response:
         "suppressions-alarms.html",
         {
             "alarms": shown,
-            "undone": undone,
+            "undone": asked.told,
             "kept": alarms.KEPT,
             "rule": {"fewest": alarms.FEWEST, "one_in": alarms.ONE_IN},
             "open_until": asked.now - alarms.KEPT,
@@ -39,7 +39,7 @@ async def undo(asked: Asked) -> Response:
     what = Undoing(asked.form.one("alarm"), asked.operator, note)
     undone = await alarms.undo_all(asked.service.database, asked.tenant_id, what, asked.service.now)
     await asked.run(lambda session: asked.log(session, Act.ALARM_UNDONE, what.alarm_id, **undone._asdict()))
-    return await show(asked, undone)
+    return asked.tell("/suppressions/alarms", undone._asdict())
 
 
 SCREENS = (Screen("/suppressions/alarms", May.SEE_SUPPRESSIONS, show, undo, may_act=May.EDIT_SUPPRESSIONS),)
