@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from sqlmodel import Session
 
 from mailer import halts, tenancy
 from mailer.database import Verb
@@ -145,8 +146,19 @@ async def test_with_a_public_address_the_inbox_needs_an_admin_key(tmp_path: Path
             )
             for scope in (Scope.ADMIN, Scope.READ)
         }
+
+        def customers(session: Session) -> str:
+            made = tenancy.create_tenant(session, "acme", sender="Acme <hi@acme.example>", now=service.now())
+            own = tenancy.create_key(
+                session, made.id or 0, "own", scopes=[Scope.ADMIN], captures=False, now=service.now()
+            )
+            return own.plain
+
+        theirs = await service.database.run(customers)
         async with client(service) as http:
             assert (await http.get("/inbox")).status_code == 401
+            # A customer is admin of their own mail; the inbox holds everybody's.
+            assert (await http.get("/inbox", auth=("any", theirs))).status_code == 401
             assert (await http.get("/inbox", auth=("any", keys[Scope.READ]))).status_code == 401
             assert (await http.get("/inbox", auth=("any", "wrong"))).status_code == 401
             assert (await http.get("/inbox", auth=("any", keys[Scope.ADMIN]))).status_code == 200
