@@ -222,31 +222,31 @@ def fold(session: Session) -> int:
 
 _KEY = "stream, dimension, value, metric"
 _HOURLY = f"('{STREAM_HOUR}', '{CAMPAIGN_HOUR}')"
-# What adds facts to the sums of days, of months, and of hours.
+# What waits, each sum once: it is added to the sums of days, of months, and of hours.
+_SUMMED = "SELECT tenant_id, day, {key}, SUM(amount) AS amount FROM {facts} GROUP BY tenant_id, day, {key}"
 _OF_DAYS = """
     INSERT INTO counter (tenant_id, day, {key}, amount)
-    SELECT tenant_id, day, {key}, SUM(amount) FROM {facts} WHERE dimension NOT IN {hourly}
-    GROUP BY tenant_id, day, {key}
+    SELECT tenant_id, day, {key}, amount FROM {summed} WHERE dimension NOT IN {hourly}
     ON CONFLICT (tenant_id, day, {key}) DO UPDATE SET amount = counter.amount + excluded.amount
 """
 _OF_MONTHS = """
     INSERT INTO month_counter (tenant_id, month, {key}, amount)
-    SELECT tenant_id, {month}, {key}, SUM(amount) FROM {facts} WHERE dimension NOT IN {hourly}
+    SELECT tenant_id, {month}, {key}, SUM(amount) FROM {summed} WHERE dimension NOT IN {hourly}
     GROUP BY tenant_id, {month}, {key}
     ON CONFLICT (tenant_id, month, {key}) DO UPDATE SET amount = month_counter.amount + excluded.amount
 """
 _OF_HOURS = """
     INSERT INTO hour_counter (tenant_id, day, stream, campaign_id, metric, {hours})
-    SELECT tenant_id, day, stream, SUBSTR(value, 4), metric, {amounts} FROM {facts} WHERE dimension IN {hourly}
+    SELECT tenant_id, day, stream, SUBSTR(value, 4), metric, {amounts} FROM {summed} WHERE dimension IN {hourly}
     GROUP BY tenant_id, day, stream, SUBSTR(value, 4), metric
     ON CONFLICT (tenant_id, day, stream, campaign_id, metric) DO UPDATE SET {more}
 """
 
 
-def _additions(facts: str, month: str) -> dict[str, str]:
-    """Return them by name; `month` is a dialect's word for the first day of a day's month."""
+def _additions(summed: str, month: str) -> tuple[str, str, str]:
+    """Return the three statements; `month` is a dialect's word for the first day of a day's month."""
     words = {
-        "facts": facts,
+        "summed": summed,
         "month": month,
         "key": _KEY,
         "hourly": _HOURLY,
@@ -256,21 +256,19 @@ def _additions(facts: str, month: str) -> dict[str, str]:
         ),
         "more": ", ".join(f"{name} = hour_counter.{name} + excluded.{name}" for name in HOURS),
     }
-    return {
-        name: sql.format(**words) for name, sql in (("days", _OF_DAYS), ("months", _OF_MONTHS), ("hours", _OF_HOURS))
-    }
+    return _OF_DAYS.format(**words), _OF_MONTHS.format(**words), _OF_HOURS.format(**words)
 
 
-_ON_SQLITE = tuple(
-    text(sql) for sql in _additions("(SELECT * FROM tally WHERE id <= :last)", "DATE(day, 'start of month')").values()
-)
+_WAITING = _SUMMED.format(key=_KEY, facts="tally WHERE id <= :last")
+_ON_SQLITE = tuple(map(text, _additions(f"({_WAITING})", "DATE(day, 'start of month')")))
+_DAYS, _MONTHS, _HOURS = _additions("summed", "CAST(date_trunc('month', day) AS date)")
 # One statement: what commits between two of them would be deleted without having been added.
 _FOLDING = """
     WITH taken AS (
         DELETE FROM tally WHERE id IN (SELECT id FROM tally ORDER BY id LIMIT :most) RETURNING *
-    ), days AS ({days}), months AS ({months}), hours AS ({hours})
+    ), summed AS ({summed}), days AS ({days}), months AS ({months}), hours AS ({hours})
     SELECT count(*) FROM taken
 """
-_ON_POSTGRESQL = text(_FOLDING.format(**_additions("taken", "CAST(date_trunc('month', day) AS date)"))).bindparams(
-    most=FOLDED
-)
+_ON_POSTGRESQL = text(
+    _FOLDING.format(summed=_SUMMED.format(key=_KEY, facts="taken"), days=_DAYS, months=_MONTHS, hours=_HOURS)
+).bindparams(most=FOLDED)
