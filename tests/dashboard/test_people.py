@@ -199,7 +199,7 @@ async def test_support_saves_what_a_person_wants_with_the_proof_of_each_yes(hous
         path = await opened(ann)
         same = {"do": "save", "topic": ["notifications"], "tracking": "", "locale": "", "note_save": "t", **seen(ann)}
         assert (await ann.post(path, same)).status_code == 422
-        assert "nothing was changed" in ann.text
+        assert "Nothing was changed" in ann.text
         await ann.get(path)
         wanted = {**same, "topic": ["events"], "tracking": "yes", "locale": "uk", "note_save": "ticket 9"}
         assert (await ann.post(path, {**wanted, "note_save": ""})).status_code == 422

@@ -15,7 +15,7 @@ from mailer.reports import Did
 from mailer.reports.series import Step
 from mailer.status import Status
 from mailer.web.dashboard import refusals
-from mailer.web.dashboard.refusals import TONGUES, Row, told, told_after
+from mailer.web.dashboard.refusals import TONGUES, Row, refused, refused_at, refused_within
 from mailer.web.dashboard.words import SPOKEN, WORDS, voice
 from suppression.rules import RULES, Reason, Stream
 from tests.sentences import HOLE, Source
@@ -147,26 +147,53 @@ def test_every_field_of_a_form_has_a_name() -> None:
             "hooks.example.org leads to an address that is not public",
             "hooks.example.org веде на адресу, не доступну всім.",
         ),
+        (
+            "body.txt, line 2: unexpected end of template, expected 'end of print statement'.",
+            "body.txt, рядок 2: шаблон несподівано закінчився, мало бути кінець виразу «}}».",
+        ),
+        (
+            "The default of the variable city is wrong: The variable city must be a list.",
+            "Усталене значення змінної city не підходить. Значення змінної city має бути таке: список.",
+        ),
+        ("body.html, line 3: + takes numbers.", "body.html, рядок 3: + діє лише з числами."),
         ("what nobody has ever said", "What nobody has ever said."),
         ("code_wrong", "Цей код хибний, застарів або вже використаний. Дочекайтеся наступного."),
         ("", ""),
     ],
 )
 def test_a_refusal_is_one_sentence(english: str, ukrainian: str) -> None:
-    assert told(voice("uk", ""), english) == ukrainian
+    assert refused(voice("uk", ""), english) == ukrainian
 
 
 def test_english_stays_as_it_was_raised() -> None:
     say = voice("en", "")
-    assert told(say, "must be at most 200 characters long") == "Must be at most 200 characters long."
-    assert told_after(say, "must be at most 200 characters long") == "must be at most 200 characters long."
+    assert refused(say, "must be at most 200 characters long") == "Must be at most 200 characters long."
+    long = refused_at(say, "name", "must be at most 200 characters long", {})
+    assert long == ("Name:", "must be at most 200 characters long.")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("name", "Ім’я:"),
+        ("variables.city.name", "Змінні (city.name):"),
+        ("to[0].email", "Надіслати на (1.email):"),
+        ("subject_pl", "Тема листа (pl):"),
+        ("opt_out", "Чи можна від неї відписатися?"),
+        ("scope", "Повноваження:"),
+        ("somewhere", "somewhere:"),
+        ("", ""),
+    ],
+)
+def test_a_refusal_begins_with_what_the_form_calls_its_field(path: str, name: str) -> None:
+    assert refused_at(voice("uk", ""), path, "is empty", {"scope": "keys_scopes"}).field == name
 
 
 @pytest.mark.parametrize(
     "text", ["." * 1999, "a.txt: " * 280, "the topic " * 199, "x" * 10**6], ids=["dots", "colons", "words", "long"]
 )
 def test_what_somebody_wrote_to_no_end_is_told_as_it_is(text: str) -> None:
-    assert told_after(voice("uk", ""), text).startswith(text[:1])
+    assert refused_within(voice("uk", ""), text).startswith(text[:1])
 
 
 def _rows(language: str, text: str) -> Iterator[Row]:

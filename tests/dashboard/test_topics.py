@@ -65,7 +65,7 @@ async def test_a_topic_is_made_and_changed_in_every_language(everywhere: House) 
         await person.get("@/topics")
         for fields, said in (
             ({"key": "Big News"}, "lower-case letters"),
-            ({"key": "newsletter"}, "there is a topic newsletter already"),
+            ({"key": "newsletter"}, "There is a topic newsletter already."),
             ({"opt_out": "never"}, "can always be left"),
             ({"stream": HOSTILE}, "Stream"),
             ({"name_uk": "x" * 201}, "Name in Ukrainian"),

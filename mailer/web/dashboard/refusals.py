@@ -29,7 +29,7 @@ _ENDS = (".", "!", "?", "…")
 _BETWEEN = re.compile(r"(?<=\.) (?=[A-Z])")
 #: Characters of the longest text that is looked for, and how many sentences may stand in one another.
 _LONGEST, _DEEPEST = 2000, 4
-_STEP = re.compile(r"[.\[]")
+_STEP, _PLACE = re.compile(r"[.\[]"), re.compile(r"\[(\d+)\]")
 
 
 class Row(NamedTuple):
@@ -38,6 +38,16 @@ class Row(NamedTuple):
     english: str
     pattern: re.Pattern[str]
     said: str
+    #: Whether what it says may end with a full stop.
+    may_stop: bool
+
+
+class Told(NamedTuple):
+    """A refusal beside other ones."""
+
+    #: What the form calls the field, with its colon; empty where it is about none.
+    field: str
+    sentence: str
 
 
 class _Unsaid(Exception):
@@ -50,7 +60,7 @@ class Tongue:
     def __init__(self, sentences: Mapping[str, str], kinds: _Kinds) -> None:
         """Compile the sentences, those that say most by themselves first."""
         self.kinds = kinds
-        rows = [Row(english, _pattern(english), said) for english, said in sentences.items()]
+        rows = [Row(each, _pattern(each), said, _may_stop(each, said)) for each, said in sentences.items()]
         self.rows = sorted(rows, key=lambda row: (-_plain(row.english), row.english))
 
     def translated(self, sentence: str, depth: int = 0) -> str | None:
@@ -68,7 +78,8 @@ class Tongue:
         return next((said for row in self.rows if (said := self._fill(row, sentence, depth)) is not None), None)
 
     def _fill(self, row: Row, sentence: str, depth: int) -> str | None:
-        if (found := row.pattern.fullmatch(sentence)) is None:
+        # A full stop is no part of a value, unless that is a sentence itself.
+        if (sentence.endswith(".") and not row.may_stop) or (found := row.pattern.fullmatch(sentence)) is None:
             return None
         try:
             return row.said.format(**{name: _Value(self, value, depth) for name, value in found.groupdict().items()})
@@ -117,6 +128,10 @@ def _cut(sentence: str) -> tuple[list[str], list[str]]:
     return texts, names
 
 
+def _may_stop(english: str, said: str) -> bool:
+    return english.endswith(".") or any(kind in ("said", "sentence") for _, _, kind, _ in Formatter().parse(said))
+
+
 def _plain(english: str) -> int:
     return sum(map(len, _cut(english)[0]))
 
@@ -139,43 +154,50 @@ def read(folder: Path) -> Mapping[str, Tongue]:
 TONGUES = read(FOLDER)
 
 
-def told(say: Voice, message: str) -> str:
+def refused(say: Voice, message: str) -> str:
     """Return why something was refused, as a sentence that stands by itself: `message` is a key of words, or English.
 
     What nobody has put into the language of the page is told in English.
     """
-    said = told_after(say, message)
+    said = _ended(say, message)
     # What begins with a value (a host, the name of a file) is written as it is.
     return f"{said[:1].upper()}{said[1:]}" if said.split(" ", 1)[0].strip(":;,.").isalpha() else said
 
 
-def told_after(say: Voice, message: str) -> str:
-    """Return the same as the end of a sentence that its field begins."""
-    if message in say.words:
-        return str(say(message))
-    said = told_within(say, message)
-    return said if not said or said.endswith(_ENDS) else f"{said}."
+def refused_at(say: Voice, path: str, message: str, called: Mapping[str, str]) -> Told:
+    """Return the same with the field that it is about; `called` is field -> key of words, where that is not `field_…`.
+
+    Of `variables.name` the form's `variables` is known, of `subject_pl` the subject; a list begins with number one.
+    """
+    name = _called(say, path, called)
+    if not name or name.endswith("?"):
+        return Told(name, refused(say, message))
+    return Told(f"{name}:", _ended(say, message))
 
 
-def told_within(say: Voice, message: str) -> str:
+def refused_within(say: Voice, message: str) -> str:
     """Return the same as a part of another sentence."""
     tongue = TONGUES.get(say.language)
     return (tongue.translated(message) if tongue else None) or message
 
 
-def field_name(say: Voice, path: str, called: Mapping[str, str]) -> str:
-    """Return what a form calls a field: by the key of words in `called`, else `field_…`.
+def _ended(say: Voice, message: str) -> str:
+    if message in say.words:
+        return str(say(message))
+    said = refused_within(say, message)
+    return said if not said or said.endswith(_ENDS) else f"{said}."
 
-    Of `variables.name` it knows `variables`, of `subject_pl` the subject.
-    """
+
+def _called(say: Voice, path: str, called: Mapping[str, str]) -> str:
     if (key := called.get(path, f"field_{path}")) in say.words:
         return str(say(key))
     for head in (_STEP.split(path, maxsplit=1)[0], path.rpartition("_")[0]):
         if head != path and (key := f"field_{head}") in say.words:
-            return f"{say(key)} ({path[len(head) :].lstrip('._')})"
+            rest = _PLACE.sub(lambda place: f".{int(place[1]) + 1}", path[len(head) :])
+            return f"{say(key)} ({rest.lstrip('._')})"
     return path
 
 
 def tellers(say: Voice) -> Mapping[str, object]:
     """Return by what templates tell refusals."""
-    return {each.__name__: partial(each, say) for each in (told, told_after, told_within, field_name)}
+    return {each.__name__: partial(each, say) for each in (refused, refused_at, refused_within)}
