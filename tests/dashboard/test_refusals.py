@@ -405,3 +405,29 @@ async def test_each_page_tells_in_its_language_what_was_refused(house: House, la
                 if (found := (browser.last.status_code, tuple(said(browser)))) != (case.status, wanted):
                     wrong[case.name] = found
     assert wrong == {}
+
+
+async def test_an_address_that_leads_nowhere_is_a_page_in_the_users_own_language(house: House) -> None:
+    async with house.browser(**{"Accept-Language": "en"}) as browser:
+        await browser.sign_in(OWNER)
+        await browser.get("/account")
+        await browser.post("/account", do="profile", name="", locale="uk")
+        for path in ("/nothing", "@/nothing", "@/campaigns/ca_0", "/t/elsewhere/keys"):
+            assert (await browser.get(path)).status_code == 404
+            assert "Тут нічого немає" in browser.text, path
+
+
+async def test_an_address_that_leads_nowhere_is_a_page_for_whoever_is_not_signed_in(house: House) -> None:
+    async with house.browser(**{"Accept-Language": "uk"}) as browser:
+        assert (await browser.get("/nothing")).status_code == 404
+        assert "Тут нічого немає" in browser.text
+        assert (await browser.post("/nothing")).status_code == 404
+
+
+async def test_who_tries_too_often_waits_and_is_told_so(house: House) -> None:
+    async with house.browser(**{"Accept-Language": "uk"}) as browser:
+        for _ in range(5):
+            await browser.sign_in(OWNER, "a wrong password")
+            assert "Ця адреса й пароль не пасують одне до одного." in browser.text
+        await browser.sign_in(OWNER)
+        assert "Забагато спроб. Зачекайте 1 хв і спробуйте ще раз." in browser.text

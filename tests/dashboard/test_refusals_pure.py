@@ -156,6 +156,11 @@ def test_every_field_of_a_form_has_a_name() -> None:
             "Усталене значення змінної city не підходить. Значення змінної city має бути таке: список.",
         ),
         ("body.html, line 3: + takes numbers.", "body.html, рядок 3: + діє лише з числами."),
+        (
+            "it paused itself: 6.00% of the mail went to addresses that do not exist (12 of 200); the limit is 5.00%",
+            "Призупинилося само: частка листів на адреси, яких не існує: 6.00% (12 із 200); межа 5.00%.",
+        ),
+        ("no answer within 15 seconds", "Відповіді немає за 15 с."),
         ("what nobody has ever said", "What nobody has ever said."),
         ("code_wrong", "Цей код хибний, застарів або вже використаний. Дочекайтеся наступного."),
         ("", ""),

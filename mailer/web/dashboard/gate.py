@@ -81,6 +81,15 @@ class Gate:
 
         return Route(path, answer, methods=["GET", "POST"] if posts else ["GET"])
 
+    def nothing(self) -> Route:
+        """Return the route of every other path, to stand behind all: a page that says so, in the user's language."""
+
+        async def endpoint(request: Request) -> Response:
+            await self.visit(request)
+            raise NotFound("there is nothing at this address")
+
+        return self.route("/app/{rest:path}", endpoint, posts=True)
+
     async def visit(self, request: Request) -> Visit | None:
         """Return who is signed in, with the second factor shown; None for everybody else."""
         visit = await self.pending(request)

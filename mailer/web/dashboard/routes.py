@@ -69,4 +69,4 @@ def routes(service: Service) -> list[BaseRoute]:
     gate = Gate(service=service, pages=Pages())
     seals = secrets.seals(service.settings, factors.SEALED_FOR)
     entrance = Entrance(gate=gate, seals=seals)
-    return [*entrance.routes(), *map(gate.own, account.own(seals)), *map(gate.screen, SCREENS)]
+    return [*entrance.routes(), *map(gate.own, account.own(seals)), *map(gate.screen, SCREENS), gate.nothing()]
