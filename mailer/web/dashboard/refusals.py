@@ -58,10 +58,10 @@ class Tongue:
     """One language: its sentences and the words for what stands in their holes."""
 
     def __init__(self, sentences: Mapping[str, str], kinds: _Kinds) -> None:
-        """Compile the sentences, those that say most by themselves first."""
+        """Compile the sentences: first what begins with words of ours, and of these what has most of them."""
         self.kinds = kinds
         rows = [Row(each, _pattern(each), said, _may_stop(each, said)) for each, said in sentences.items()]
-        self.rows = sorted(rows, key=lambda row: (-_plain(row.english), row.english))
+        self.rows = sorted(rows, key=lambda row: (row.english[0] == "{", -_plain(row.english), row.english))
 
     def translated(self, sentence: str, depth: int = 0) -> str | None:
         """Return a sentence, or several in a row, in this language; None where they are not in the table."""
@@ -161,7 +161,7 @@ def refused(say: Voice, message: str) -> str:
     """
     said = _ended(say, message)
     # What begins with a value (a host, the name of a file) is written as it is.
-    return f"{said[:1].upper()}{said[1:]}" if said.split(" ", 1)[0].strip(":;,.").isalpha() else said
+    return said[:1].upper() + said[1:] if said.split(" ", 1)[0].strip(":;,.").isalpha() else said
 
 
 def refused_at(say: Voice, path: str, message: str, called: Mapping[str, str]) -> Told:
@@ -183,7 +183,7 @@ def refused_within(say: Voice, message: str) -> str:
 
 def _ended(say: Voice, message: str) -> str:
     if message in say.words:
-        return str(say(message))
+        return say(message)
     said = refused_within(say, message)
     return said if not said or said.endswith(_ENDS) else f"{said}."
 
