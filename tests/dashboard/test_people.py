@@ -63,7 +63,12 @@ async def test_somebody_is_found_by_address_or_mail_and_what_comes_is_told(house
 
 @pytest.mark.parametrize(
     ("who", "said"),
-    [("", "is an address"), ("ann@", "nothing after the @"), (HOSTILE, "is an address"), ("em_" + "0" * 26, "no such")],
+    [
+        ("", "Type an address"),
+        ("ann@", "nothing after the @"),
+        (HOSTILE, "Type an address"),
+        ("em_" + "0" * 26, "no such"),
+    ],
     ids=["nothing", "address", "words", "id"],
 )
 async def test_who_cannot_be_looked_for_is_said(house: House, who: str, said: str) -> None:

@@ -182,10 +182,8 @@ def refused_within(say: Voice, message: str) -> str:
 
 
 def _ended(say: Voice, message: str) -> str:
-    if message in say.words:
-        return say(message)
-    said = refused_within(say, message)
-    return said if not said or said.endswith(_ENDS) else f"{said}."
+    said = say(message) if message in say.words else refused_within(say, message)
+    return said if not said or said.endswith(_ENDS) else said + "."
 
 
 def _called(say: Voice, path: str, called: Mapping[str, str]) -> str:
