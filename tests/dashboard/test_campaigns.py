@@ -339,8 +339,8 @@ async def test_bad_input_is_told_and_what_was_typed_stays(house: House, ann: Bro
     given = {"name": "Spring", "subject": "Spring", "text": "It is here.", "topic": "newsletter", "zone": "UTC"}
     for wrong, said in (
         ({"name": ""}, "one line of text"),
-        ({"subject": "a\r\nBcc: b@example.org"}, "subject"),
-        ({"subject": ""}, "subject"),
+        ({"subject": "a\r\nBcc: b@example.org"}, "Subject: holds a line end"),
+        ({"subject": ""}, "Subject: is required"),
         ({"topic": ""}, "a campaign belongs to a topic"),
         ({"topic": "no-such"}, "there is no topic no-such"),
         ({"from": "else@example.org"}, "not one of the tenant"),

@@ -81,7 +81,7 @@ async def test_mail_is_found_by_whom_what_and_when_and_no_address_stands_in_an_a
     ("fields", "said"),
     [
         ({"who": "ann@"}, "the address has nothing after the @"),
-        ({"who": HOSTILE}, "is an address, an email’s id or a Message-ID"),
+        ({"who": HOSTILE}, "type an address, an email’s id or a Message-ID"),
         ({"who": "em_" + "0" * 26}, "there is no such email"),
         ({"tag": "blue"}, "is written name=value"),
     ],

@@ -25,6 +25,7 @@ DOOR = {
     "/app/sign-out",
     "/app/password/{token}",
     "/app/enter/{token}",
+    "/app/{rest:path}",
 }
 TEMPLATES = resources.templates() / "dashboard"
 

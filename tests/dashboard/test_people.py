@@ -63,7 +63,12 @@ async def test_somebody_is_found_by_address_or_mail_and_what_comes_is_told(house
 
 @pytest.mark.parametrize(
     ("who", "said"),
-    [("", "is an address"), ("ann@", "nothing after the @"), (HOSTILE, "is an address"), ("em_" + "0" * 26, "no such")],
+    [
+        ("", "Type an address"),
+        ("ann@", "nothing after the @"),
+        (HOSTILE, "Type an address"),
+        ("em_" + "0" * 26, "no such"),
+    ],
     ids=["nothing", "address", "words", "id"],
 )
 async def test_who_cannot_be_looked_for_is_said(house: House, who: str, said: str) -> None:
@@ -199,7 +204,7 @@ async def test_support_saves_what_a_person_wants_with_the_proof_of_each_yes(hous
         path = await opened(ann)
         same = {"do": "save", "topic": ["notifications"], "tracking": "", "locale": "", "note_save": "t", **seen(ann)}
         assert (await ann.post(path, same)).status_code == 422
-        assert "nothing was changed" in ann.text
+        assert "Nothing was changed" in ann.text
         await ann.get(path)
         wanted = {**same, "topic": ["events"], "tracking": "yes", "locale": "uk", "note_save": "ticket 9"}
         assert (await ann.post(path, {**wanted, "note_save": ""})).status_code == 422

@@ -238,7 +238,7 @@ async def test_settings_are_changed_one_by_one_and_written_down(house: House) ->
             {"utm": "source"},
         ):
             assert (await ann.post("@/settings", {**changed, **wrong})).status_code == 422
-            assert "This was not saved" in ann.text
+            assert "This was not done" in ann.text
         await ann.get("@/audit", thing="tenant")
         assert "changed: name, promotional_opens, soft_bounces, untracked_hosts, utm" in ann.text
 

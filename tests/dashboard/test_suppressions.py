@@ -106,7 +106,7 @@ async def test_an_entry_is_lifted_with_a_note_where_an_operator_may(everywhere: 
         page = await person.get(f"@/suppressions/{bounced}")
         assert HOSTILE.partition(">")[2] not in page.text
         assert (await person.post(f"@/suppressions/{bounced}", note=" ")).status_code == 422
-        assert "This was not saved" in person.text
+        assert "This was not done" in person.text
         assert (await person.post(f"@/suppressions/{bounced}", note="they wrote again")).status_code == 303
         lifted = await entry(house, bounced)
         assert (lifted.lifted_at, lifted.lift_note) == (house.time, "they wrote again")
@@ -222,7 +222,7 @@ async def test_a_file_is_looked_at_first_and_then_brought_in_once(everywhere: Ho
         figures = [node.text() for node in person.page.css(".figure dd:first-of-type")]
         assert figures == ["2", "0", "0", "1"]
         assert "topic “Newsletter”" in person.text
-        assert "the address has no @" in person.text
+        assert "The address has no @." in person.text
         assert person.last is not None
         assert not any(raw in person.last.text for raw in RAW)
         assert await house.service.database.read(lambda s: s.exec(select(Entry)).all()) == [], "nothing is written yet"

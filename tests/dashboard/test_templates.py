@@ -130,9 +130,9 @@ async def test_a_version_is_written_tried_kept_and_taken_back(everywhere: House)
             ({"subject_uk": "{{ first_name"}, "Subject in Ukrainian"),
             ({"variables": "{"}, "are not JSON: line 1"),
             ({"variables": '{"first_name": {"type": "whim"}}'}, "needs a type"),
-            ({"topic": HOSTILE}, "Topics"),
+            ({"topic": HOSTILE}, "Topic: must be"),
             ({"subject_other": "Wiosna", "text_other": "x"}, "say which language"),
-            ({"locale": "pl", "subject_other": "Wiosna {{ nope }}", "text_other": "x"}, "subject_other"),
+            ({"locale": "pl", "subject_other": "Wiosna {{ nope }}", "text_other": "x"}, "Subject in another language:"),
             ({"subject_en": "", "html_en": "", "subject_uk": "", "text_uk": ""}, "Words"),
         ):
             answer = await person.post("@/new-template", {"name": "spring", **SPRING, "do": "save", **fields})

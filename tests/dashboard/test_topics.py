@@ -9,7 +9,7 @@ from sqlmodel import Session
 from mailer import halts, people, submission, subscribing, tenancy
 from mailer.drafts import Draft, parse
 from mailer.errors import Invalid
-from mailer.models import Brake, BrakeState, Counter, Topic, UserRole
+from mailer.models import Brake, BrakeState, Tally, Topic, UserRole
 from mailer.submission import Submitter
 from suppression.rules import Stream
 from tests.dashboard.house import MARKETER, OWNER, VIEWER, House
@@ -35,7 +35,7 @@ async def test_topics_are_listed_with_their_words_and_what_their_mail_lost(house
     def count(session: Session) -> None:
         for metric, amount in (("requested", 1300), ("sent", 1234), ("unsubscribed", 9), ("resubscribed", 2)):
             session.add(
-                Counter(
+                Tally(
                     tenant_id=1,
                     day=day,
                     stream="promotional",
@@ -65,7 +65,7 @@ async def test_a_topic_is_made_and_changed_in_every_language(everywhere: House) 
         await person.get("@/topics")
         for fields, said in (
             ({"key": "Big News"}, "lower-case letters"),
-            ({"key": "newsletter"}, "there is a topic newsletter already"),
+            ({"key": "newsletter"}, "There is a topic newsletter already."),
             ({"opt_out": "never"}, "can always be left"),
             ({"stream": HOSTILE}, "Stream"),
             ({"name_uk": "x" * 201}, "Name in Ukrainian"),

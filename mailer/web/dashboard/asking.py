@@ -175,7 +175,10 @@ class Asked:
         audit.write(session, self.actor, act, self.now, tenant_id=tenant_id, target=target, data=data)
 
     def page(self, template: str, values: Mapping[str, object] | None = None, *, status: int = 200) -> Response:
-        """Return a page in the frame of the dashboard; with problems it is a 422."""
+        """Return a page in the frame of the dashboard; with problems it is a 422.
+
+        `called` among the values is field -> key of words, where a form calls a field by other words than `field_…`.
+        """
         shared: dict[str, object] = {
             "at": self.at,
             "may": lambda name: self.may(May(name)),
@@ -186,6 +189,7 @@ class Asked:
             "menu": shown_to(self.seat.role) if self.seat is not None else (),
             "form": self.form,
             "problems": {problem.path: problem.message for problem in reversed(self.problems)},
+            "called": {},
         }
         return self.pages.page(
             self.request, self.say, template, {**shared, **(values or {})}, status=422 if self.problems else status

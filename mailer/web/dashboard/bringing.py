@@ -38,8 +38,8 @@ async def show(asked: Asked) -> Response:
     """Show the form for a list."""
     known = await asked.read(lambda session: topics(session, asked.tenant_id))
     values = {"forms": list(FormName), "sources": FORMS, "reasons": list(Reason), "topics": known}
-    most = exchanging.MOST // 2**20
-    return asked.page("suppressions-import.html", values | {"scopes": scopes(asked, known), "most": most})
+    shown = {"scopes": scopes(asked, known), "most": exchanging.MOST // 2**20, "called": {"topic": "list_topics"}}
+    return asked.page("suppressions-import.html", {**values, **shown})
 
 
 async def preview(asked: Asked) -> Response:

@@ -89,6 +89,7 @@ def _page(asked: Asked, chosen: _House, campaign: Campaign | None, values: Mappi
         "campaign-form.html",
         {
             **SHARED,
+            "called": {"name": "campaign_name"},
             "campaign": campaign,
             "started": campaign is not None and campaign.started_at is not None,
             "chosen": chosen,

@@ -1,7 +1,7 @@
 """Who is let in: the cookie of a sign-in, a membership, a permission, and the token of each form."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from mailer.errors import Forbidden, Invalid, MailerError, NotFound
+from mailer.errors import Forbidden, Invalid, NotFound, Problem
 from mailer.service import Service
 from mailer.users import signing
 from mailer.users.signing import Seat, Visit
@@ -82,6 +82,15 @@ class Gate:
                 return self._failed(request, error)
 
         return Route(path, answer, methods=["GET", "POST"] if posts else ["GET"])
+
+    def nothing(self) -> Route:
+        """Return the route of every other path, to stand behind all: a page that says so, in the user's language."""
+
+        async def endpoint(request: Request) -> Response:
+            await self.visit(request)
+            raise NotFound("there is nothing at this address")
+
+        return self.route("/app/{rest:path}", endpoint, posts=True)
 
     async def visit(self, request: Request) -> Visit | None:
         """Return who is signed in, with the second factor shown; None for everybody else."""
@@ -158,8 +167,15 @@ class Gate:
         kind = "stale" if isinstance(error, Stale) else str(status.value)
         say = self.voice(request, getattr(request.state, "locale", None))
         known = f"failed_{kind}_title" in say.words
-        values = {"kind": kind if known else "500", "said": str(error) if isinstance(error, MailerError) else ""}
+        values = {"kind": kind if known else "500", "said": _said(error, status), "called": {}}
         return self.pages.page(request, say, "failed.html", values, status=status.value)
+
+
+def _said(error: Exception, status: HTTPStatus) -> Sequence[Problem]:
+    """Return what an error tells whoever asked; what is our fault says nothing of our insides."""
+    if isinstance(error, Invalid):
+        return error.problems
+    return (Problem("", str(error)),) if status < HTTPStatus.INTERNAL_SERVER_ERROR else ()
 
 
 async def checked(request: Request, cookie: str, most: int = FORM) -> Form:

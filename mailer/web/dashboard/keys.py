@@ -18,7 +18,16 @@ async def show(asked: Asked) -> Response:
     keys = await asked.read(lambda session: tenancy.keys(session, asked.tenant_id))
     living = [key for key in reversed(keys) if key.revoked_at is None]
     retired = [key for key in reversed(keys) if key.revoked_at is not None]
-    return asked.page("keys.html", {"living": living, "retired": retired, "scopes": list(Scope), "issued": asked.told})
+    return asked.page(
+        "keys.html",
+        {
+            "living": living,
+            "retired": retired,
+            "scopes": list(Scope),
+            "issued": asked.told,
+            "called": {"scope": "keys_scopes"},
+        },
+    )
 
 
 async def act(asked: Asked) -> Response:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mailer import resources
+from mailer.web.dashboard import refusals
 from mailer.web.dashboard.figures import Figures
 from mailer.web.folder import Folder
 from mailer.web.voices import Voice
@@ -44,6 +45,7 @@ class Pages:
             "path": request.url.path,
             "style": self._folder.version,
             "done": _done(request, say),
+            **refusals.tellers(say),
         }
         body = self._folder.render(template, {**shared, **values})
         headers = {**HEADERS, "Content-Language": say.language}

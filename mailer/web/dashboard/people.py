@@ -33,7 +33,7 @@ async def show(asked: Asked, unknown: str = "") -> Response:
         unknown = asked.form.one("who")
     topics = await asked.read(lambda session: people.topics(session, asked.tenant_id))
     leavable = [topic for topic in topics if people.may_leave(topic)]
-    return asked.page("people.html", {"unknown": unknown, "leavable": leavable})
+    return asked.page("people.html", {"unknown": unknown, "leavable": leavable, "called": {"who": "people_who"}})
 
 
 async def act(asked: Asked) -> Response:

@@ -79,6 +79,7 @@ async def show(asked: Asked) -> Response:
         "reports.html",
         {
             **SHARED,
+            "called": {"from": "from_day", "to": "to_day", "tz": "time_zone"},
             "chosen": chosen,
             "kept": kept,
             "ways": list(By),

@@ -72,4 +72,4 @@ def routes(service: Service) -> list[BaseRoute]:
     gate = Gate(service=service, pages=Pages(), teller=teller)
     seals = secrets.seals(service.settings, factors.SEALED_FOR)
     entrance = Entrance(gate=gate, seals=seals)
-    return [*entrance.routes(), *map(gate.own, account.own(seals)), *map(gate.screen, SCREENS)]
+    return [*entrance.routes(), *map(gate.own, account.own(seals)), *map(gate.screen, SCREENS), gate.nothing()]

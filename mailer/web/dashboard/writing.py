@@ -52,6 +52,7 @@ def _page(asked: Asked, name: str, body: Content | None, topics: Sequence[Topic]
     return asked.page(
         "template-edit.html",
         {
+            "called": {"name": "template_name", "description": "template_description"},
             "name": name,
             "body": body,
             "streams": list(Stream),
