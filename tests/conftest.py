@@ -8,7 +8,7 @@ import pytest
 from sqlmodel import SQLModel
 
 import suppression.entries
-from mailer import migrate, models
+from mailer import garbage, migrate, models
 from mailer.database import Database
 from tests import servers
 from tests.servers import Certificate, Postgres, Redis, Relay
@@ -23,6 +23,11 @@ def tables() -> tuple[str, ...]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the stories: one of them alone at the end would let the other processes wait for it."""
     items.sort(key=lambda item: "stories" not in item.path.parts)
+
+
+def pytest_collection_finish() -> None:
+    """Set apart what collecting the tests made: Python would walk these millions of objects again and again."""
+    garbage.settle()
 
 
 @pytest.fixture(scope="session")
