@@ -1,6 +1,7 @@
 """What many tests need: throwaway servers, a migrated database on either engine, a relay that does as it is told."""
 
 import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from mailer import garbage, migrate, models
 from mailer.database import Database
 from tests import servers
 from tests.servers import Certificate, Postgres, Redis, Relay
+
+# Every request to an application in this process asks whether trio runs: without it, that searches all of `sys.path`.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 
 def tables() -> tuple[str, ...]:

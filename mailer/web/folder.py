@@ -20,6 +20,8 @@ class Folder:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            # Templates are part of the release: nobody looks at each request whether a file changed.
+            auto_reload=False,
         )
         self._style = (path / "style.css").read_text("utf-8")
         #: Stands in the sheet's address, so that a browser may keep it.

@@ -148,7 +148,13 @@ def _described(summary: Summary) -> dict[str, object]:
 @functools.cache
 def _templates() -> Environment:
     """Return the templates: every application of a process shares what was compiled."""
-    made = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    made = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        auto_reload=False,
+    )
     made.globals.update(size=_size, moment=_moment, when=_when, differs=_differs)
     return made
 
