@@ -1,6 +1,7 @@
 """What many tests need: throwaway servers, a migrated database on either engine, a relay that does as it is told."""
 
 import shutil
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,10 +9,13 @@ import pytest
 from sqlmodel import SQLModel
 
 import suppression.entries
-from mailer import migrate, models
+from mailer import garbage, migrate, models
 from mailer.database import Database
 from tests import servers
 from tests.servers import Certificate, Postgres, Redis, Relay
+
+# Every request to an application in this process asks whether trio runs: without it, that searches all of `sys.path`.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 
 def tables() -> tuple[str, ...]:
@@ -23,6 +27,11 @@ def tables() -> tuple[str, ...]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the stories: one of them alone at the end would let the other processes wait for it."""
     items.sort(key=lambda item: "stories" not in item.path.parts)
+
+
+def pytest_collection_finish() -> None:
+    """Set apart what collecting the tests made: Python would walk these millions of objects again and again."""
+    garbage.settle()
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,10 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-
-import pytest
+from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for name in ("mailer", "suppression") for path in (ROOT / name).rglob("*.py"))
@@ -99,125 +99,158 @@ def place(module: str) -> str | None:
     return None
 
 
-def imports(path: Path) -> Iterator[tuple[str, ast.stmt]]:
-    known = {module_of(source) for source in SOURCES}
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name, node
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            for alias in node.names:
-                whole = f"{node.module}.{alias.name}"
-                yield (whole if whole in known else node.module), node
+KNOWN = {module_of(source): source for source in SOURCES}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_a_module_imports_only_from_floors_below(path: Path) -> None:
-    module = module_of(path)
-    own = place(module)
-    if own is None:
-        assert module in {"mailer", "suppression", "mailer.__main__", "mailer.migrations.env"}, f"{module} has no floor"
-        return
-    for name, _node in imports(path):
-        other = place(name)
-        if other is not None and other != own:
-            assert FLOOR[other] < FLOOR[own], f"{module} imports {name}, which is not below it"
+class Source(NamedTuple):
+    """What the rules ask of a file: its whole tree is walked once."""
+
+    text: str
+    #: Modules, and the names from elsewhere as their modules.
+    imports: tuple[str, ...]
+    #: Lines of imports inside functions, and of calls of a method `commit`.
+    late: tuple[int, ...]
+    commits: tuple[int, ...]
+    #: Functions' lines, names and numbers of lines.
+    functions: tuple[tuple[int, str, int], ...]
+    #: What is public and has no docstring.
+    silent: tuple[str, ...]
+
+
+@cache
+def source(module: str) -> Source:
+    path = KNOWN[module]
+    text = path.read_text()
+    tree = ast.parse(text)
+    found: list[str] = []
+    late, commits, functions = [], [], []
+    # Each node, and whether it stands in a function.
+    waiting: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while waiting:
+        node, inside = waiting.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            if inside:
+                late.append(node.lineno)
+            if isinstance(node, ast.Import):
+                found += [alias.name for alias in node.names]
+            elif node.module:
+                wholes = [f"{node.module}.{alias.name}" for alias in node.names]
+                found += [whole if whole in KNOWN else node.module for whole in wholes]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "commit":
+            commits.append(node.lineno)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            functions.append((node.lineno, node.name, (node.end_lineno or node.lineno) - node.lineno + 1))
+            inside = True
+        waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
+    return Source(text, tuple(found), tuple(late), tuple(commits), tuple(functions), tuple(_silent(tree, path)))
+
+
+def _silent(tree: ast.Module, path: Path) -> Iterator[str]:
+    if tree.body and not ast.get_docstring(tree):
+        yield str(path)
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if not ast.get_docstring(node):
+            yield f"{path}:{node.lineno} {node.name}"
+
+
+# A rule looks at all files in one test and names every breach: a test a file and rule were a quarter of all tests.
+def test_a_module_imports_only_from_floors_below() -> None:
+    wrong = []
+    for module in KNOWN:
+        own = place(module)
+        if own is None:
+            if module not in {"mailer", "suppression", "mailer.__main__", "mailer.migrations.env"}:
+                wrong.append(f"{module} has no floor")
+            continue
+        for name in source(module).imports:
+            other = place(name)
+            if other is not None and other != own and FLOOR[other] >= FLOOR[own]:
+                wrong.append(f"{module} imports {name}, which is not below it")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_circle_of_imports() -> None:
-    graph = {module_of(path): {name for name, _ in imports(path)} for path in SOURCES}
     done: set[str] = set()
 
     def walk(module: str, way: tuple[str, ...]) -> None:
         assert module not in way, " -> ".join((*way[way.index(module) :], module))
         if module in done:
             return
-        for name in sorted(graph.get(module, ())):
-            if name in graph and name != module:
+        for name in sorted(set(source(module).imports)):
+            if name in KNOWN and name != module:
                 walk(name, (*way, module))
         done.add(module)
 
-    for module in sorted(graph):
+    for module in sorted(KNOWN):
         walk(module, ())
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_suppression_stands_alone(path: Path) -> None:
-    if module_of(path).startswith("suppression"):
-        third_party = {"sqlmodel", "sqlalchemy", "idna", "suppression"}
-        foreign = {name.partition(".")[0] for name, _ in imports(path)} & {"mailer", "starlette", "pydantic", "jinja2"}
-        assert not foreign, f"{foreign} not in {third_party}"
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_imports_stand_at_the_top_and_libraries_where_they_belong(path: Path) -> None:
-    module = module_of(path)
-    tree = ast.parse(path.read_text())
-    late = [
-        node.lineno
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(function)
-        if isinstance(node, ast.Import | ast.ImportFrom)
+def test_suppression_stands_alone() -> None:
+    third_party = {"sqlmodel", "sqlalchemy", "idna", "suppression"}
+    foreign = [
+        f"{module} imports {name}, not in {third_party}"
+        for module in KNOWN
+        if module.startswith("suppression")
+        for name in source(module).imports
+        if name.partition(".")[0] in {"mailer", "starlette", "pydantic", "jinja2"}
     ]
-    assert not late, f"imports inside functions at lines {late}"
-    for name, _node in imports(path):
-        allowed = KEPT_TO.get(name.partition(".")[0])
-        assert allowed is None or module.startswith(allowed), f"{module} imports {name}"
+    assert not foreign, "\n".join(foreign)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_what_is_pure_stays_pure(path: Path) -> None:
-    module = module_of(path)
-    if not module.startswith(PURE) or module in NOT_PURE:
-        return
-    names = {name.partition(".")[0] for name, _ in imports(path)}
-    assert not names & {"asyncio", "sqlalchemy", "sqlmodel", "socket", "time", "subprocess"}, names
-    assert "datetime.now(" not in path.read_text()
+def test_imports_stand_at_the_top() -> None:
+    late = {module: source(module).late for module in KNOWN if source(module).late}
+    assert not late, f"imports inside functions, at lines: {late}"
+
+
+def test_libraries_stand_where_they_belong() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module in KNOWN
+        for name in source(module).imports
+        if not module.startswith(KEPT_TO.get(name.partition(".")[0], ""))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_what_is_pure_stays_pure() -> None:
+    wrong = []
+    for module in KNOWN:
+        if not module.startswith(PURE) or module in NOT_PURE:
+            continue
+        names = {name.partition(".")[0] for name in source(module).imports}
+        edges = sorted(names & {"asyncio", "sqlalchemy", "sqlmodel", "socket", "time", "subprocess"})
+        wrong += [f"{module} imports {name}" for name in edges]
+        wrong += [f"{module} asks for the time"] * ("datetime.now(" in source(module).text)
+    assert not wrong, "\n".join(wrong)
 
 
 def test_only_edges_commit() -> None:
     edges = ("mailer.web", "mailer.cli", "mailer.delivery", "mailer.database", "mailer.demo")
-    for path in SOURCES:
-        if not module_of(path).startswith(edges):
-            calls = [
-                node.lineno
-                for node in ast.walk(ast.parse(path.read_text()))
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "commit"
-            ]
-            assert not calls, f"{path}: commits at lines {calls}"
+    wrong = {name: source(name).commits for name in KNOWN if not name.startswith(edges) and source(name).commits}
+    assert not wrong, f"commits at lines: {wrong}"
 
 
 def test_events_are_written_in_one_place() -> None:
     """Whoever wrote one elsewhere would forget the messages to webhooks."""
     table = re.compile(r"\b_?event\.insert\(|insert\(_?event\b|\bEvent\((?!Enum)", re.IGNORECASE)
-    for path in SOURCES:
-        text = path.read_text().replace("asyncio.Event(", "").replace("class Event(", "")
-        assert module_of(path) == "mailer.events" or not table.search(text), f"{path}: call mailer.events.write"
+    for module in KNOWN:
+        text = source(module).text.replace("asyncio.Event(", "").replace("class Event(", "")
+        assert module == "mailer.events" or not table.search(text), f"{module}: call mailer.events.write"
 
 
 def test_files_and_functions_stay_small_and_well_named() -> None:
-    for path in SOURCES:
+    for module, path in KNOWN.items():
         assert path.stem not in BAD_NAMES, f"{path}: find the thing's own name"
-        text = path.read_text()
-        assert text.count("\n") <= 420, f"{path} has {text.count(chr(10))} lines: make it a folder"
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                length = (node.end_lineno or node.lineno) - node.lineno + 1
-                assert length <= 60, f"{path}:{node.lineno} {node.name} has {length} lines"
+        lines = source(module).text.count("\n")
+        assert lines <= 420, f"{path} has {lines} lines: make it a folder"
+        for line, name, length in source(module).functions:
+            assert length <= 60, f"{path}:{line} {name} has {length} lines"
 
 
 def test_every_public_name_says_what_it_is() -> None:
-    missing = []
-    for path in SOURCES:
-        tree = ast.parse(path.read_text())
-        if tree.body and not ast.get_docstring(tree):
-            missing.append(str(path))
-        for node in tree.body:
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                continue
-            if not node.name.startswith("_") and not ast.get_docstring(node):
-                missing.append(f"{path}:{node.lineno} {node.name}")
+    missing = [each for module in KNOWN for each in source(module).silent]
     assert not missing, "\n".join(missing)
 
 

@@ -1,5 +1,6 @@
 """The pages of the inbox: what was sent, as its reader would see it, and what was really in it."""
 
+import functools
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -144,15 +145,26 @@ def _described(summary: Summary) -> dict[str, object]:
     }
 
 
+@functools.cache
+def _templates() -> Environment:
+    """Return the templates: every application of a process shares what was compiled."""
+    made = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        auto_reload=False,
+    )
+    made.globals.update(size=_size, moment=_moment, when=_when, differs=_differs)
+    return made
+
+
 class _Pages:
     """The handlers, over one store; they are plain functions, so starlette runs each in a thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._templates = Environment(
-            loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-        )
-        self._templates.globals.update(size=_size, moment=_moment, when=_when, differs=_differs)
+        self._templates = _templates()
         self._style = (_FOLDER / "style.css").read_text("utf-8")
 
     def listing(self, request: Request) -> Response:

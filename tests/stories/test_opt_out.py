@@ -91,9 +91,11 @@ def test_getting_every_link_a_hundred_times_changes_nothing(served: Served, clie
     assert html is not None
     links = set(re.findall(r'(?:href|src)="(http[^"]+)"', html.get_content())) | {one_click(mail)}
     assert len(links) >= 4
-    for link in sorted(links):
-        for method in ("GET", "HEAD") * 50:
-            assert httpx2.request(method, link, trust_env=False).status_code == 200
+    # Each new client reads all certificates of the system anew: that took most of this.
+    with httpx2.Client(trust_env=False) as scanner:
+        for link in sorted(links):
+            for method in ("GET", "HEAD") * 50:
+                assert scanner.request(method, link).status_code == 200
     check = client.get("/v1/suppressions/check", params={"email": to, "stream": "promotional"}).json()
     assert check["allowed"] is True
     assert served.settled(client, send(client, to, NEWSLETTER))["status"] == "sent"

@@ -1,5 +1,7 @@
 """The routes: find the key, read the body, call the handler, answer every error as a problem."""
 
+import asyncio
+import functools
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
@@ -38,21 +40,32 @@ def routes(service: Service, fetch: Fetch = fetched) -> list[BaseRoute]:
     for path, endpoints in groupby(sorted(ENDPOINTS, key=_place), key=lambda endpoint: endpoint.path):
         found.append(Route(path, _Resource(shared, {endpoint.method: endpoint for endpoint in endpoints})))
     found += called.routes(service, fetch)
-    document = openapi.document(ENDPOINTS, HOOKS)
-    page = documentation.page(ENDPOINTS, document)
-
-    async def as_json(_request: Request) -> Response:
-        return Answer(document).response()
-
-    async def as_page(_request: Request) -> Response:
-        return HTMLResponse(page, headers=documentation.HEADERS)
-
     return [
         *found,
-        Route("/openapi.json", as_json),
-        Route("/docs", as_page),
+        Route("/openapi.json", _as_json),
+        Route("/docs", _as_page),
         Route("/v1/{rest:path}", _Nowhere()),
     ]
+
+
+# Printing takes a third of a second, and most processes are never asked: it waits for whoever asks first, and is done
+# in a thread, since the requests of others go on meanwhile.
+@functools.cache
+def _document() -> Mapping[str, object]:
+    return openapi.document(ENDPOINTS, HOOKS)
+
+
+@functools.cache
+def _page() -> str:
+    return documentation.page(ENDPOINTS, _document())
+
+
+async def _as_json(_request: Request) -> Response:
+    return Answer(await asyncio.to_thread(_document)).response()
+
+
+async def _as_page(_request: Request) -> Response:
+    return HTMLResponse(await asyncio.to_thread(_page), headers=documentation.HEADERS)
 
 
 def _place(endpoint: Endpoint) -> int:

@@ -6,9 +6,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mailer import resources
+from mailer.web import folder
 from mailer.web.dashboard import refusals
 from mailer.web.dashboard.figures import Figures
-from mailer.web.folder import Folder
 from mailer.web.voices import Voice
 
 _FOLDER = resources.templates() / "dashboard"
@@ -32,7 +32,7 @@ class Pages:
 
     def __init__(self) -> None:
         """Read the templates and the style sheet."""
-        self._folder = Folder(_FOLDER)
+        self._folder = folder.opened(_FOLDER)
 
     def page(
         self, request: Request, say: Voice, template: str, values: Mapping[str, object], *, status: int = 200

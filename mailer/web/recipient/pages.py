@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mailer import resources
-from mailer.web.folder import Folder
+from mailer.web import folder
 from mailer.web.recipient.words import voice
 from mailer.web.voices import Voice
 
@@ -35,7 +35,7 @@ class Pages:
 
     def __init__(self) -> None:
         """Read the templates and the style sheet."""
-        self._folder = Folder(_FOLDER)
+        self._folder = folder.opened(_FOLDER)
 
     def page(
         self,
