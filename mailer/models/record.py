@@ -66,11 +66,11 @@ HOUR_COUNTER = Table(
     "hour_counter",
     SQLModel.metadata,
     Column("tenant_id", Integer, primary_key=True, autoincrement=False),
-    Column("day", Date, primary_key=True),
     Column("stream", String(20), primary_key=True),
-    # Empty: everything of the stream.
+    # Empty: everything of the stream. Days stand last, for a series is of one of them, of few metrics and many days.
     Column("campaign_id", String(40), primary_key=True),
     Column("metric", String(40), primary_key=True),
+    Column("day", Date, primary_key=True),
     *(Column(f"h{hour:02}", BigInteger, nullable=False) for hour in range(24)),
 )
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import reduce
-from itertools import pairwise
-from operator import add
+from itertools import groupby, pairwise
+from operator import add, itemgetter
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -176,7 +176,7 @@ def _series(
 
 def _by_hour(session: Session, where: Conditions, span: Span) -> dict[datetime, Counted]:
     found: dict[datetime, Counted] = {}
-    for day, *counted in _read(session, where, span.days, [(hour, hour + 1) for hour in range(24)]):
+    for day, *counted in _read(session, where, span, [(hour, hour + 1) for hour in range(24)]):
         found.update((datetime.combine(day, time(hour), UTC), sums) for hour, sums in enumerate(counted))
     return found
 
@@ -186,12 +186,11 @@ def _by_day(session: Session, where: Conditions, span: Span, zone: ZoneInfo) -> 
 
     An hour of UTC belongs to where it begins: exact in all time zones but those of half hours.
     """
-    alike: dict[tuple[_Piece, ...], list[date]] = {}
-    for day, pieces in _pieces(span, zone).items():
-        alike.setdefault(tuple(pieces), []).append(day)
     found: dict[date, Counted] = defaultdict(Counted)
-    for pieces, days in alike.items():
-        for day, *counted in _read(session, where, days, [(piece.begin, piece.end) for piece in pieces]):
+    for pieces, some in groupby(_pieces(span, zone).items(), key=itemgetter(1)):
+        days = [day for day, _ in some]
+        hours = [(piece.begin, piece.end) for piece in pieces]
+        for day, *counted in _read(session, where, Span(days[0], days[-1]), hours):
             for piece, sums in zip(pieces, counted, strict=True):
                 found[day + piece.later * _DAY].update(sums)
     return found
@@ -217,7 +216,7 @@ def _pieces(span: Span, zone: ZoneInfo) -> Mapping[date, Sequence[_Piece]]:
 
 
 def _read(
-    session: Session, where: Conditions, days: Sequence[date], pieces: Sequence[tuple[int, int]]
+    session: Session, where: Conditions, span: Span, pieces: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[Any, ...]]:
     """Yield each day, and what was counted in each of these spans of its hours."""
     hours = [HOURLY.c[name] for name in HOURS]
@@ -227,7 +226,7 @@ def _read(
         for name, (begin, end) in zip(names, pieces, strict=True)
     )
     key = (HOURLY.c.day, HOURLY.c.metric)
-    counted = select(*key, *sums).where(*where, HOURLY.c.day.in_(days)).group_by(*key)
+    counted = select(*key, *sums).where(*where, HOURLY.c.day.between(span.first, span.last)).group_by(*key)
     return objects(session, counted.subquery(), "day", *names)
 
 

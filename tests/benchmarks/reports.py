@@ -163,7 +163,8 @@ def fill_rows(session: Session, tenant: int, number: int, at: datetime) -> Campa
     shared: dict[str, Any] = {"tenant_id": tenant, "stream": Stream.PROMOTIONAL, "topic": "newsletter", "locale": "en"}
     campaign = Campaign(
         id=campaign_id(CAMPAIGNS - 1), name="Bench", status=CampaignStatus.COMPLETED, content_id=content.id or 0,
-        from_address="us@x.example", opens=Opens.INDIVIDUAL, created_at=at, started_at=at, **shared
+        from_address="us@x.example", opens=Opens.INDIVIDUAL, clicks=Opens.INDIVIDUAL, created_at=at,
+        started_at=at, **shared
     )  # fmt: skip
     begin = ids.first("em", at)[:-10]
     model = Email(

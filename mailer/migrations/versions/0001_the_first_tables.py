@@ -65,12 +65,12 @@ def upgrade() -> None:
     )
     op.create_table('hour_counter',
     sa.Column('tenant_id', sa.Integer(), autoincrement=False, nullable=False),
-    sa.Column('day', sa.Date(), nullable=False),
     sa.Column('stream', sa.String(length=20), nullable=False),
     sa.Column('campaign_id', sa.String(length=40), nullable=False),
     sa.Column('metric', sa.String(length=40), nullable=False),
+    sa.Column('day', sa.Date(), nullable=False),
     *(sa.Column(f'h{hour:02}', sa.BigInteger(), nullable=False) for hour in range(24)),
-    sa.PrimaryKeyConstraint('tenant_id', 'day', 'stream', 'campaign_id', 'metric')
+    sa.PrimaryKeyConstraint('tenant_id', 'stream', 'campaign_id', 'metric', 'day')
     )
     op.create_table('day_count',
     sa.Column('name', sqlmodel.sql.sqltypes.AutoString(length=200), nullable=False),
