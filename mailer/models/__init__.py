@@ -7,7 +7,18 @@ from mailer.models.mail import Attachment, Content, Email, Lease
 from mailer.models.people import Consent, Invitation, OptIn, Person
 from mailer.models.postmaster import PostmasterMail
 from mailer.models.providers import HeardToken
-from mailer.models.record import HOUR_COUNTER, Counter, DayCount, Event, Halt, MonthCounter, Role, StoredAnswer, Tally
+from mailer.models.record import (
+    HOUR_COUNTER,
+    OF_ALL_MAIL,
+    Counter,
+    DayCount,
+    Event,
+    Halt,
+    MonthCounter,
+    Role,
+    StoredAnswer,
+    Tally,
+)
 from mailer.models.tenancy import (
     ApiKey,
     ConsentRule,
@@ -39,6 +50,7 @@ from mailer.models.webhooks import DeliveryState, Webhook, WebhookDelivery
 
 __all__ = [
     "HOUR_COUNTER",
+    "OF_ALL_MAIL",
     "Alarm",
     "AlarmKind",
     "ApiKey",

@@ -78,7 +78,7 @@ def daily_sums(session: Session, tenant_id: int, span: Span) -> Mapping[Stream, 
 
 def totals(session: Session) -> list[tuple[str, str, int]]:
     """Return every tenant's sums together, by stream and metric, since the beginning."""
-    facts = since_ever(ALL[0]).c
+    facts = since_ever().c
     key = (facts.stream, facts.metric)
     statement = select(*key, func.sum(facts.amount)).group_by(*key).order_by(*key)
     return [(stream, metric, int(amount)) for stream, metric, amount in session.execute(statement)]

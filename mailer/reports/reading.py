@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, ColumnElement, Select, Subquery, Text, case, 
 from sqlmodel import Session, SQLModel
 
 from mailer.database import on_postgresql
-from mailer.models import Counter, MonthCounter, Tally
+from mailer.models import OF_ALL_MAIL, Counter, MonthCounter, Tally
 from mailer.reports.figures import Counted
 from mailer.reports.spans import Span
 from suppression.rules import Stream
@@ -42,13 +42,10 @@ def within(tenant_id: int, span: Span, streams: Sequence[Stream], dimension: str
     ).subquery("within")
 
 
-def since_ever(dimension: str) -> Subquery:
-    """Return all tenants' sums of a dimension since the beginning: columns `stream`, `metric`, `amount`."""
+def since_ever() -> Subquery:
+    """Return the sums of all tenants' mail since the beginning: columns `stream`, `metric`, `amount`."""
     return union_all(
-        *(
-            select(table.c.stream, table.c.metric, table.c.amount).where(table.c.dimension == dimension)
-            for table in (_MONTHS, _WAITING)
-        )
+        *(select(table.c.stream, table.c.metric, table.c.amount).where(OF_ALL_MAIL) for table in (_MONTHS, _WAITING))
     ).subquery("since_ever")
 
 

@@ -63,6 +63,8 @@ def upgrade() -> None:
     sa.Column('amount', sa.BigInteger(), nullable=False),
     sa.PrimaryKeyConstraint('tenant_id', 'month', 'stream', 'dimension', 'value', 'metric')
     )
+    with op.batch_alter_table('month_counter', schema=None) as batch_op:
+        batch_op.create_index('month_counter_all', ['stream', 'metric'], unique=False, sqlite_where=sa.text("dimension = 'all'"), postgresql_where=sa.text("dimension = 'all'"))
     op.create_table('hour_counter',
     sa.Column('tenant_id', sa.Integer(), autoincrement=False, nullable=False),
     sa.Column('stream', sa.String(length=20), nullable=False),
@@ -825,6 +827,8 @@ def downgrade() -> None:
     op.drop_table('email')
     op.drop_table('day_count')
     op.drop_table('hour_counter')
+    with op.batch_alter_table('month_counter', schema=None) as batch_op:
+        batch_op.drop_index('month_counter_all', sqlite_where=sa.text("dimension = 'all'"), postgresql_where=sa.text("dimension = 'all'"))
     op.drop_table('month_counter')
     op.drop_table('counter')
     with op.batch_alter_table('campaign', schema=None) as batch_op:
