@@ -324,7 +324,8 @@ class Letterbox:
         """Return what the pixel and the links of this mail say."""
 
         def audience() -> bytes:
-            day = (job.dated_at or job.created_at).date()
+            # The day on which all else of the mail is counted, whenever it is sent.
+            day = job.created_at.date()
             if (packed := kind.audiences.get(day)) is None:
                 campaign = job.campaign_id or (job.tags or {}).get("campaign") or ""
                 named = Audience(job.tenant_id, job.stream, campaign, job.topic or "", job.template or "", day)

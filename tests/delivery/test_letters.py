@@ -1,6 +1,8 @@
 """From claimed rows to mail: what a batch needs is at hand, and nobody's choice is lost on the way."""
 
+import re
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from sqlmodel import Session, update
@@ -203,3 +205,26 @@ async def test_a_mail_that_cannot_be_made_spoils_no_other(sqlite: Database, lett
     assert isinstance(second, MailerError)
     assert isinstance(first, Ready)
     assert isinstance(third, Ready)
+
+
+async def test_a_picture_that_names_nobody_counts_on_the_day_of_the_acceptance(
+    sqlite: Database, letterbox: Letterbox
+) -> None:
+    """As all else of the mail does, however much later it is sent: a report of that day shows both."""
+
+    def verb(session: Session) -> Sequence[Job]:
+        write(session, ConsentRule.NOT_REFUSED)
+        mails.add(session, 1, P)
+        all_of_them = [job.id for job in session.execute(mails.TABLE.select())]
+        mails.move(session, all_of_them, opens=Opens.AGGREGATE, created_at=NOW - timedelta(days=3))
+        return claimed(session)
+
+    jobs = await sqlite.run(verb)
+    await letterbox.prepare(jobs)
+    [mail] = await composed(letterbox, jobs)
+    token = re.search(rb"/o/([^.\"]+)\.gif", mail.data.replace(b"=\r\n", b"").replace(b"=3D", b"="))
+    assert token is not None
+    hit = Links(Settings(), Ring("k1:" + "a" * 32)).read_open(token[1].decode())
+    assert hit is not None
+    assert hit.audience is not None
+    assert hit.audience.day == (NOW - timedelta(days=3)).date()
