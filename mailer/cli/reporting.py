@@ -38,6 +38,10 @@ class Sorting(StrEnum):
     LINK = By.LINK.value
     HOUR = Step.HOUR.value
     DAY = Step.DAY.value
+    WEEK = Step.WEEK.value
+
+
+_IN_TIME = (Sorting.HOUR, Sorting.DAY, Sorting.WEEK)
 
 
 def add(app: typer.Typer) -> None:
@@ -50,8 +54,8 @@ def report(
     stream: Annotated[Stream | None, typer.Option(help="Only this stream.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only emails of this tag, `name=value`.")] = None,
     days: Annotated[int, typer.Option(min=1, max=3660, help="The last days, today included.")] = 30,
-    by: Annotated[Sorting | None, typer.Option(help="One row for each; hours and days are when it happened.")] = None,
-    tz: Annotated[str, typer.Option(help="The time zone of hours and days.")] = "UTC",
+    by: Annotated[Sorting | None, typer.Option(help="One row for each; hour, day and week: when it happened.")] = None,
+    tz: Annotated[str, typer.Option(help="The time zone of hours, days and weeks.")] = "UTC",
     tenant: Chosen = None,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -65,7 +69,7 @@ def report(
             return numbers_sheet(told), told
         if tag is not None:
             raise Invalid(Problem("tag", "is for the report without --by: leave one of them out"))
-        if by in (Sorting.HOUR, Sorting.DAY):
+        if by in _IN_TIME:
             step, zone = Step(by), reports.zone_of(tz)
             return series_sheet(reports.stream_series(session, owner, span, step, stream=stream, zone=zone)), None
         return table_sheet(reports.table(session, owner, span, By(by), stream=stream)), None
@@ -78,7 +82,7 @@ def report(
     elif told is not None:
         _print(told, ", ".join(filter(None, (stream, tag))))
     elif by is not None:
-        wanted = _HAPPENED if by in (Sorting.HOUR, Sorting.DAY) else _SHOWN_OF.get(By(by), _SHOWN)
+        wanted = _HAPPENED if by in _IN_TIME else _SHOWN_OF.get(By(by), _SHOWN)
         print_sheet(sheet, wanted)
 
 

@@ -24,8 +24,6 @@ from suppression.rules import Stream
 
 #: Figures that say nothing of an hour: what waits, and what is worked out of whole days.
 IN_SERIES = COUNTS - {"waiting", "tried", "arrived"}
-_MOST_HOURS = 31
-_MOST_DAYS = 366
 #: How long a campaign's beginning is -> what it is called.
 FIRSTS: Mapping[str, timedelta] = {"24h": timedelta(hours=24), "3d": timedelta(days=3), "7d": timedelta(days=7)}
 _HOUR, _DAY, _EPOCH = timedelta(hours=1), timedelta(days=1), date(1970, 1, 1)
@@ -38,10 +36,16 @@ class Step(StrEnum):
 
     HOUR = "hour"
     DAY = "day"
+    #: From a Monday on; of the first and the last week those days that were asked for.
+    WEEK = "week"
+
+
+#: How many days a series may have.
+_MOST: Mapping[Step, int] = {Step.HOUR: 31, Step.DAY: 366, Step.WEEK: 1830}
 
 
 class Point(NamedTuple):
-    """What happened in an hour or a day; what is taken back counts less than 0 where that was learnt."""
+    """What happened in an hour, a day or a week; what is taken back counts less than 0 where that was learnt."""
 
     #: When it begins, in the time zone that was asked for.
     at: datetime
@@ -139,9 +143,8 @@ def _begun(campaign: Campaign) -> tuple[datetime, datetime]:
 
 
 def _check(span: Span, step: Step) -> None:
-    most = _MOST_HOURS if step is Step.HOUR else _MOST_DAYS
-    if len(span.days) > most:
-        way = " or ask for days" if step is Step.HOUR else ""
+    if len(span.days) > (most := _MOST[step]):
+        way = "" if step is Step.WEEK else " or ask for longer steps"
         raise Invalid(Problem("from", f"a series by the {step} has at most {most} days: ask for fewer{way}"))
 
 
@@ -164,12 +167,13 @@ def _series(
     _check(span, step)
     if (metrics := metrics_of(names)) is not None:
         where = [*where, HOURLY.c.metric.in_(sorted(metrics))]
-    found: Mapping[datetime, Counted]
+    found: dict[datetime, Counted] = defaultdict(Counted)
     if step is Step.HOUR:
         # The days in UTC that these days of any time zone touch.
-        found = _by_hour(session, where, Span(span.first - _DAY, span.last + _DAY))
+        found |= _by_hour(session, where, Span(span.first - _DAY, span.last + _DAY))
     else:
-        found = {_midnight(day, zone): sums for day, sums in _by_day(session, where, span, zone).items()}
+        for day, sums in _by_day(session, where, span, zone).items():
+            found[_midnight(day if step is Step.DAY else _week_of(day, span), zone)].update(sums)
     points = (Point(at.astimezone(zone), counts(found.get(at, Counted()), names)) for at in _points(span, step, zone))
     return Series(span, step, zone.key, tuple(points))
 
@@ -231,14 +235,20 @@ def _read(
 
 
 def _points(span: Span, step: Step, zone: ZoneInfo) -> Iterable[datetime]:
-    if step is Step.DAY:
-        yield from (_midnight(day, zone) for day in span.days)
+    if step is not Step.HOUR:
+        days = span.days if step is Step.DAY else sorted({_week_of(day, span) for day in span.days})
+        yield from (_midnight(day, zone) for day in days)
         return
     at = _midnight(span.first, zone).replace(minute=0)
     end = _midnight(span.last + timedelta(days=1), zone)
     while at < end:
         yield at
         at += _HOUR
+
+
+def _week_of(day: date, span: Span) -> date:
+    """Return the first day of a day's week that is among those asked for."""
+    return max(span.first, day - day.weekday() * _DAY)
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:

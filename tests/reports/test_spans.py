@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlmodel import Session
@@ -30,6 +30,7 @@ async def world(database: Database) -> World:
     return await world_of(database)
 
 
+@settings(deadline=None)
 @given(DAYS, DAYS)
 def test_months_and_days_make_up_the_days(one: date, other: date) -> None:
     span = Span(min(one, other), max(one, other))
@@ -117,6 +118,25 @@ async def test_days_of_a_time_zone_are_their_hours_where_clocks_change_too(world
     assert len(shown.points) == 365
     assert {point.at.date(): point.counts["sent"] for point in shown.points if point.counts["sent"]} == known
     assert all((point.at.hour, point.at.tzinfo) == (0, zone) for point in shown.points)
+
+
+async def test_weeks_are_their_days_from_monday_on(world: World) -> None:
+    tally, tenant_id, kyiv = Tally(), world.sender.tenant_id, ZoneInfo("Europe/Kyiv")
+    for number in range(40):
+        at = datetime(2026, 3, 10, 23, tzinfo=UTC) + timedelta(days=number)
+        tally.add(tenant_id, at.date(), "promotional", "sent", [ALL], at=at)
+    await world.database.run(tally.write)
+    # From a Wednesday to a Tuesday, over the day on which clocks go forward; 23:00 UTC is the next day there.
+    span = Span(date(2026, 3, 18), date(2026, 4, 7))
+    shown = await world.database.read(
+        lambda session: reports.stream_series(session, tenant_id, span, Step.WEEK, zone=kyiv)
+    )
+    assert [(f"{point.at:%a %d %H:%M %z}", point.counts["sent"]) for point in shown.points] == [
+        ("Wed 18 00:00 +0200", 5),
+        ("Mon 23 00:00 +0200", 7),
+        ("Mon 30 00:00 +0300", 7),
+        ("Mon 06 00:00 +0300", 2),
+    ]
 
 
 async def test_hours_are_found_by_their_key(world: World) -> None:

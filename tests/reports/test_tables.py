@@ -158,7 +158,7 @@ async def test_a_series_has_no_gap_and_a_day_of_23_hours_where_clocks_go_forward
     assert [point.at.hour for point in found.points][:5] == [0, 1, 2, 4, 5]
 
 
-@pytest.mark.parametrize(("step", "days"), [(Step.HOUR, 32), (Step.DAY, 367)], ids=["hours", "days"])
+@pytest.mark.parametrize(("step", "days"), [(Step.HOUR, 32), (Step.DAY, 367), (Step.WEEK, 1831)], ids=str)
 async def test_a_series_that_nobody_could_look_at_is_refused(sqlite: Database, step: Step, days: int) -> None:
     world = await world_of(sqlite)
     with pytest.raises(Invalid, match="at most"):

@@ -25,7 +25,7 @@ def named(asked: Asked, name: str) -> str:
 
 
 def over_time(asked: Asked, points: Sequence[Point], names: Sequence[str], step: Step) -> Chart:
-    """Return a line for each of some figures over hours or days."""
+    """Return a line for each of some figures over hours, days or weeks."""
     labels = [_when(asked, point, step) for point in points]
     drawn = [Line(named(asked, name), [point.counts[name] for point in points]) for name in names]
     sums = ", ".join(f"{line.name}: {asked.figures.number(sum(line.values))}" for line in drawn)
@@ -77,7 +77,7 @@ def table(asked: Asked, found: reports.Table, columns: Sequence[str]) -> list[Se
 
 def _when(asked: Asked, point: Point, step: Step) -> str:
     day = asked.figures.day(point.at.date())
-    return day if step is Step.DAY else f"{day}, {point.at:%H:%M}"
+    return f"{day}, {point.at:%H:%M}" if step is Step.HOUR else day
 
 
 def _said(stack: Stack) -> str:

@@ -23,7 +23,7 @@ from suppression.rules import Stream
 DAYS = (7, 30, 90, 365)
 _USUAL = 30
 #: Up to so many days are shown hour by hour.
-_BY_HOUR = 2
+_BY_HOUR, _BY_DAY = 2, 100
 #: How many rows a page has; the file has more.
 _ROWS, _ROWS_OF_FILE = 50, 500
 OVER_TIME = ("sent", "opened", "clicked", "bounced")
@@ -51,7 +51,8 @@ class _Chosen(NamedTuple):
     @property
     def step(self) -> Step:
         """Return how long a point lasts."""
-        return Step.HOUR if len(self.span.days) <= _BY_HOUR else Step.DAY
+        days = len(self.span.days)
+        return Step.HOUR if days <= _BY_HOUR else Step.DAY if days <= _BY_DAY else Step.WEEK
 
 
 class _Seen(NamedTuple):

@@ -39,7 +39,7 @@ class TableQuery(Spanned):
 class SeriesQuery(Spanned):
     """How long a point lasts, and in which days it happened."""
 
-    days: Annotated[int, Field(ge=1, le=366)] = 7
+    days: Annotated[int, Field(ge=1, le=1830)] = 7
     step: Step = Step.DAY
     tz: _Zone = "UTC"
     stream: Stream | None = None
@@ -48,7 +48,7 @@ class SeriesQuery(Spanned):
 class CampaignSeriesQuery(Spanned):
     """How long a point lasts, and in which days it happened."""
 
-    days: Annotated[int, Field(ge=1, le=366)] = 7
+    days: Annotated[int, Field(ge=1, le=1830)] = 7
     step: Step = Step.HOUR
     tz: _Zone = "UTC"
 
