@@ -7,6 +7,7 @@ one thread writes, transactional work first, and whoever waits together commits 
 import asyncio
 import itertools
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +40,8 @@ _STOP = 1 << 30
 _PROVEN = 1.0
 #: After how many seconds PostgreSQL is asked for the time again.
 _ASK_TIME = 5.0
+#: How many seconds a connection to SQLite waits for another one's write.
+_BUSY = 10
 
 
 def _dumps(value: object) -> str:
@@ -50,6 +53,20 @@ def asyncpg_url(url: str) -> str:
     return "postgresql+asyncpg://" + url.split("://", 1)[1]
 
 
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Let readers and the writer pass each other; a fresh file is locked for it, and SQLite waits for nobody then."""
+    until = time.monotonic() + _BUSY
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def sqlite_engine(path: Path, *, begin: str) -> Engine:
     """Return an engine whose transactions open with `begin`; a deferred one that reads, then writes, fails at once."""
     engine = create_engine(f"sqlite:///{path}", json_serializer=_dumps, json_deserializer=orjson.loads)
@@ -58,13 +75,9 @@ def sqlite_engine(path: Path, *, begin: str) -> Engine:
     def configure(connection: object, _record: object) -> None:
         connection.isolation_level = None  # type: ignore[attr-defined]
         cursor = connection.cursor()  # type: ignore[attr-defined]
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "busy_timeout=10000",
-            "foreign_keys=ON",
-            "cache_size=-32000",
-        ):
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY * 1000}")
+        _write_ahead(cursor)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-32000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

@@ -270,8 +270,8 @@ async def test_a_claim_looks_at_few_messages_however_many_wait(world: World) -> 
 
     told = await world.database.run(verb)
     if world.database.on_postgresql:
+        # Which index finds an email's earlier messages hangs on what it knows; that none is read in vain does not.
         assert "webhook_delivery_due" in told
-        assert "webhook_delivery_email" in told
         assert "Sort" not in told
         assert "Rows Removed" not in told
     else:
