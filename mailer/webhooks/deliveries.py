@@ -17,6 +17,7 @@ from sqlalchemy import (
     or_,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlmodel import Session, SQLModel, col
@@ -86,11 +87,12 @@ def claim(session: Session, webhook: Webhook, lease: str, room: int, now: dateti
     earlier = _delivery.alias("earlier")
     # Asked for each message that is walked to, by the few of its email, whatever PostgreSQL believes of the table:
     # while it knew no numbers of it, it compared each of 5,000 waiting messages with each. OFFSET keeps it from a
-    # join, `coalesce` from the index of what waits.
+    # join, `coalesce` from the index of what waits, and numbers that count behind the email alone from those of all
+    # numbers, which it walked through where it had known an empty table.
     before = select(literal(1)).where(
         earlier.c.email_id == _delivery.c.email_id,
         func.coalesce(earlier.c.webhook_id, "") == _delivery.c.webhook_id,
-        earlier.c.number < _delivery.c.number,
+        tuple_(earlier.c.email_id, earlier.c.number) < tuple_(_delivery.c.email_id, _delivery.c.number),
         func.coalesce(earlier.c.state, "") == DeliveryState.WAITING,
     )
     free = ~before.correlate(_delivery).offset(literal_column("0")).exists()
