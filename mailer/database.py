@@ -42,6 +42,8 @@ _PROVEN = 1.0
 _ASK_TIME = 5.0
 #: How many seconds a connection to SQLite waits for another one's write.
 _BUSY = 10
+#: After how many seconds it is asked again to switch to write-ahead logging.
+_AGAIN = 0.02
 
 
 def _dumps(value: object) -> str:
@@ -53,16 +55,19 @@ def asyncpg_url(url: str) -> str:
     return "postgresql+asyncpg://" + url.split("://", 1)[1]
 
 
-def _write_ahead(cursor: sqlite3.Cursor) -> None:
-    """Let readers and the writer pass each other; a fresh file is locked for it, and SQLite waits for nobody then."""
-    until = time.monotonic() + _BUSY
+def write_ahead(connection: sqlite3.Connection | sqlite3.Cursor, patience: float) -> None:
+    """Switch to write-ahead logging, waiting so many seconds for others.
+
+    Of several processes that make the file at once SQLite itself lets only one wait.
+    """
+    until = time.monotonic() + patience
     while True:
         try:
-            cursor.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
-            time.sleep(0.01)
+            time.sleep(_AGAIN)
         else:
             return
 
@@ -76,7 +81,7 @@ def sqlite_engine(path: Path, *, begin: str) -> Engine:
         connection.isolation_level = None  # type: ignore[attr-defined]
         cursor = connection.cursor()  # type: ignore[attr-defined]
         cursor.execute(f"PRAGMA busy_timeout={_BUSY * 1000}")
-        _write_ahead(cursor)
+        write_ahead(cursor, _BUSY)
         for pragma in ("synchronous=FULL", "foreign_keys=ON", "cache_size=-32000"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()

@@ -3,20 +3,19 @@
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
+from mailer.database import write_ahead
 from mailer.errors import ConfigurationError, WrongVersion
 from mailer.inbox.captured import Captured, Summary
 from suppression.rules import Stream
 
 _VERSION = 1
 _BUSY = 30.0
-_AGAIN = 0.02
 #: How many old mails one transaction removes beside those that the new ones push out.
 _PRUNED_AT_ONCE = 200
 _TABLES = (
@@ -179,22 +178,8 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging; of several processes that make the file at once SQLite lets only one wait."""
-    until = time.monotonic() + _BUSY
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                raise
-            time.sleep(_AGAIN)
-        else:
-            return
-
-
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    _write_ahead(connection)
+    write_ahead(connection, _BUSY)
     connection.execute("PRAGMA synchronous = NORMAL")
     with _transaction(connection):
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
