@@ -2,7 +2,7 @@
 
 import os
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
@@ -36,6 +36,10 @@ def _encode(number: int) -> str:
 def new(prefix: str, now: datetime) -> str:
     """Return a fresh id such as ``em_01k9…``; ids made later sort later."""
     return f"{prefix}_{_encode(_next(int(now.timestamp() * 1000)))}"
+
+
+#: Ids are made by the clocks of several machines, which may differ by so much.
+SLACK = timedelta(minutes=5)
 
 
 def first(prefix: str, moment: datetime) -> str:

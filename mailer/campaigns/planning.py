@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple, cast
 
 from sqlmodel import Session, col, select
@@ -86,9 +86,8 @@ def recipients(
     session: Session, campaign: Campaign, now: datetime, *, status: Status | None, limit: int, after: str | None
 ) -> emails.Page:
     """Return a page of a campaign's emails, the newest first."""
-    # Ids tell when they were made, so only what was accepted in the campaign's days is looked at; clocks may differ.
-    slack = timedelta(minutes=5)
-    days = (campaign.created_at - slack, (campaign.ended_at or now) + slack)
+    # Ids tell when they were made, so only what was accepted in the campaign's days is looked at.
+    days = (campaign.created_at - ids.SLACK, (campaign.ended_at or now) + ids.SLACK)
     wanted = emails.Filter(campaign_id=campaign.id, status=status, accepted=days)
     return emails.listing(session, campaign.tenant_id, wanted, limit=limit, after=after)
 

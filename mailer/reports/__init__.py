@@ -3,7 +3,7 @@
 from mailer.reports.campaigns import campaign_report, campaign_sums, estimate_of, firsts
 from mailer.reports.comparing import Comparison, Difference, compared
 from mailer.reports.estimating import Estimate, Judged, estimated
-from mailer.reports.figures import Figure, figures, outstanding, progress, reached
+from mailer.reports.figures import Figure, added, figures, outstanding, progress, reached
 from mailer.reports.numbers import Report, daily_sums, report, stream_sums, totals
 from mailer.reports.people import Did, Doer, Doers, doers
 from mailer.reports.recounting import recount
@@ -48,6 +48,7 @@ __all__ = [
     "Step",
     "Table",
     "Wanted",
+    "added",
     "campaign_beginning",
     "campaign_report",
     "campaign_series",

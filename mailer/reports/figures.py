@@ -1,7 +1,7 @@
 """Every number of a report: its name, how it is worked out, and the formula in words (spec section 10). Pure."""
 
 from collections import Counter as Sums
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 #: What a report is worked out of: metric -> how many.
@@ -34,6 +34,14 @@ class _Rate(NamedTuple):
     name: str
     part: str
     whole: str
+
+
+def added(several: Iterable[Mapping[str, int]]) -> Counted:
+    """Return what was counted in all of these together."""
+    total = Counted()
+    for sums in several:
+        total.update(sums)
+    return total
 
 
 def reasons(sums: Counted) -> Mapping[str, int]:

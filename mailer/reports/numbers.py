@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from mailer.counters import ALL, FACTS
 from mailer.errors import Invalid, Problem
-from mailer.reports.figures import Counted, Figure, figures, reasons
+from mailer.reports.figures import Counted, Figure, added, figures, reasons
 from mailer.reports.reading import since_ever, sums_by, within
 from mailer.reports.spans import Span
 from suppression.rules import Stream
@@ -45,9 +45,7 @@ def report(
     if tag is None:
         tags = within(tenant_id, span, streams, "tag").c
         campaigns = sums_by(session, tags.value, tags.value.startswith(CAMPAIGN, autoescape=True))
-    total = Counted()
-    for each in sums.values():
-        total.update(each)
+    total = added(sums.values())
     return Report(
         span,
         figures(total),

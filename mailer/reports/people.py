@@ -1,7 +1,7 @@
 """Who did what with a campaign: only where its measuring is individual, page by page."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -16,8 +16,6 @@ from mailer.status import Status
 
 #: How many emails one page looks at, so that no page takes long however few of them are the campaign's, or did it.
 LOOKED_AT = 5_000
-#: Clocks of machines may differ by so much: an email's id tells when it was added.
-_SLACK = timedelta(minutes=5)
 _email, _event = (SQLModel.metadata.tables[str(model.__tablename__)] for model in (Email, Event))
 _TRUE = ("human", "proxy")
 
@@ -86,9 +84,9 @@ def _walked(session: Session, campaign: Campaign, after: str | None) -> Select[A
     """Return some of the tenant's emails since the campaign was made; none is added to it once it has ended."""
     # SQLite would look up all of a tenant's mail; with the sign it walks by id, as PostgreSQL does by itself.
     mine = col(Email.tenant_id) if on_postgresql(session) else literal_column("+email.tenant_id")
-    where = [mine == campaign.tenant_id, _email.c.id > (after or ids.first("em", campaign.created_at - _SLACK))]
+    where = [mine == campaign.tenant_id, _email.c.id > (after or ids.first("em", campaign.created_at - ids.SLACK))]
     if campaign.ended_at is not None:
-        where.append(_email.c.id < ids.first("em", campaign.ended_at + _SLACK))
+        where.append(_email.c.id < ids.first("em", campaign.ended_at + ids.SLACK))
     names = ("id", "address", "name", "provider", "status", "settled_at", "fingerprint", "campaign_id")
     return select(*(_email.c[name] for name in names)).where(*where).order_by(_email.c.id).limit(LOOKED_AT)
 

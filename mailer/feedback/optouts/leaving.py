@@ -52,8 +52,9 @@ def left_only(session: Session, opt_out: OptOut, topics: Collection[str], how: H
     created = [each.entry for each in left if each.created]
     given_back = give_back(session, [entry for entry in mine if entry.scope not in wanted], now)
     tell_each(session, act, EventKind.UNSUBSCRIBED, created, now, counted=not lost)
-    kept = bool(of_this_email(session, act, now))
-    tell_each(session, act, EventKind.RESUBSCRIBED, given_back, now, counted=not kept)
+    if given_back:
+        kept = bool(of_this_email(session, act, now))
+        tell_each(session, act, EventKind.RESUBSCRIBED, given_back, now, counted=not kept)
     scope = wanted[0] if wanted else rules.STREAM_PROMOTIONAL
     return Outcome(tuple(each.entry.id for each in left), bool(created), scope)
 

@@ -41,8 +41,9 @@ def undo(
     if not lifted:
         return None
     left = [entry for entry in lifted if entry.reason is Reason.UNSUBSCRIBE]
-    kept = bool(of_this_email(session, act, now))
-    tell_each(session, act, EventKind.RESUBSCRIBED, left, now, counted=not kept)
+    if left:
+        kept = bool(of_this_email(session, act, now))
+        tell_each(session, act, EventKind.RESUBSCRIBED, left, now, counted=not kept)
     return Outcome(tuple(entry.id for entry in lifted), False, Scope(lifted[0].scope))
 
 

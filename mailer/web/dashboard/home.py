@@ -1,6 +1,5 @@
 """Home: is everything going? Each stream at a glance, what is wrong, and the last seven days."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -103,14 +102,11 @@ def _look(session: Session, asked: Asked) -> _Seen:
 
 def week_of(session: Session, tenant_id: int, today: date) -> Mapping[Stream, Week]:
     """Return the numbers of the last `DAYS` days by stream."""
-    weeks = {}
     span = reports.Span(today - timedelta(days=DAYS - 1), today)
-    for stream, days in reports.daily_sums(session, tenant_id, span).items():
-        total = Counter[str]()
-        for sums in days.values():
-            total.update(sums)
-        weeks[stream] = Week(days, {each.name: each for each in reports.figures(total)})
-    return weeks
+    return {
+        stream: Week(days, {each.name: each for each in reports.figures(reports.added(days.values()))})
+        for stream, days in reports.daily_sums(session, tenant_id, span).items()
+    }
 
 
 def _health(asked: Asked, week: Week, state: State) -> Health:

@@ -1,6 +1,5 @@
 """Reports: all mail of some days, by stream, topic, template, tag, mailbox provider, campaign or link, and in time."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -123,9 +122,7 @@ def _look(asked: Asked, chosen: _Chosen, session: Session) -> _Seen:
     except Invalid:
         series = None
     streams = [chosen.stream] if chosen.stream else list(Stream)
-    total = Counter[str]()
-    for sums in reports.stream_sums(session, asked.tenant_id, chosen.span, streams).values():
-        total.update(sums)
+    total = reports.added(reports.stream_sums(session, asked.tenant_id, chosen.span, streams).values())
     return _Seen(reports.figures(total), _table(asked, chosen, session, _ROWS), series)
 
 
