@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 
 from mailer import campaigns, ids, submission, tenancy
 from mailer.campaigns.drafts import CampaignDraft
@@ -38,7 +38,7 @@ from mailer.status import Status
 from mailer.submission import Accepted, Submitter
 from suppression.entries import Entry
 from suppression.rules import Origin, Reason, Stream
-from tests.benchmarks.reports import CAMPAIGNS, campaign_id, fill_counters
+from tests.benchmarks.reports import CAMPAIGNS, campaign_id, copied, fill_counters
 from tests.benchmarks.world import fresh_database
 from tests.dashboard.house import Browser, House, open_house
 
@@ -47,23 +47,6 @@ ANN = "ann@people.example"
 #: Above this a page is too slow.
 MOST = 100
 _NUMBERS = "generate_series(CAST(:low AS bigint), CAST(:high AS bigint)) AS numbers(n)"
-
-
-def copied(
-    session: Session, model: SQLModel, key: str, low: int, high: int, changed: Mapping[str, str], **values: object
-) -> None:
-    """Copy a row for each number from `low` to `high`; some columns are worked out of the number `n`, in SQL."""
-    table = SQLModel.metadata.tables[str(type(model).__tablename__)]
-    names = [column.name for column in table.columns if column.computed is None and changed.get(column.name) != "-"]
-    quoted = ", ".join(f'"{name}"' for name in names)
-    sources = ", ".join(changed.get(name, f'one."{name}"') for name in names)
-    session.execute(
-        text(
-            f'INSERT INTO "{table.name}" ({quoted}) SELECT {sources} FROM "{table.name}" AS one, {_NUMBERS}'
-            f' WHERE one."{key}" = :model'
-        ),
-        {"low": low, "high": high, "model": getattr(model, key), **values},
-    )
 
 
 def make_campaigns(session: Session, like: Campaign, first: datetime) -> None:

@@ -9,7 +9,7 @@ else. N emails and 2 N events stand beside them for the pages of who did what, w
 import argparse
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -54,7 +54,11 @@ METRICS = (
     *(f"{what}:{kind}" for what in ("opens", "opens_total") for kind in ("human", "proxy", "machine", "unknown")),
 )
 CLICKS = tuple(f"{what}:{kind}" for what in ("clicks", "clicks_total") for kind in ("human", "proxy", "machine"))
-_email = SQLModel.metadata.tables[str(Email.__tablename__)]
+#: Every number from `:low` to `:high`.
+_NUMBERS = (
+    "WITH RECURSIVE numbers(n) AS"
+    " (SELECT CAST(:low AS bigint) UNION ALL SELECT n + 1 FROM numbers WHERE n < CAST(:high AS bigint))"
+)
 What = tuple[str, str, str, date, date, int]
 
 
@@ -155,6 +159,26 @@ def _fill_hours(session: Session, tenant: int, first: date) -> None:
     )
 
 
+def copied(
+    session: Session, model: SQLModel, key: str, low: int, high: int, changed: Mapping[str, str], **values: object
+) -> None:
+    """Copy a row for each number from `low` to `high`; some columns are worked out of the number `n`, in SQL.
+
+    A column that is `-` is left to the database.
+    """
+    table = SQLModel.metadata.tables[str(type(model).__tablename__)]
+    names = [column.name for column in table.columns if column.computed is None and changed.get(column.name) != "-"]
+    quoted = ", ".join(f'"{name}"' for name in names)
+    sources = ", ".join(changed.get(name, f'one."{name}"') for name in names)
+    session.execute(
+        text(
+            f'INSERT INTO "{table.name}" ({quoted}) {_NUMBERS} SELECT {sources} FROM "{table.name}" AS one, numbers'
+            f' WHERE one."{key}" = :model'
+        ),
+        {"low": low, "high": high, "model": getattr(model, key), **values},
+    )
+
+
 def fill_rows(session: Session, tenant: int, number: int, at: datetime) -> Campaign:
     """Write so many emails, half of them of one campaign, and two events for each."""
     content = Content(tenant_id=tenant, digest="bench", data={}, created_at=at)
@@ -174,32 +198,25 @@ def fill_rows(session: Session, tenant: int, number: int, at: datetime) -> Campa
     session.add(campaign)
     session.add(model)
     session.flush()
-    more = "SELECT n + 1 FROM numbers WHERE n < 1000000000 + :of"
-    numbers = f"WITH RECURSIVE numbers(n) AS (SELECT 1000000001 UNION ALL {more})"
     changed = {
         "id": ":begin || CAST(n AS text)",
         "address": "'p' || CAST(n AS text) || '@example.org'",
         "campaign_id": "CASE WHEN n % 2 = 0 THEN :campaign END",
         "status": "CASE WHEN n % 100 = 0 THEN 'bounced' ELSE 'sent' END",
     }
-    names = [column.name for column in _email.columns if column.computed is None]
-    copied = ", ".join(changed.get(name, f'email."{name}"') for name in names)
-    quoted = ", ".join(f'"{name}"' for name in names)
-    session.execute(
-        text(f"INSERT INTO email ({quoted}) {numbers} SELECT {copied} FROM email, numbers WHERE email.id = :model"),
-        {"of": number, "begin": begin, "campaign": campaign.id, "model": model.id},
-    )
+    low, high = 1_000_000_001, 1_000_000_000 + number
+    copied(session, model, "id", low, high, changed, begin=begin, campaign=campaign.id)
     json = "::json" if on_postgresql(session) else ""
     opened = "CASE WHEN n % 1000 = 0 THEN 'email.unsubscribed' ELSE 'email.opened' END"
     for letter, kind, share in (("a", opened, 5), ("b", "'email.clicked'", 50)):
         by = f"""CASE WHEN n % {share} = 0 THEN '{{"class": "human"}}' ELSE '{{"class": "machine"}}' END"""
         session.execute(
             text(
-                f"INSERT INTO event (id, tenant_id, email_id, kind, at, data) {numbers}"
+                f"INSERT INTO event (id, tenant_id, email_id, kind, at, data) {_NUMBERS}"
                 f" SELECT 'ev_{letter}' || CAST(n AS text), :tenant, :begin || CAST(n AS text), {kind}, email.at, "
                 f"({by}){json} FROM numbers, (SELECT created_at AS at FROM email WHERE id = :model) AS email"
             ),
-            {"of": number, "begin": begin, "tenant": tenant, "model": model.id},
+            {"low": low, "high": high, "begin": begin, "tenant": tenant, "model": model.id},
         )
     return campaign
 
