@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
-_LETTERS = set(_ALPHABET)
-#: Python counts in base 32 with other letters.
-_TO_PYTHON = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
+#: Python counts in base 32 with other letters; what is none of ours becomes "!", which is no digit.
+_COUNTED = dict(zip(_ALPHABET.encode(), b"0123456789abcdefghijklmnopqrstuv", strict=True))
+_TO_PYTHON = bytes(_COUNTED.get(code, ord("!")) for code in range(256))
 _LENGTH = 26
 
 _lock = threading.Lock()
@@ -52,9 +52,10 @@ def to_bytes(identifier: str) -> bytes:
     letters = identifier.rpartition("_")[2]
     if len(letters) != _LENGTH:
         raise ValueError("an id has 26 characters after its prefix")
-    if not set(letters) <= _LETTERS:
-        raise ValueError("an id has only lower-case letters and digits")
-    number = int(letters.translate(_TO_PYTHON), 32)
+    try:
+        number = int(letters.encode().translate(_TO_PYTHON), 32)
+    except ValueError:
+        raise ValueError("an id has only lower-case letters and digits") from None
     if number >> 128:
         raise ValueError("an id has 128 bits, so its first letter is 7 at most")
     return number.to_bytes(16)

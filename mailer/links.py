@@ -1,8 +1,8 @@
 """The shape of every URL, pixel and return path in sent mail."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import NamedTuple, cast
 
@@ -10,7 +10,7 @@ import orjson
 
 from mailer import ids
 from mailer.settings import Settings
-from mailer.targets import Link
+from mailer.targets import Link, kind_of
 from suppression.rules import Stream
 from suppression.token import MAILTO_PREFIX, OptOut, Purpose, Ring, pack_mailto
 
@@ -116,10 +116,20 @@ class Links:
     ring: Ring
     #: The address of this very process, for links while no public URL is set (the inbox accepts http).
     local_url: str = "http://127.0.0.1:8000"
+    #: What each mail asks for, worked out once.
+    _bases: Mapping[Stream, str] = field(init=False, repr=False, compare=False)
+    #: How an address under each base is kept: what an address of IPv6 holds, for one, is no letter of `Ours`.
+    _kinds: Mapping[Stream, type[str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out the bases."""
+        bases = {stream: self.settings.base_url(stream) or self.local_url for stream in Stream}
+        object.__setattr__(self, "_bases", bases)
+        object.__setattr__(self, "_kinds", {stream: kind_of(base) for stream, base in bases.items()})
 
     def base(self, stream: Stream) -> str:
         """Return the address under which a stream's links live."""
-        return self.settings.base_url(stream) or self.local_url
+        return self._bases[stream]
 
     def ways_out(self, opt_out: OptOut) -> WaysOut:
         """Return the links of one mail that can be left; `opt_out` names the mail.
@@ -152,18 +162,18 @@ class Links:
             short.append((Purpose.RETURN_PATH, email))
         if not wanted and not short:
             return _NO_LINKS
-        base, tokens = self.base(stream), self.ring.sign_many(wanted, short)
+        base, kind, tokens = self._bases[stream], self._kinds[stream], self.ring.sign_many(wanted, short)
         return_path = f"{RETURN_PATH_PREFIX}{tokens.pop()}@{domain}" if domain and email is not None else None
         mailto = f"mailto:{MAILTO_PREFIX}{tokens.pop()}@{domain}" if domain and opt_out is not None else None
-        pixel = f"{base}{_OPEN}{tokens.pop()}.gif" if opened is not None else None
+        pixel = kind(f"{base}{_OPEN}{tokens.pop()}.gif") if opened is not None else None
         if opt_out is None:
             return MailLinks(None, pixel, return_path)
         leave, choose, *view = tokens
         ways_out = WaysOut(
-            unsubscribe=f"{base}{_UNSUBSCRIBE}{leave}",
-            preferences=f"{base}{_PREFERENCES}{choose}",
+            unsubscribe=kind(f"{base}{_UNSUBSCRIBE}{leave}"),
+            preferences=kind(f"{base}{_PREFERENCES}{choose}"),
             mailto=mailto,
-            view=f"{base}{_VIEW}{view[0]}" if view else None,
+            view=kind(f"{base}{_VIEW}{view[0]}") if view else None,
         )
         return MailLinks(ways_out, pixel, return_path)
 
@@ -180,13 +190,13 @@ class Links:
         """
         if not wanted:
             return []
-        head, begins = len(said).to_bytes(2) + said, f"{self.base(stream)}{_CLICK}"
+        head, begins, kind = len(said).to_bytes(2) + said, self._bases[stream] + _CLICK, self._kinds[stream]
         payloads = [head + link.pack() for link in wanted]
         if max(map(len, payloads)) <= _LONGEST_CLICK:
-            return [begins + token for token in self.ring.sign_long(Purpose.CLICK, payloads)]
+            return [kind(begins + token) for token in self.ring.sign_long(Purpose.CLICK, payloads)]
         short = [payload for payload in payloads if len(payload) <= _LONGEST_CLICK]
         tokens = iter(self.ring.sign_long(Purpose.CLICK, short))
-        return [begins + next(tokens) if len(payload) <= _LONGEST_CLICK else None for payload in payloads]
+        return [kind(begins + next(tokens)) if len(payload) <= _LONGEST_CLICK else None for payload in payloads]
 
     def read_click(self, token: str) -> Hit | None:
         """Return what the token of a link says, its link included; None where it does not verify."""

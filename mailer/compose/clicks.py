@@ -24,6 +24,8 @@ _QUOTED = re.compile(r"[\"'](https?://[^\"']+)[\"']", re.IGNORECASE)
 # Words that are an address themselves: leading elsewhere than they say, they look like a trick (R7.8).
 _ADDRESS = re.compile(r"(?:https?://|www\.)[^\s/]+|^[\w-]+(?:\.[\w-]+)*\.[a-z]{2,18}(?:[/?#:]\S*)?$", re.IGNORECASE)
 _SCHEME = re.compile(r"https?://|[/?#:].*", re.IGNORECASE)
+#: How many spellings of one link are remembered: plans and cities come again and again, names and codes do not.
+_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,21 @@ class Tracked:
     #: Where it leads, where that is known before there is a recipient.
     link: Link | None
     clicking: Clicking
+    #: Where it led, by what stood in its slots.
+    known: dict[tuple[str, ...], Link | None] = field(default_factory=dict, compare=False)
 
     def of(self, values: Sequence[str]) -> Link | None:
         """Return where it leads for one recipient, whose values are given as HTML."""
-        link = self.link
-        if link is not None and not self.words:
-            return link
-        words = hrefs.shown(_filled(self.words, values))
-        href = hrefs.attribute_value(_filled(self.written, values))
-        return self.clicking.link(href, words, self.place, self.label)
+        if self.link is not None and not self.words:
+            return self.link
+        open_values = tuple([values[piece] for piece in (*self.written, *self.words) if isinstance(piece, int)])
+        if open_values not in self.known:
+            if len(self.known) >= _REMEMBERED:
+                self.known.clear()
+            words = hrefs.shown(_filled(self.words, values))
+            href = hrefs.attribute_value(_filled(self.written, values))
+            self.known[open_values] = self.clicking.link(href, words, self.place, self.label)
+        return self.known[open_values]
 
     def original(self, values: Sequence[str]) -> str:
         """Return what stands there if it is not rewritten."""

@@ -98,14 +98,31 @@ class Signer:
             return self._key.sign(data, _PADDING, _SHA256)
         return self._key.sign(hashlib.sha256(data).digest())  # RFC 8463 section 3
 
-    def line(self, stamp: str, block: bytes) -> Line:
-        """Return the header line over canonical header lines, which end in CRLF; `stamp` is its tags t, h and bh."""
+    def draft(self, stamp: str, block: bytes) -> "Draft":
+        """Return what is to be signed: canonical header lines, which end in CRLF; `stamp` is the tags t, h and bh."""
         value = f"{self._head}\r\n {stamp};\r\n b="
         own = "dkim-signature:" + value.replace("\r\n ", " ")
-        code = _base64(self.sign(block + own.encode("ascii")))
+        return Draft(self, value, block + own.encode("ascii"))
+
+
+class Draft(NamedTuple):
+    """A signature that is still to be worked out, which takes most of the time and no lock of the interpreter."""
+
+    signer: Signer
+    #: The header's value, up to the signature.
+    value: str
+    data: bytes
+
+    def signature(self) -> bytes:
+        """Work it out."""
+        return self.signer.sign(self.data)
+
+    def line(self, signature: bytes) -> Line:
+        """Return the header line with its signature."""
+        code = _base64(signature)
         first, rest = code[: _FOLD_AT - 3], code[_FOLD_AT - 3 :]
         lines = [first, *[rest[start : start + _FOLD_AT] for start in range(0, len(rest), _FOLD_AT)]]
-        return NAME, value + "\r\n ".join(lines)
+        return NAME, self.value + "\r\n ".join(lines)
 
 
 def signatures(
@@ -116,7 +133,19 @@ def signatures(
     *,
     rewritten: frozenset[str] = frozenset(),
 ) -> list[Line]:
-    """Return the DKIM-Signature lines to put in front of these, RSA before ed25519.
+    """Return the DKIM-Signature lines to put in front of these, RSA before ed25519; see `drafts`."""
+    return [draft.line(draft.signature()) for draft in drafts(signers, headers, body, at, rewritten=rewritten)]
+
+
+def drafts(
+    signers: Sequence[Signer],
+    headers: Sequence[Line],
+    body: bytes,
+    at: datetime,
+    *,
+    rewritten: frozenset[str] = frozenset(),
+) -> list[Draft]:
+    """Return the signatures to work out for the lines that go in front of these, RSA before ed25519.
 
     The body has CRLF line ends and is not dot-stuffed: the bytes that arrive. No l=, no z= (R8.2). `rewritten` are the
     headers (in lower case) that the relay changes on the way: signed, they would spoil the signature.
@@ -125,7 +154,7 @@ def signatures(
     block = _block(headers, layout.places)
     hashed = _base64(hashlib.sha256(relaxed_body(body)).digest())
     stamp = f"t={int(at.timestamp())};{layout.listed};\r\n bh={hashed}"
-    return [signer.line(stamp, block) for signer in sorted(signers, key=_rsa_first)]
+    return [signer.draft(stamp, block) for signer in sorted(signers, key=_rsa_first)]
 
 
 def relaxed_headers(headers: Sequence[Line]) -> bytes:

@@ -4,7 +4,11 @@ import binascii
 import re
 from collections.abc import Sequence
 
+from mailer.targets import Ours
+
 _LONGEST = 76
+#: Of a line, without its soft end.
+_WIDTH = _LONGEST - 1
 #: What is the same in text, in HTML and in quoted-printable.
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 ,;:!?@/_+-()*#%$~|[]{}^`\\."
 _LINK = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.:/_-"
@@ -27,18 +31,23 @@ def plain_line(value: str) -> bytes | None:
 def link_lines(value: str) -> bytes | None:
     """Return quoted-printable lines of a link that no encoding changes but for soft line ends; None for any other."""
     data = value.encode("utf-8", "replace")
-    if data.translate(None, _LINK) or not data.startswith((b"https://", b"http://")):
+    if type(value) is not Ours and (data.translate(None, _LINK) or not data.startswith((b"https://", b"http://"))):
         return None
-    width = _LONGEST - 1
-    lines = [data[start : start + width] for start in range(0, len(data), width)]
-    if b"." in data[::width]:
+    if b"." in data[::_WIDTH]:
         return None
+    # Nearly all have two lines or three: written at once.
+    match (len(data) - 1) // _WIDTH:
+        case 1:
+            return b"%b=\r\n%b=\r\n" % (data[:_WIDTH], data[_WIDTH:])
+        case 2:
+            return b"%b=\r\n%b=\r\n%b=\r\n" % (data[:_WIDTH], data[_WIDTH : 2 * _WIDTH], data[2 * _WIDTH :])
+    lines = [data[start : start + _WIDTH] for start in range(0, len(data), _WIDTH)]
     return b"=\r\n".join([*lines, b""])
 
 
 def clean(text: str) -> str:
     """Return the text with line ends as \\n and without control characters (RFC 5321 section 2.3.8)."""
-    if not _CONTROL.search(text):
+    if text.isprintable() or not _CONTROL.search(text):
         return text
     return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
@@ -99,7 +108,7 @@ def wrapped(data: bytes) -> bytes:
 class Body:
     """The fixed pieces of one text, encoded once, and the places where values stand between them."""
 
-    __slots__ = ("_places", "_ready", "_shows", "_size", "encoding", "pieces", "slots")
+    __slots__ = ("_fixed", "_order", "_places", "_ready", "_shows", "_size", "encoding", "pieces", "slots")
 
     def __init__(self, pieces: Sequence[str | int]) -> None:
         """Take fixed pieces and, between them, the numbers of slots."""
@@ -111,23 +120,24 @@ class Body:
         self.pieces = tuple(pieces)
         self._size = size
         self._shows = bool(fixed.strip())
-        self._places = tuple((index, piece) for index, piece in enumerate(pieces) if isinstance(piece, int))
+        self._places = [piece for piece in pieces if isinstance(piece, int)]
         #: The numbers of the slots that stand in this text.
-        self.slots = frozenset(slot for _, slot in self._places)
-        self._ready = [quoted(piece) if isinstance(piece, str) else b"" for piece in pieces]
+        self.slots = frozenset(self._places)
+        # The fixed pieces, and the order in which they and, behind them, the values of all slots are joined.
+        self._fixed = [piece for piece in pieces if isinstance(piece, str)]
+        self._ready = [quoted(piece) for piece in self._fixed]
+        numbers = iter(range(len(self._fixed)))
+        self._order = [next(numbers) if isinstance(piece, str) else len(self._fixed) + piece for piece in pieces]
 
     def text(self, values: Sequence[str]) -> str:
         """Return the whole text with these values in its slots."""
-        return "".join([piece if isinstance(piece, str) else values[piece] for piece in self.pieces])
+        return "".join(map([*self._fixed, *values].__getitem__, self._order))
 
     def lines(self, values: Sequence[str], written: Sequence[bytes]) -> bytes:
         """Return the encoded text; `written` holds the same values in quoted-printable."""
         if self.encoding == "base64":
             return base64_lines(self.text(values))
-        ready = self._ready.copy()
-        for index, slot in self._places:
-            ready[index] = written[slot]
-        return b"".join(ready)
+        return b"".join(map([*self._ready, *written].__getitem__, self._order))
 
     def blank(self, values: Sequence[str]) -> bool:
         """Return whether a reader would see nothing."""
@@ -135,8 +145,5 @@ class Body:
 
     def size(self, values: Sequence[str]) -> int:
         """Return the octets of the text before it is encoded."""
-        size = self._size
-        for _, slot in self._places:
-            value = values[slot]
-            size += len(value) if value.isascii() else len(value.encode("utf-8"))
-        return size
+        open_text = "".join(map(values.__getitem__, self._places))
+        return self._size + (len(open_text) if open_text.isascii() else len(open_text.encode("utf-8")))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import unescape
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from markupsafe import Markup, escape
 
@@ -14,6 +14,7 @@ from mailer.compose.clicks import Pieces, Sign, Tracked
 from mailer.compose.encoding import Body, clean, link_lines, plain_line, quoted
 from mailer.compose.markers import Path
 from mailer.compose.sandbox import Expression, Sandbox
+from mailer.targets import Ours
 
 #: Texts shorter than this are worth remembering.
 _REMEMBERED = 48
@@ -29,18 +30,19 @@ class Frame:
     """The slots of one frame: plain paths, and expressions to be worked out."""
 
     count: int
-    paths: Sequence[tuple[int, Path]]
+    #: Slot, name, and what follows the name in a path.
+    paths: Sequence[tuple[int, str, Path]]
     expressions: Sequence[tuple[int, Expression]]
     sandbox: Sandbox | None
 
     def values(self, values: Mapping[str, object]) -> list[object]:
         """Return the value of each slot for one recipient."""
         found: list[object] = [None] * self.count
-        for index, path in self.paths:
-            value: object = values
-            for name in path:
+        for index, name, rest in self.paths:
+            value = values.get(name)
+            for inner in rest:
                 # Asking the abstract type takes longer than looking the value up.
-                value = value.get(name) if type(value) is dict or isinstance(value, Mapping) else None
+                value = value.get(inner) if type(value) is dict or isinstance(value, Mapping) else None
             found[index] = value
         if self.expressions and self.sandbox is not None:
             worked_out = self.sandbox.evaluate([expression for _, expression in self.expressions], values)
@@ -66,8 +68,7 @@ class Opening:
         return bool(text.link_target(url, "")) and text.same_link(label, url) == self.same
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """One part of a mail, ready for the wire."""
 
     encoding: str
@@ -89,11 +90,11 @@ class FramedText:
 
     def text(self, values: Mapping[str, object]) -> str:
         """Return the text for one recipient."""
-        return self.body.text([_string(value) for value in self.frame.values(values)])
+        return self.body.text(_strings(self.frame.values(values)))
 
     def fill(self, values: Mapping[str, object]) -> Encoded:
         """Return the encoded text for one recipient."""
-        strings = [_string(value) for value in self.frame.values(values)]
+        strings = _strings(self.frame.values(values))
         lines = self.body.lines(strings, [quoted(string) for string in strings])
         return Encoded(self.body.encoding, lines, blank=self.body.blank(strings))
 
@@ -130,39 +131,44 @@ class FramedHtml:
 
     def _link(self, printed: "_Printed", sign: Sign | None) -> bool:
         """Put into the slots of links what stands there for one recipient; return whether any is rewritten."""
-        wanted = [tracked.of(printed.html) if sign is not None else None for tracked in self.links]
-        asked = [link for link in wanted if link is not None]
-        signed = iter(sign(asked) if sign is not None else ())
-        clicked = False
-        for tracked, link in zip(self.links, wanted, strict=True):
-            url = next(signed) if link is not None else None
-            clicked = clicked or url is not None
-            shown = url if url is not None else tracked.original(printed.html)
+        html, lines = printed.html, printed.lines
+        wanted = [tracked.of(html) if sign is not None else None for tracked in self.links]
+        signed = iter(sign([link for link in wanted if link is not None]) if sign is not None else ())
+        urls = [next(signed) if link is not None else None for link in wanted]
+        for tracked, url in zip(self.links, urls, strict=True):
+            shown = tracked.original(html) if url is None else url
             line = link_lines(shown)
             if line is None:
                 shown = str(escape(shown)) if url is not None else shown
                 line = quoted(shown)
-            printed.html.append(shown)
-            printed.lines.append(line)
-        return clicked
+            html.append(shown)
+            lines.append(line)
+        return any(urls)
 
     def _printed(self, values: Mapping[str, object]) -> "_Printed":
-        written = [_written(value) for value in self.frame.values(values)]
-        return _Printed([each[0] for each in written], [each[1] for each in written], [each[2] for each in written])
+        html: list[str] = []
+        lines: list[bytes] = []
+        plain: list[str | None] = []
+        for value in self.frame.values(values):
+            shown, line, words = _remembered(value) if _is_short(value) else _written(value)
+            html.append(shown)
+            lines.append(line)
+            plain.append(words)
+        return _Printed(html, lines, plain)
 
     def _text(self, printed: "_Printed") -> Encoded:
         body = self.derived
-        strings: list[str] = printed.html
-        lines = printed.lines
-        for slot in body.slots:
-            string = printed.plain[slot]
-            if string is None:
-                return self._walked(printed.html)
-            if string is not printed.html[slot] and string != printed.html[slot]:
-                if strings is printed.html:
-                    strings, lines = strings.copy(), lines.copy()
-                strings[slot], lines[slot] = string, quoted(string)
-        if not all(opening.holds(strings) for opening in self.openings):
+        strings, lines = printed.html, printed.lines
+        # Nearly always a value is the same in HTML and in text. (Behind the values stand the links.)
+        if printed.plain != strings[: len(printed.plain)]:
+            strings, lines = strings.copy(), lines.copy()
+            for slot in body.slots:
+                string = printed.plain[slot]
+                if string is None:
+                    return self._walked(printed.html)
+                if string != strings[slot]:
+                    strings[slot], lines[slot] = string, quoted(string)
+        if self.openings and not all(opening.holds(strings) for opening in self.openings):
             return self._walked(printed.html)
         return Encoded(body.encoding, body.lines(strings, lines), blank=body.blank(strings))
 
@@ -181,20 +187,24 @@ class _Printed(NamedTuple):
     plain: list[str | None]
 
 
+def _is_short(value: object) -> TypeGuard[str]:
+    return type(value) is str and len(value) < _REMEMBERED
+
+
 def _written(value: object) -> tuple[str, bytes, str | None]:
     """Return a value as `_Printed` holds it."""
-    if type(value) is str:
-        line = plain_line(value) or (link_lines(value) if len(value) >= _REMEMBERED else None)
-        if line is not None:
-            return value, line, value
     if isinstance(value, Markup):
         shown = clean(str(value))
         return shown, quoted(shown), _lines(shown)
-    string = _string(value)
-    return (_remembered if len(string) < _REMEMBERED else _of_text)(string)
+    return _of_text(value if type(value) is str or type(value) is Ours else _string(value))
 
 
 def _of_text(string: str) -> tuple[str, bytes, str | None]:
+    line = link_lines(string) if len(string) >= _REMEMBERED else None
+    line = line or plain_line(string)
+    if line is not None:
+        return string, line, string
+    string = clean(string)
     shown = str(escape(string))
     return shown, quoted(shown), _words(string)
 
@@ -207,6 +217,11 @@ def _string(value: object) -> str:
     if value is None:
         return ""
     return clean(value if type(value) is str else str(value))
+
+
+def _strings(values: Sequence[object]) -> list[str]:
+    # Nearly all are strings without anything to clean.
+    return [value if type(value) is str and value.isprintable() else _string(value) for value in values]
 
 
 def _words(string: str) -> str | None:

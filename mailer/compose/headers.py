@@ -85,6 +85,7 @@ def checked(text: str, what: str) -> str:
 _SINGLE_SPACE = re.compile(r"(?<! ) (?! )")
 
 
+@lru_cache(maxsize=1024)
 def unstructured(name: str, text: str) -> Line:
     """Return a header of free text, such as Subject: folded at its spaces, or as encoded-words."""
     value = text.strip()
@@ -239,13 +240,13 @@ def structured(name: str, value: str) -> Line:
 
 def list_unsubscribe(url: str, mailto: str | None) -> Line:
     """Return the one-click address first, whole, then the mailto (RFC 8058 section 3.1, R1.1, R1.3)."""
-    uris = [f"<{url}>"] + ([f"<{mailto}>"] if mailto else [])
+    uris = [f"<{url}>", f"<{mailto}>"] if mailto else [f"<{url}>"]
     for uri in uris:
         if not _URI.fullmatch(uri):
             raise ContentError("An address to unsubscribe at holds a character that a header cannot hold.")
         if len("List-Unsubscribe: ") + len(uri) > _HARD:
             raise ContentError("An address to unsubscribe at is too long for a header line.")
-    return "List-Unsubscribe", fold_list("List-Unsubscribe", uris)
+    return "List-Unsubscribe", uris[0] if len(uris) == 1 else fold_list("List-Unsubscribe", uris)
 
 
 @lru_cache(maxsize=1024)

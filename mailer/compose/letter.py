@@ -7,10 +7,11 @@ from types import MappingProxyType
 
 from mailer.compose import dkim, headers
 from mailer.compose.clicks import Sign
-from mailer.compose.dkim import Signer
+from mailer.compose.dkim import Draft, Signer
 from mailer.compose.errors import ContentError
 from mailer.compose.headers import Line
 from mailer.compose.mime import Attachment
+from mailer.targets import Ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class OptOut:
     def __post_init__(self) -> None:
         """Refuse an opt-out that leads nowhere."""
         for url in (self.one_click_url, self.preferences_url, self.view_url):
-            if url is not None:
+            if url is not None and type(url) is not Ours:
                 check_url(url)
         if self.mailto is not None and not self.mailto.startswith("mailto:"):
             raise ContentError("The mailto of an opt-out begins with mailto:.")
@@ -133,7 +134,7 @@ class Order:
 
     def __post_init__(self) -> None:
         """Refuse a pixel that is no link."""
-        if self.pixel_url is not None:
+        if self.pixel_url is not None and type(self.pixel_url) is not Ours:
             check_url(self.pixel_url)
 
 
@@ -154,14 +155,19 @@ class Letter:
     #: At least one link leads by way of us.
     clicked: bool = False
 
-    def signed(self, signers: Sequence[Signer], at: datetime, *, rewritten: frozenset[str] = frozenset()) -> "Letter":
-        """Return the letter with a DKIM signature of each signer in front; sign last, of the bytes that go out.
+    def drafts(
+        self, signers: Sequence[Signer], at: datetime, *, rewritten: frozenset[str] = frozenset()
+    ) -> Sequence[Draft]:
+        """Return the DKIM signatures to work out for this letter: last of all, of the bytes that go out.
 
         `rewritten` are the headers (in lower case) that the relay changes on the way.
         """
-        if not signers:
+        return dkim.drafts(signers, self.headers, self.body, at, rewritten=rewritten) if signers else ()
+
+    def signed(self, own: Sequence[Line]) -> "Letter":
+        """Return the letter with the lines of its signatures in front."""
+        if not own:
             return self
-        own = dkim.signatures(signers, self.headers, self.body, at, rewritten=rewritten)
         return replace(self, headers=(*own, *self.headers), block=headers.serialized(own) + self.block)
 
     def to_bytes(self) -> bytes:

@@ -24,7 +24,7 @@ from mailer.compose.letter import (
     Recipient,
     Sender,
 )
-from mailer.compose.skeleton import Compiled, Constants
+from mailer.compose.skeleton import Compiled, Constants, interned
 from suppression.rules import Stream
 
 #: Gmail shows no more of an HTML part than this, and so might hide the footer.
@@ -57,7 +57,7 @@ class Mailing:
         constants = _constants(compiled.locale, sender, purpose)
         #: By whether it has a pixel, and whether its links are rewritten.
         self._constants = {
-            (pixel, clicked): replace(constants, pixel=pixel, clicking=clicking if clicked else None)
+            (pixel, clicked): interned(replace(constants, pixel=pixel, clicking=clicking if clicked else None))
             for pixel in (False, True)
             for clicked in (False, True)
         }

@@ -10,7 +10,7 @@ import hashlib
 import marshal
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Generic, TypeVar
 
@@ -54,21 +54,25 @@ class Constants:
     pixel: bool = False
     #: None: no link is rewritten.
     clicking: Clicking | None = None
+    #: The constants as templates see them.
+    context: Mapping[str, object] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out the context, which is asked for by each mail."""
+        features = {"opt_out": self.opt_out, "view": self.view, "postal_address": bool(self.postal_address)}
+        context = {
+            "locale": self.locale,
+            "sender": {"name": self.sender_name, "postal_address": self.postal_address},
+            "topic": {"name": self.topic_name},
+            "features": features,
+        }
+        object.__setattr__(self, "context", context)
 
 
 @lru_cache(maxsize=1024)
-def _context(constants: Constants) -> Mapping[str, object]:
-    """Return the constants as templates see them."""
-    return {
-        "locale": constants.locale,
-        "sender": {"name": constants.sender_name, "postal_address": constants.postal_address},
-        "topic": {"name": constants.topic_name},
-        "features": {
-            "opt_out": constants.opt_out,
-            "view": constants.view,
-            "postal_address": bool(constants.postal_address),
-        },
-    }
+def interned(constants: Constants) -> Constants:
+    """Return the same object for equal constants, so that looking up a frame compares no fields."""
+    return constants
 
 
 def _tree(variables: Mapping[str, Variable]) -> Tree:
@@ -170,7 +174,7 @@ class Render:
 
     def slots(self, printer: Printer) -> Frame:
         """Return the slots that were printed, ready to be worked out."""
-        paths = [(index, key) for key, index in printer.slots.items() if isinstance(key, tuple)]
+        paths = [(index, key[0], key[1:]) for key, index in printer.slots.items() if isinstance(key, tuple)]
         numbers = [(index, key) for key, index in printer.slots.items() if isinstance(key, int)]
         expressions = [(index, self._expression(number)) for index, number in numbers]
         return Frame(len(printer.slots), tuple(paths), tuple(expressions), self._sandbox)
@@ -347,7 +351,7 @@ class Compiled:
         for problem in self.schema.check({name: given[name] for name in self.schema.variables if name in given}):
             raise ContentError(problem.message)
         values = self.schema.complete(given)
-        values.update(_context(constants))
+        values.update(constants.context)
         values["links"], values["recipient"], values["pixel"] = given["links"], given["recipient"], given.get("pixel")
         return values
 

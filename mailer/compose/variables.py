@@ -141,7 +141,7 @@ def _check_fields(
     variables: Mapping[str, Variable], values: Mapping[str, object], prefix: str, problems: list[Problem]
 ) -> None:
     for name, variable in variables.items():
-        path = prefix + name
+        path = prefix + name if prefix else name
         value = values.get(name)
         if value is not None:
             _CHECKS[variable.type](variable, value, path, problems)
@@ -311,9 +311,11 @@ def _complete_fields(variables: Mapping[str, Variable], values: Mapping[str, obj
     completed: dict[str, object] = {}
     for name, variable in variables.items():
         value = values.get(name)
-        completed[name] = variable.default if value is None else value
-        if value is not None and variable.type in ("object", "list"):
-            completed[name] = _complete(variable, value)
+        if value is None:
+            value = variable.default
+        elif variable.fields or variable.items is not None:
+            value = _complete(variable, value)
+        completed[name] = value
     return completed
 
 

@@ -9,9 +9,9 @@ from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
 
 #: How many mails are composed in one go: nothing else is done meanwhile, which may be a millisecond.
-_TOGETHER = 16
+_TOGETHER = 32
 #: Below so many composed mails the next ones are begun, so that no connection waits for them.
-_LOW = 8
+_LOW = 16
 #: Octets of mail that are composed ahead, about: large mail is composed when its turn comes.
 _MOST = 1_000_000
 
@@ -55,8 +55,10 @@ class Desk:
             del self._made[job.id]
         elif len(self._made) < _LOW and (following := self._next(waiting)):
             self._begin(following, rewritten)
-        # Others wait for the same batch: whoever is cancelled must not take it from them.
-        ready = (await asyncio.shield(made.batch))[job.id]
+        if not made.batch.done():
+            # Others wait for the same batch: whoever is cancelled must not take it from them.
+            await asyncio.shield(made.batch)
+        ready = made.batch.result()[job.id]
         if isinstance(ready, Exception):
             raise ready
         return ready

@@ -1,11 +1,9 @@
 """From claimed rows to finished mail: fetches what a whole batch needs, and keeps what does not change."""
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from functools import lru_cache, partial
 from time import monotonic
 from typing import NamedTuple, cast
@@ -37,11 +35,13 @@ from mailer.database import Database
 from mailer.delivery import claims, measuring
 from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
+from mailer.delivery.extras import extras_of, files_of, read_files
 from mailer.delivery.measuring import Said
+from mailer.delivery.signing import Signing
 from mailer.errors import MailerError
 from mailer.keyring import Keyring, Usable
 from mailer.links import Audience, Links, MailLinks
-from mailer.models import Attachment, Campaign, Content, Tenant, Topic
+from mailer.models import Campaign, ConsentRule, Content, Tenant, Topic
 from suppression.rules import Stream
 from suppression.token import OptOut as Leaving
 
@@ -76,6 +76,7 @@ class _Kind(NamedTuple):
     variables: Mapping[str, object]
     #: What an aggregate pixel names, by the day.
     audiences: dict[date, bytes]
+    consent: ConsentRule
 
 
 @dataclass(slots=True)
@@ -125,17 +126,6 @@ class _Written(NamedTuple):
         )
 
 
-def _signed(
-    written: Sequence[_Written | Exception], at: datetime, rewritten: frozenset[str]
-) -> list[_Written | Exception]:
-    return [
-        each._replace(letter=each.letter.signed(each.signers, at, rewritten=rewritten))
-        if isinstance(each, _Written)
-        else each
-        for each in written
-    ]
-
-
 class Letterbox:
     """Composes mail for the pipelines of one process."""
 
@@ -143,7 +133,7 @@ class Letterbox:
         """Begin with empty shelves."""
         self._database, self._links, self._keyring = database, links, keyring
         self._shelf = _Shelf()
-        self._signing = ThreadPoolExecutor(1, thread_name_prefix="signing")
+        self._signing = Signing()
 
     async def prepare(self, jobs: Sequence[Job]) -> None:
         """Fetch contents, tenants, files and choices that a batch needs and that are not at hand."""
@@ -174,7 +164,7 @@ class Letterbox:
             job.content_id not in shelf.contents
             or (job.campaign_id and job.campaign_id not in shelf.campaigns)
             or self._stale(job.tenant_id)
-            or _files(job)
+            or files_of(job)
             or measuring.measured(job)
             for job in jobs
         )
@@ -198,8 +188,8 @@ class Letterbox:
             for campaign in session.exec(select(Campaign).where(col(Campaign.id).in_(campaigns))):
                 fetched.campaigns[campaign.id] = campaign
         for job in jobs:
-            if files := _files(job):
-                fetched.files[job.id] = _read_files(session, job.tenant_id, files)
+            if files := files_of(job):
+                fetched.files[job.id] = read_files(session, job.tenant_id, files)
         return fetched
 
     async def compose(
@@ -212,11 +202,22 @@ class Letterbox:
         """
         written = [self._attempted(job) for job in jobs]
         if rewritten is not None and any(isinstance(each, _Written) and each.signers for each in written):
-            # By the present moment: verifiers refuse a signature from their future, and a mail's date may be old. In a
-            # thread: sixteen RSA signatures would hold up everything else for milliseconds.
-            now, loop = self._database.now(), asyncio.get_running_loop()
-            written = await loop.run_in_executor(self._signing, _signed, written, now, rewritten)
+            written = await self._signed(written, rewritten)
         return [each.ready() if isinstance(each, _Written) else each for each in written]
+
+    async def _signed(
+        self, written: Sequence["_Written | Exception"], rewritten: frozenset[str]
+    ) -> "list[_Written | Exception]":
+        # By the present moment: verifiers refuse a signature from their future, and a mail's date may be old.
+        now = self._database.now()
+        drafts = [
+            each.letter.drafts(each.signers, now, rewritten=rewritten) if isinstance(each, _Written) else ()
+            for each in written
+        ]
+        return [
+            each._replace(letter=each.letter.signed(own)) if isinstance(each, _Written) else each
+            for each, own in zip(written, await self._signing.lines(drafts), strict=True)
+        ]
 
     def _attempted(self, job: Job) -> "_Written | Exception":
         try:
@@ -258,7 +259,7 @@ class Letterbox:
     def _kind(self, job: Job) -> _Kind:
         """Return what this mail shares with others, made now or before."""
         if job.details:
-            return self._made(job, _extras(job.details, self._shelf.files.get(job.id, ())))
+            return self._made(job, extras_of(job.details, self._shelf.files.get(job.id, ())))
         tag = job.tags.get("campaign") if job.tags else None
         key = (
             *(job.content_id, job.locale, job.from_address, job.from_name, job.stream),
@@ -267,7 +268,7 @@ class Letterbox:
         kept = self._shelf.tenants[job.tenant_id].kinds
         if (kind := kept.get(key)) is None:
             campaign = self._shelf.campaigns.get(job.campaign_id or "")
-            kind = self._made(job, _extras(campaign.details, ()) if campaign and campaign.details else NO_EXTRAS)
+            kind = self._made(job, extras_of(campaign.details, ()) if campaign and campaign.details else NO_EXTRAS)
             if len(kept) >= _KEPT_KINDS:
                 del kept[next(iter(kept))]
             kept[key] = kind
@@ -291,7 +292,7 @@ class Letterbox:
             ),
         )
         signers = sending.keys.signers(job.stream, domain)
-        return _Kind(mailing, domain, signers, (campaign.variables if campaign else None) or {}, {})
+        return _Kind(mailing, domain, signers, (campaign.variables if campaign else None) or {}, {}, tenant.consent)
 
     def _signed_links(self, job: Job, kind: _Kind, said: Said) -> MailLinks:
         """Return the links of this mail alone, besides those of its content."""
@@ -323,17 +324,15 @@ class Letterbox:
     def _said(self, job: Job, kind: _Kind) -> Said:
         """Return what the pixel and the links of this mail say."""
 
-        def audience() -> bytes:
-            # The day on which all else of the mail is counted, whenever it is sent.
-            day = job.created_at.date()
-            if (packed := kind.audiences.get(day)) is None:
-                campaign = job.campaign_id or (job.tags or {}).get("campaign") or ""
-                named = Audience(job.tenant_id, job.stream, campaign, job.topic or "", job.template or "", day)
-                packed = kind.audiences[day] = named.pack()
-            return packed
-
-        rule = self._shelf.tenants[job.tenant_id].tenant.consent
-        return measuring.said(job, rule, self._shelf.choices.get(job.id), audience)
+        if not measuring.measured(job):
+            return measuring.NOTHING
+        # The day on which all else of the mail is counted, whenever it is sent.
+        day = job.created_at.date()
+        if (audience := kind.audiences.get(day)) is None:
+            campaign = job.campaign_id or (job.tags or {}).get("campaign") or ""
+            named = Audience(job.tenant_id, job.stream, campaign, job.topic or "", job.template or "", day)
+            audience = kind.audiences[day] = named.pack()
+        return measuring.said(job, kind.consent, self._shelf.choices.get(job.id), audience)
 
 
 def _purpose(job: Job, sending: _Sending) -> Purpose:
@@ -353,43 +352,6 @@ def _sending(session: Session, tenant_id: int, keyring: Keyring) -> _Sending:
     topics = session.exec(select(Topic).where(Topic.tenant_id == tenant_id)).all()
     names = {topic.key: TopicInfo(topic.key, topic.names) for topic in topics}
     return _Sending(tenant, names, keyring.usable(session, tenant_id), monotonic(), {})
-
-
-def _files(job: Job) -> list[Mapping[str, object]]:
-    return cast("list[Mapping[str, object]]", (job.details or {}).get("attachments") or [])
-
-
-def _read_files(session: Session, tenant_id: int, files: Sequence[Mapping[str, object]]) -> Sequence[File]:
-    wanted = [cast("int", file["id"]) for file in files]
-    rows = session.exec(
-        select(Attachment).where(Attachment.tenant_id == tenant_id, col(Attachment.id).in_(wanted))
-    ).all()
-    data = {row.id: row.data for row in rows}
-    return [
-        File(
-            filename=str(file["filename"]),
-            content=data[cast("int", file["id"])],
-            content_type=str(file["content_type"]),
-            content_id=cast("str | None", file.get("content_id")),
-        )
-        for file in files
-    ]
-
-
-def _extras(details: Mapping[str, object], files: Sequence[File]) -> Extras:
-    """Return what a request said beside content and recipient, as rows keep it."""
-    return Extras(
-        to=_people(details.get("to")),
-        cc=_people(details.get("cc")),
-        reply_to=_people(details.get("reply_to")),
-        headers=tuple(cast("Mapping[str, str]", details.get("headers") or {}).items()),
-        attachments=files,
-    )
-
-
-def _people(value: object) -> Sequence[Recipient]:
-    """Return addresses as details keep them: a list of `[address, name]`."""
-    return tuple(Recipient(email, name or "") for email, name in cast("list[tuple[str, str]]", value or []))
 
 
 @lru_cache(maxsize=1024)

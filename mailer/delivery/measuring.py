@@ -1,6 +1,5 @@
 """How much of a mail may be measured: what its pixel and its links say (spec section 9)."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 from mailer import ids
@@ -16,19 +15,24 @@ class Said(NamedTuple):
     clicked: bytes | None = None
 
 
+NOTHING = Said()
+
+
 def measured(job: Job) -> bool:
     """Return whether anything of a mail is measured where its recipient does not mind."""
     return job.opens is not Opens.OFF or job.clicks is not Opens.OFF
 
 
-def said(job: Job, rule: ConsentRule, choice: bool | None, audience: Callable[[], bytes]) -> Said:
+def said(job: Job, rule: ConsentRule, choice: bool | None, audience: bytes) -> Said:
     """Return what may be said by policy and the person's choice; who has refused is not measured at all.
 
-    `audience` packs what a mail says that names nobody. A mail's pixel and links share one random number.
+    `audience` is what a mail says that names nobody. A mail's pixel and links share one random number.
     """
-    if choice is False or not measured(job):
-        return Said()
-    number = one_of(audience()) if Opens.AGGREGATE in (job.opens, job.clicks) else b""
+    if choice is False:
+        return NOTHING
+    number = one_of(audience)
+    if job.opens is job.clicks is Opens.AGGREGATE:
+        return Said(number, number)
     person = one_email(ids.to_bytes(job.id)) if choice or rule is ConsentRule.NOT_REFUSED else None
     by_mode = {Opens.OFF: None, Opens.AGGREGATE: number, Opens.INDIVIDUAL: person}
     return Said(by_mode[job.opens], by_mode[job.clicks])

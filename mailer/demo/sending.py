@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -116,7 +115,4 @@ def _said(session: Session, jobs: Sequence[Job]) -> Mapping[str, Said]:
         named = (job.campaign_id or "", job.topic or "", job.template or "", job.created_at.date())
         return Audience(job.tenant_id, job.stream, *named).pack()
 
-    return {
-        job.id: measuring.said(job, tenant.consent, choices.get(job.fingerprint), partial(audience, job))
-        for job in jobs
-    }
+    return {job.id: measuring.said(job, tenant.consent, choices.get(job.fingerprint), audience(job)) for job in jobs}
