@@ -62,6 +62,8 @@ class Halts:
 
     def rest(self, stream: Stream, relay: str) -> Rest | None:
         """Return the rest of a relay; once its `until` has passed, one worker `may_probe`, the others wait on."""
+        if not self.rests:
+            return None
         key = _relay_key(stream, relay)
         return next((each for each in self.rests if _relay_key(each.stream, each.relay) == key), None)
 

@@ -17,7 +17,7 @@ class Plan:
     dkim: Dkim = Dkim.OFF
     workers: int = 1
     #: Of each worker.
-    connections: int = 32
+    connections: int = 64
     #: Live entries in the suppression list.
     suppressed: int = 0
     #: How many readers of a hundred are among them, as far as the list goes.

@@ -35,7 +35,7 @@ def bench(
     size: Annotated[Size, typer.Option(help="How large a mail is, about.")] = Size.SMALL,
     dkim: Annotated[Dkim, typer.Option(help="With which kind of key mails are signed.")] = Dkim.OFF,
     workers: Annotated[int, typer.Option(min=1, max=64, help="How many workers send; one where embedded.")] = 1,
-    connections: Annotated[int, typer.Option(min=1, max=500, help="How many connections a worker opens.")] = 32,
+    connections: Annotated[int, typer.Option(min=1, max=500, help="How many connections a worker opens.")] = 64,
     database: Annotated[str, typer.Option(help="An empty PostgreSQL database; without it SQLite, embedded.")] = "",
     redis: Annotated[str, typer.Option(help="An empty Redis; goes with --database.")] = "",
     throwaway: Annotated[bool, typer.Option("--throwaway", help="Start PostgreSQL and Redis for this run.")] = False,

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from mailer.database import Database, unreachable
 from mailer.delivery import claims
@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 #: How many connections' steps one transaction takes.
 _SHARED = 64
+#: How long (in seconds) steps wait for others to be committed with.
+_SOON = 0.01
 
 _Waiting = tuple[Step, asyncio.Future[None]]
 
@@ -20,13 +22,23 @@ _Waiting = tuple[Step, asyncio.Future[None]]
 class GroupCommit:
     """Takes steps from many connections and commits those that wait together."""
 
-    def __init__(self, database: Database, worker: Worker, urgency: int, connections: Sequence[Together]) -> None:
-        """Begin with nothing; `urgency` is the place among the writers of SQLite, which has no `connections`."""
-        self._database, self._worker, self._urgency = database, worker, urgency
+    def __init__(
+        self,
+        database: Database,
+        worker: Worker,
+        urgency: int,
+        connections: Sequence[Together],
+        carrying: Callable[[], int],
+    ) -> None:
+        """Begin with nothing; `urgency` is the place among the writers of SQLite, which has no `connections`.
+
+        `carrying` says how many connections to relays carry mail at present.
+        """
+        self._database, self._worker, self._urgency, self._carrying = database, worker, urgency, carrying
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Waiting] = []
-        self._some = asyncio.Event()
+        self._some, self._enough = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -42,12 +54,15 @@ class GroupCommit:
         done: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((step, done))
         self._some.set()
+        if len(self._waiting) * 2 >= self._carrying():
+            self._enough.set()
         return done
 
     async def _run(self, connection: Together | None) -> None:
         try:
             while True:
                 await self._something(connection)
+                await self._company()
                 some, self._waiting = self._waiting[:_SHARED], self._waiting[_SHARED:]
                 if not self._waiting:
                     self._some.clear()
@@ -69,6 +84,15 @@ class GroupCommit:
             except TimeoutError:
                 await self._at_rest(connection)
         await self._some.wait()
+
+    async def _company(self) -> None:
+        """Let half of the connections come together, if they come soon: a statement costs nearly the same for all."""
+        if len(self._waiting) * 2 >= self._carrying():
+            return
+        self._enough.clear()
+        late = self._loop.call_later(_SOON, self._enough.set)
+        await self._enough.wait()
+        late.cancel()
 
     @staticmethod
     async def _at_rest(connection: Together) -> None:

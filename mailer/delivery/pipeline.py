@@ -145,6 +145,9 @@ class Pipeline:
         self._take_ahead(0.0)
         await self._wake()
 
+    def _carrying(self) -> int:
+        return len(self._state.carriers) if self._state is not None else 0
+
     async def _wake(self) -> None:
         async with self._filled:
             self._filled.notify_all()
@@ -153,7 +156,7 @@ class Pipeline:
         """Work under a lease until nothing is due, and give back what could not be tried."""
         lease = await self._leases.fresh()
         worker = Worker(lease)
-        commits = GroupCommit(self._database, worker, self._urgency, self._committers)
+        commits = GroupCommit(self._database, worker, self._urgency, self._committers, self._carrying)
         state = self._state = _State(lease, commits, Desk(self._letters))
         state.commits.start()
         helpers = [asyncio.create_task(self._leases.keep(lease))]
