@@ -24,21 +24,12 @@ logger = logging.getLogger(__name__)
 
 
 class Ready(NamedTuple):
-    """A composed mail: the envelope's addresses and the bytes as they go out (`compose.letter.Letter`)."""
+    """A composed mail: the envelope and the bytes as they go out (`compose.letter.Letter`)."""
 
-    sender: str
-    recipient: str
+    envelope: Envelope
     data: bytes
-    smtputf8: bool
     tracked: bool
     tracked_links: bool = False
-    #: What reports about this mail repeat (ENVID); empty: reports are not read here, so none are asked for.
-    envelope_id: str = ""
-
-    @property
-    def envelope(self) -> Envelope:
-        """Return what MAIL and RCPT say."""
-        return Envelope(self.sender, self.recipient, len(self.data), self.smtputf8, self.envelope_id)
 
 
 class Depot(Protocol):

@@ -16,7 +16,7 @@ class Envelope(NamedTuple):
     recipient: str
     size: int
     smtputf8: bool
-    #: ENVID, ASCII; empty: nothing is said about reports.
+    #: ENVID, ASCII, which reports about the mail repeat; empty: nothing is said about reports.
     envelope_id: str = ""
 
 

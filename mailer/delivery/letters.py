@@ -35,6 +35,7 @@ from mailer.database import Database
 from mailer.delivery import claims, measuring
 from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
+from mailer.delivery.envelope import Envelope
 from mailer.delivery.extras import extras_of, files_of, read_files
 from mailer.delivery.measuring import Said
 from mailer.delivery.signing import Signing
@@ -115,15 +116,10 @@ class _Written(NamedTuple):
 
     def ready(self) -> Ready:
         """Return it as it goes out."""
-        return Ready(
-            sender=self.sender,
-            envelope_id=self.envelope_id,
-            recipient=self.recipient,
-            data=self.letter.to_bytes(),
-            smtputf8=self.letter.needs_smtputf8 or not self.recipient.isascii(),
-            tracked=self.pixel and self.letter.html_size > 0,
-            tracked_links=self.letter.clicked,
-        )
+        letter, data = self.letter, self.letter.to_bytes()
+        smtputf8 = letter.needs_smtputf8 or not self.recipient.isascii()
+        envelope = Envelope(self.sender, self.recipient, len(data), smtputf8, self.envelope_id)
+        return Ready(envelope, data, self.pixel and letter.html_size > 0, letter.clicked)
 
 
 class Letterbox:

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 #: How many emails one claim takes, and below how many waiting ones the next claim is made.
 _BATCH = 200
-_LOW = 100
+_LOW = 200
 _URGENT = 50
 #: Behind a mail that takes longer than this (in seconds) no other one waits.
 _PATIENCE = 1.0
@@ -301,7 +301,10 @@ class Pipeline:
         assert state is not None, "a run ends after its carriers"
         ready = await state.desk.take(job, rewritten, state.queue)
         provider = line.relay.provider
-        return ready._replace(data=echoed(ready.data, job.id, provider)) if provider in ECHOING else ready
+        if provider not in ECHOING:
+            return ready
+        data = echoed(ready.data, job.id, provider)
+        return ready._replace(data=data, envelope=ready.envelope._replace(size=len(data)))
 
     async def commit(self, step: Step) -> None:
         """Have one step committed together with those of the other connections."""

@@ -18,6 +18,7 @@ from mailer.delivery.breaker import Breaker
 from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Ask, Job, Worker
 from mailer.delivery.connections import Connections
+from mailer.delivery.envelope import Envelope
 from mailer.delivery.limits import Limits, LocalStore
 from mailer.delivery.outcomes import Retry
 from mailer.delivery.pipeline import Pipeline, Route
@@ -195,7 +196,8 @@ class Letters:
         if job.address is None:
             return MailerError("the address was erased")
         head = f"Message-ID: <{job.id}@x.example>\r\nDate: {job.dated_at:%c}\r\n\r\n".encode()
-        return Ready(job.from_address, job.address, head + self.body, self.smtputf8, False)
+        data = head + self.body
+        return Ready(Envelope(job.from_address, job.address, len(data), self.smtputf8), data, False)
 
 
 def pipeline(

@@ -186,10 +186,12 @@ async def test_each_mail_of_a_batch_has_its_own_return_path_where_there_is_a_dom
     await letterbox.prepare(jobs)
     made = await composed(letterbox, jobs)
     if domain:
-        assert [links.read_return_path(mail.sender) for mail in made] == [job.id for job in jobs]
-        assert [links.read_return_path(mail.envelope_id) for mail in made] == [job.id for job in jobs]
+        assert [links.read_return_path(mail.envelope.sender) for mail in made] == [job.id for job in jobs]
+        assert [links.read_return_path(mail.envelope.envelope_id) for mail in made] == [job.id for job in jobs]
     else:
-        assert [(mail.sender, mail.envelope_id) for mail in made] == [(job.from_address, "") for job in jobs]
+        assert [(mail.envelope.sender, mail.envelope.envelope_id) for mail in made] == [
+            (job.from_address, "") for job in jobs
+        ]
 
 
 async def test_a_mail_that_cannot_be_made_spoils_no_other(sqlite: Database, letterbox: Letterbox) -> None:

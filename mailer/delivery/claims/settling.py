@@ -11,6 +11,7 @@ from mailer import events, people
 from mailer.counters import Tally
 from mailer.database import on_postgresql, share_intents
 from mailer.delivery.claims import statements
+from mailer.delivery.claims.counting import count_sent
 from mailer.delivery.claims.rows import COLUMNS, EMAIL, Job, Outcome, Step, Worker, event_of
 from mailer.delivery.claims.statements import Prepared
 from mailer.feedback import hearing
@@ -46,7 +47,8 @@ def _intend(session: Session, wanted: list[str], worker: Worker, now: datetime) 
     if on_postgresql(session):
         statement = statements.intent(arrays=True).returning(EMAIL.c.id)
         return set(session.connection().execute(statement, {**values, "b_ids": wanted}).scalars())
-    return set(_each(session, _one_intent(session.get_bind().dialect), [{**values, "b_id": each} for each in wanted]))
+    prepared = _one_intent(session.get_bind().dialect).sharing(values)
+    return set(_each(session, prepared, [{"b_id": each} for each in wanted]))
 
 
 @lru_cache(maxsize=2)
@@ -78,27 +80,25 @@ def settle(session: Session, outcomes: Sequence[Outcome], worker: Worker, tally:
     if not outcomes:
         return
     ours = _write(session, outcomes, worker, now)
-    happened, sent = [], []
-    for outcome in outcomes:
-        if outcome.job.id not in ours or outcome.status is Status.QUEUED:
+    settled = [each for each in outcomes if each.job.id in ours and each.status is not Status.QUEUED]
+    sent = [each for each in settled if each.status is Status.SENT]
+    count_sent(tally, sent, now)
+    events.announce(session, [events.sent(each.job.tenant_id, each.job.id, now) for each in sent])
+    happened = []
+    for outcome in settled:
+        if outcome.status is Status.SENT:
             continue
         tally.count(outcome.job, outcome.status, now)
         if outcome.status is Status.BOUNCED:
             tally.count(outcome.job, "hard_bounced" if outcome.hard else "soft_bounced", now)
-        if outcome.status is Status.SENT:
-            tally.count_tracked(outcome.job, now, pixels=outcome.tracked, links=outcome.tracked_links)
-        if outcome.status is not Status.SENT:
-            data = {"reply": outcome.reply, "category": outcome.category, "hard": outcome.hard}
-            happened.append(event_of(outcome.job, outcome.status, data, now))
-        else:
-            sent.append(events.sent(outcome.job.tenant_id, outcome.job.id, now))
+        data = {"reply": outcome.reply, "category": outcome.category, "hard": outcome.hard}
+        happened.append(event_of(outcome.job, outcome.status, data, now))
         if outcome.hard:
             _suppress_hard(session, outcome, now)
         elif outcome.status is Status.BOUNCED:
             said = Report(Kind.BOUNCED, Category(outcome.category), diagnostic=outcome.reply)
             hearing.refused(session, outcome.job.id, said, now)
     events.write(session, happened)
-    events.announce(session, sent)
 
 
 def _write(session: Session, outcomes: Sequence[Outcome], worker: Worker, now: datetime) -> set[str]:
@@ -106,8 +106,6 @@ def _write(session: Session, outcomes: Sequence[Outcome], worker: Worker, now: d
     rows: list[dict[str, object]] = [
         {
             "b_id": outcome.job.id,
-            "b_lease": worker.lease,
-            "b_now": now,
             "b_status": outcome.status,
             "b_reply": outcome.reply,
             "b_tracked": outcome.tracked,
@@ -118,10 +116,11 @@ def _write(session: Session, outcomes: Sequence[Outcome], worker: Worker, now: d
         }
         for outcome in outcomes
     ]
+    shared: dict[str, object] = {"b_lease": worker.lease, "b_now": now}
     if not on_postgresql(session):
-        return set(_each(session, _one_settlement(session.get_bind().dialect), rows))
+        return set(_each(session, _one_settlement(session.get_bind().dialect).sharing(shared), rows))
     ours = {job.id for job in held(session, [outcome.job.id for outcome in outcomes], worker)}
-    if rows := [row for row in rows if row["b_id"] in ours]:
+    if rows := [{**row, **shared} for row in rows if row["b_id"] in ours]:
         session.connection().execute(statements.settlement(), rows)
     return ours
 

@@ -154,7 +154,12 @@ class Prepared(NamedTuple):
     def arguments(self, values: Mapping[str, object]) -> tuple[object, ...]:
         """Return the parameters in the driver's order."""
         constants, converters = self.constants, self.converters
-        return tuple(constants[name] if name in constants else converters[name](values[name]) for name in self.names)
+        return tuple([constants[name] if name in constants else converters[name](values[name]) for name in self.names])
+
+    def sharing(self, values: Mapping[str, object]) -> "Prepared":
+        """Return the same with these values given and converted, for many rows that share them."""
+        given = {name: self.converters[name](value) for name, value in values.items() if name in self.converters}
+        return self._replace(constants={**self.constants, **given})
 
 
 def prepare(statement: Update | Select[Any], dialect: Dialect) -> Prepared:

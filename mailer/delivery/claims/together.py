@@ -1,7 +1,6 @@
 """The usual commit on PostgreSQL as one round trip: mails were sent, the next ones are intended, facts are counted."""
 
 import asyncio
-from collections import Counter as Sums
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -12,7 +11,8 @@ from sqlalchemy.dialects.postgresql import asyncpg as dialects
 
 from mailer.counters import Key, Tally
 from mailer.database import INTENTS, Database
-from mailer.delivery.claims.rows import Job, Outcome, Step, Worker
+from mailer.delivery.claims.counting import count_sent
+from mailer.delivery.claims.rows import Outcome, Step, Worker
 from mailer.delivery.claims.statements import Prepared, prepare, together
 from mailer.status import Status
 
@@ -102,7 +102,8 @@ class Together:
 
 
 def _values(outcomes: Sequence[Outcome], intents: list[str], worker: Worker, now: datetime) -> dict[str, object]:
-    tally = _counted(outcomes, now)
+    tally = Tally()
+    count_sent(tally, outcomes, now)
     columns = list(zip(*((*key, amount) for key, amount in tally.sums.items()), strict=True)) or [()] * 7
     return {
         "b_now": now,
@@ -115,32 +116,3 @@ def _values(outcomes: Sequence[Outcome], intents: list[str], worker: Worker, now
         "b_ids": intents,
         **{f"b_tally_{name}": list(column) for name, column in zip((*Key._fields, "amount"), columns, strict=True)},
     }
-
-
-def _counted(outcomes: Sequence[Outcome], now: datetime) -> Tally:
-    """Count what was sent; mails that differ in nothing that is counted are counted together."""
-    alike: dict[tuple[object, ...], list[Job]] = {}
-    tracked: Sums[tuple[object, ...]] = Sums()
-    linked: Sums[tuple[object, ...]] = Sums()
-    for outcome in outcomes:
-        job = outcome.job
-        tags = tuple(job.tags.items()) if job.tags else ()
-        key: tuple[object, ...] = (
-            job.tenant_id,
-            job.created_at.date(),
-            job.stream,
-            job.campaign_id,
-            job.topic,
-            job.template,
-            job.provider,
-            job.opens,
-            tags,
-        )
-        alike.setdefault(key, []).append(job)
-        tracked[key] += outcome.tracked
-        linked[key] += outcome.tracked_links
-    tally = Tally()
-    for key, jobs in alike.items():
-        tally.count(jobs[0], Status.SENT, now, len(jobs))
-        tally.count_tracked(jobs[0], now, pixels=tracked[key], links=linked[key])
-    return tally
