@@ -1,0 +1,121 @@
+"""Who commits with whom, and what is counted of mail that was sent together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlmodel import Session
+
+from mailer.counters import Tally
+from mailer.database import Database
+from mailer.delivery import committing
+from mailer.delivery.claims import Job, Outcome, Step, Worker
+from mailer.delivery.claims.counting import count_sent
+from mailer.delivery.claims.together import Together
+from mailer.delivery.committing import GroupCommit
+from mailer.models import Opens
+from mailer.status import Status
+from tests.delivery import mails
+from tests.delivery.mails import NOW, P
+
+
+async def claimed(database: Database, number: int) -> tuple[Worker, list[Job]]:
+    def verb(session: Session) -> tuple[Worker, list[Job]]:
+        mails.add(session, number, P, database.now())
+        return mails.claim(session, P, database.now())
+
+    return await database.run(verb)
+
+
+@asynccontextmanager
+async def group(database: Database, worker: Worker, carrying: int) -> AsyncIterator[GroupCommit]:
+    connections = [Together(database)] if database.on_postgresql else []
+    commits = GroupCommit(database, worker, 1, connections, lambda: carrying)
+    commits.start()
+    try:
+        yield commits
+    finally:
+        await commits.end()
+        for each in connections:
+            await each.close()
+
+
+async def turns() -> None:
+    """Let everything run that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_half_of_the_connections_are_waited_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "_SOON", 3600.0)
+    worker, jobs = await claimed(database, 4)
+    async with group(database, worker, carrying=8) as commits:
+        steps = [Step(intent=job) for job in jobs]
+        early = [commits.commit(step) for step in steps[:3]]
+        await turns()
+        assert not any(done.done() for done in early)
+        await asyncio.wait_for(asyncio.gather(*early, commits.commit(steps[3])), 20)
+    assert [step.granted for step in steps] == [True] * 4
+
+
+async def test_who_is_alone_goes_alone(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "_SOON", 3600.0)
+    worker, jobs = await claimed(database, 2)
+    async with group(database, worker, carrying=1) as commits:
+        for job in jobs:
+            step = Step(intent=job)
+            await asyncio.wait_for(commits.commit(step), 20)
+            assert step.granted
+
+
+async def test_nobody_waits_for_those_who_do_not_come(database: Database) -> None:
+    worker, jobs = await claimed(database, 1)
+    async with group(database, worker, carrying=64) as commits:
+        await asyncio.wait_for(commits.commit(Step(intent=jobs[0])), 20)
+        sent = Outcome(jobs[0], Status.SENT, reply="250 ok")
+        await asyncio.wait_for(commits.commit(Step(outcome=sent)), 20)
+    assert await database.read(mails.statuses) == {Status.SENT: 1}
+
+
+async def test_mails_that_differ_in_what_is_counted_are_counted_each_for_itself(database: Database) -> None:
+    _worker, jobs = await claimed(database, 24)
+    differing = [
+        job._replace(
+            provider=("gmail", "other")[n % 2],
+            topic=("newsletter", None)[n // 2 % 2],
+            template=("a", "b", None)[n % 3],
+            campaign_id=("ca_1", None)[n // 4 % 2],
+            tags=({"kind": "x"}, {"test": "true"}, None)[n // 8],
+            opens=(Opens.INDIVIDUAL, Opens.AGGREGATE)[n % 2],
+        )
+        for n, job in enumerate(jobs)
+    ]
+    outcomes = [
+        Outcome(job, Status.SENT, tracked=n % 3 > 0, tracked_links=n % 5 == 0) for n, job in enumerate(differing)
+    ]
+    together, apart = Tally(), Tally()
+    count_sent(together, outcomes, NOW)
+    one_by_one(apart, outcomes)
+    assert together.sums == apart.sums
+    assert sum(apart.sums.values()) > len(jobs)
+
+
+def one_by_one(tally: Tally, outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        tally.count(outcome.job, Status.SENT, NOW)
+        tally.count_tracked(outcome.job, NOW, pixels=outcome.tracked, links=outcome.tracked_links)
+
+
+async def test_what_is_not_ours_is_neither_written_nor_counted(database: Database) -> None:
+    worker, jobs = await claimed(database, 2)
+
+    def lapsed(session: Session) -> None:
+        mails.move(session, [jobs[1].id], lease=None, status=Status.QUEUED)
+
+    await database.run(lapsed)
+    async with group(database, worker, carrying=2) as commits:
+        sent = [commits.commit(Step(outcome=Outcome(job, Status.SENT, reply="250 ok"))) for job in jobs]
+        await asyncio.wait_for(asyncio.gather(*sent), 20)
+    assert await database.read(mails.statuses) == {Status.SENT: 1, Status.QUEUED: 1}
+    assert (await database.read(mails.sums))["sent"] == 1
