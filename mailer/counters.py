@@ -132,7 +132,7 @@ def of_providers(dims: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def moments(dims: Iterable[tuple[str, str]], at: datetime) -> list[tuple[str, str]]:
     """Return the hours (UTC) that a fact belongs to, by what it is counted in: its stream's, and its campaign's."""
-    hour, found = f"{at.astimezone(UTC):%H}", []
+    hour, found = f"{at.astimezone(UTC).hour:02}", []
     for dimension, value in dims:
         if dimension == ALL[0]:
             found.append((STREAM_HOUR, hour))

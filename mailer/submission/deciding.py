@@ -4,6 +4,7 @@ import fnmatch
 import hashlib
 import mimetypes
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -61,6 +62,13 @@ class Writing:
     rows: list[dict[str, object]] = field(default_factory=list)
     events: list[dict[str, object]] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
+    #: How many emails of this moment a fact is about, by tenant, stream, metric and dimensions.
+    facts: Counter[tuple[int, Stream, str, tuple[tuple[str, str], ...]]] = field(default_factory=Counter)
+
+    def count(self, now: datetime) -> None:
+        """Add up the facts of this moment."""
+        for (tenant_id, stream, metric, dims), number in self.facts.items():
+            self.tally.add(tenant_id, now.date(), stream, metric, dims, number, at=now)
 
 
 @dataclass(slots=True)
@@ -108,7 +116,7 @@ class Desk:
 
     def count(self, stream: Stream, metric: str, dims: Sequence[tuple[str, str]]) -> None:
         """Count one fact about an email of this moment."""
-        self.writing.tally.add(self.house.tenant_id, self.now.date(), stream, metric, dims, at=self.now)
+        self.writing.facts[self.house.tenant_id, stream, metric, tuple(dims)] += 1
 
     def tell(self, email_id: str, status: Status, data: dict[str, object]) -> None:
         """Note an event."""

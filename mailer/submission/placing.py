@@ -76,6 +76,7 @@ def _accept(
         session, [events.queued(cast("int", each["tenant_id"]), str(each["id"]), now) for each in writing.rows]
     )
     events.write(session, writing.events)
+    writing.count(now)
     writing.tally.write(session)
     return accepted
 
