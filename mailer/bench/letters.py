@@ -47,8 +47,9 @@ _BOTTOM = """<p><a class="button" href="https://ringwise.example/upgrade?plan=ne
 """
 
 
-#: Octets of a promotional mail's headers, and what its text part and its encoding add to each octet of HTML.
-_HEADERS = 1600
+#: Octets of a promotional mail's headers and signed links, and what its text part and its encoding add to each octet
+#: of HTML.
+_HEADERS = 2800
 _WITH_TEXT = 1.4
 
 
