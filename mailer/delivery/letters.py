@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache, partial
 from time import monotonic
@@ -49,7 +49,7 @@ from suppression.token import OptOut as Leaving
 #: A tenant's postal address and topic names may change while workers run; they notice within this many seconds.
 _FRESH = 5.0
 #: More than all pipelines of a process can have claimed at once, each of another content.
-_KEPT_CONTENTS = 2048
+_KEPT_CONTENTS = 4096
 #: A tenant seldom sends mail of more kinds at once.
 _KEPT_KINDS = 256
 _SENDER_ID = re.compile(r"[^a-z0-9]")
@@ -93,7 +93,7 @@ class _Shelf:
     campaigns: dict[str, Campaign] = field(default_factory=dict)
     #: Of the emails claimed and not composed yet.
     files: dict[str, Sequence[File]] = field(default_factory=dict)
-    choices: dict[str, bool] = field(default_factory=dict)
+    choices: dict[str, bool | None] = field(default_factory=dict)
 
     def add(self, fetched: "_Shelf") -> None:
         """Put what was fetched beside the rest."""
@@ -174,12 +174,10 @@ class Letterbox:
             if self._stale(tenant_id):
                 fetched.tenants[tenant_id] = _sending(session, tenant_id, self._keyring)
             measured = {
-                job.id: job.fingerprint
-                for job in jobs
-                if job.tenant_id == tenant_id and measuring.measured(job) and job.fingerprint
+                job.id: job.fingerprint for job in jobs if job.tenant_id == tenant_id and measuring.measured(job)
             }
             choices = people.tracking_choices(session, tenant_id, measured.values())
-            fetched.choices.update((each, choices[who]) for each, who in measured.items() if who in choices)
+            fetched.choices.update((each, choices.get(who)) for each, who in measured.items())
         if campaigns := {job.campaign_id for job in jobs if job.campaign_id} - shelf.campaigns.keys():
             for campaign in session.exec(select(Campaign).where(col(Campaign.id).in_(campaigns))):
                 fetched.campaigns[campaign.id] = campaign
@@ -196,6 +194,8 @@ class Letterbox:
         None: the relay signs, and we do not. An exception stands for a mail that cannot be made, `MailerError` where
         the mail is at fault.
         """
+        if composed_before := [job for job in jobs if self._is_gone(job)]:
+            await self.prepare(composed_before)
         written = [self._attempted(job) for job in jobs]
         if rewritten is not None and any(isinstance(each, _Written) and each.signers for each in written):
             written = await self._signed(written, rewritten)
@@ -214,6 +214,13 @@ class Letterbox:
             each._replace(letter=each.letter.signed(own)) if isinstance(each, _Written) else each
             for each, own in zip(written, await self._signing.lines(drafts), strict=True)
         ]
+
+    def _is_gone(self, job: Job) -> bool:
+        """Return whether what only this mail needs was dropped: it was composed already, and put back untried."""
+        shelf = self._shelf
+        return (job.id not in shelf.choices and measuring.measured(job)) or (
+            job.id not in shelf.files and bool(files_of(job))
+        )
 
     def _attempted(self, job: Job) -> "_Written | Exception":
         try:
@@ -245,9 +252,9 @@ class Letterbox:
         if found is None:
             return None
         job, shelf = found
-        self._shelf.add(shelf)
+        # Not what a worker fetched for the mail itself, which may be about to be composed.
+        self._shelf.add(replace(shelf, files={}, choices={}))
         self._make_room({job.content_id})
-        self._shelf.files.pop(job.id, None)
         kind = self._kind(job)
         # Who reads a mail here clicks on what its writer wrote.
         return kind.mailing.view(self._order(job, kind, self._signed_links(job, kind, Said()), Said()))

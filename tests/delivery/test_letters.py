@@ -17,7 +17,7 @@ from mailer.delivery.letters import Letterbox
 from mailer.errors import MailerError
 from mailer.keyring import Keyring
 from mailer.links import Links
-from mailer.models import ConsentRule, Content, Opens, Tenant
+from mailer.models import Attachment, ConsentRule, Content, Opens, Tenant
 from mailer.sealing import Seals
 from mailer.settings import Settings
 from suppression.token import Ring
@@ -230,3 +230,27 @@ async def test_a_picture_that_names_nobody_counts_on_the_day_of_the_acceptance(
     assert hit is not None
     assert hit.audience is not None
     assert hit.audience.day == (NOW - timedelta(days=3)).date()
+
+
+async def test_a_mail_that_was_put_back_is_composed_again_as_before(sqlite: Database, letterbox: Letterbox) -> None:
+    """With its files, and with its recipient's refusal; a look at it in a browser meanwhile takes neither."""
+
+    def verb(session: Session) -> Sequence[Job]:
+        write(session, ConsentRule.NOT_REFUSED)
+        file = Attachment(tenant_id=1, digest="d", data=b"%PDF")
+        session.add(file)
+        session.flush()
+        of_file = {"id": file.id, "filename": "bill.pdf", "content_type": "application/pdf"}
+        both = mails.add(session, 2, P)
+        mails.move(session, both, opens=Opens.INDIVIDUAL, details={"attachments": [of_file]})
+        someone = mails.fingerprint("p0@example.org")
+        people.choose_tracking(session, 1, someone, granted=False, source="test", now=NOW)
+        return claimed(session)
+
+    jobs = await sqlite.run(verb)
+    await letterbox.prepare(jobs)
+    assert await letterbox.view(jobs[0].id) is not None
+    first = await composed(letterbox, jobs)
+    again = await composed(letterbox, jobs)
+    assert [mail.tracked for mail in first] == [mail.tracked for mail in again] == [False, True]
+    assert all(b"bill.pdf" in mail.data for mail in (*first, *again))
