@@ -24,8 +24,10 @@ _QUOTED = re.compile(r"[\"'](https?://[^\"']+)[\"']", re.IGNORECASE)
 # Words that are an address themselves: leading elsewhere than they say, they look like a trick (R7.8).
 _ADDRESS = re.compile(r"(?:https?://|www\.)[^\s/]+|^[\w-]+(?:\.[\w-]+)*\.[a-z]{2,18}(?:[/?#:]\S*)?$", re.IGNORECASE)
 _SCHEME = re.compile(r"https?://|[/?#:].*", re.IGNORECASE)
-#: How many spellings of one link are remembered: plans and cities come again and again, names and codes do not.
-_REMEMBERED = 256
+#: How many spellings of one link are remembered, and how long what stands in its slots may be: plans and cities come
+#: again and again, codes and summaries do not.
+_REMEMBERED = 32
+_SHORT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,16 @@ class Tracked:
         if self.link is not None and not self.words:
             return self.link
         open_values = tuple([values[piece] for piece in (*self.written, *self.words) if isinstance(piece, int)])
-        if open_values not in self.known:
+        if open_values in self.known:
+            return self.known[open_values]
+        words = hrefs.shown(_filled(self.words, values))
+        href = hrefs.attribute_value(_filled(self.written, values))
+        link = self.clicking.link(href, words, self.place, self.label)
+        if sum(map(len, open_values)) <= _SHORT:
             if len(self.known) >= _REMEMBERED:
                 self.known.clear()
-            words = hrefs.shown(_filled(self.words, values))
-            href = hrefs.attribute_value(_filled(self.written, values))
-            self.known[open_values] = self.clicking.link(href, words, self.place, self.label)
-        return self.known[open_values]
+            self.known[open_values] = link
+        return link
 
     def original(self, values: Sequence[str]) -> str:
         """Return what stands there if it is not rewritten."""

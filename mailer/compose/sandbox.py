@@ -15,6 +15,7 @@ from markupsafe import Markup
 from mailer.compose import filters, slots
 from mailer.compose.errors import ContentError
 from mailer.compose.markers import Marker, Needed, Printer, need, printed
+from mailer.targets import Ours
 
 LONGEST_SOURCE = 512 * 1024
 _MOST_STEPS = 10_000
@@ -28,6 +29,7 @@ _STRING_METHODS = frozenset(
 _DATA_METHODS: dict[type, frozenset[str]] = {
     str: _STRING_METHODS,
     Markup: _STRING_METHODS,
+    Ours: _STRING_METHODS,
     dict: frozenset({"keys", "values", "items", "get"}),
     list: frozenset({"index", "count"}),
     tuple: frozenset({"index", "count"}),

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 
 from mailer.database import Database, unreachable
 from mailer.delivery import claims
@@ -15,6 +16,8 @@ logger = logging.getLogger(__name__)
 _SHARED = 64
 #: How long (in seconds) steps wait for others to be committed with.
 _SOON = 0.01
+#: How long (in seconds) the end of a run tries to write what it knows.
+_LAST = 5.0
 
 _Waiting = tuple[Step, asyncio.Future[None]]
 
@@ -22,39 +25,37 @@ _Waiting = tuple[Step, asyncio.Future[None]]
 class GroupCommit:
     """Takes steps from many connections and commits those that wait together."""
 
-    def __init__(
-        self,
-        database: Database,
-        worker: Worker,
-        urgency: int,
-        connections: Sequence[Together],
-        carrying: Callable[[], int],
-    ) -> None:
-        """Begin with nothing; `urgency` is the place among the writers of SQLite, which has no `connections`.
-
-        `carrying` says how many connections to relays carry mail at present.
-        """
-        self._database, self._worker, self._urgency, self._carrying = database, worker, urgency, carrying
+    def __init__(self, database: Database, worker: Worker, urgency: int, connections: Sequence[Together]) -> None:
+        """Begin with nothing; `urgency` is the place among the writers of SQLite, which has no `connections`."""
+        self._database, self._worker, self._urgency = database, worker, urgency
+        self._carrying: Callable[[], int] = int
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Waiting] = []
         self._some, self._enough = asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self) -> None:
-        """Begin to commit."""
+    def start(self, carrying: Callable[[], int]) -> None:
+        """Begin to commit; `carrying` says how many connections to relays have mail at present."""
+        self._carrying = carrying
         self._tasks = [asyncio.create_task(self._run(each)) for each in self._connections or (None,)]
 
     async def end(self) -> None:
-        """Stop; whoever had a step to commit has been answered before."""
+        """Stop; whoever had a step to commit has been answered before, or was broken off."""
         await ended(self._tasks)
+        left, self._waiting = self._waiting, []
+        # What became of a mail is a fact, though nobody waits for it any more; an intent without a carrier is none.
+        facts = [(Step(outcome=step.outcome), done) for step, done in left if step.outcome is not None]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST):
+                await self._together(facts, None)
 
     def commit(self, step: Step) -> asyncio.Future[None]:
         """Return what is done when the step is committed; `step.granted` then says whether its intent was."""
         done: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((step, done))
         self._some.set()
-        if len(self._waiting) * 2 >= self._carrying():
+        if self._are_enough():
             self._enough.set()
         return done
 
@@ -87,12 +88,15 @@ class GroupCommit:
 
     async def _company(self) -> None:
         """Let half of the connections come together, if they come soon: a statement costs nearly the same for all."""
-        if len(self._waiting) * 2 >= self._carrying():
+        if self._are_enough():
             return
         self._enough.clear()
         late = self._loop.call_later(_SOON, self._enough.set)
         await self._enough.wait()
         late.cancel()
+
+    def _are_enough(self) -> bool:
+        return len(self._waiting) >= min(self._carrying() / 2, _SHARED)
 
     @staticmethod
     async def _at_rest(connection: Together) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from mailer.delivery.carrier import Ready
 from mailer.delivery.claims import Job
 
-#: How many mails are composed in one go: nothing else is done meanwhile, which may be a millisecond.
+#: How many mails are composed in one go: nothing else is done meanwhile, which may be five milliseconds.
 _TOGETHER = 32
 #: Below so many composed mails the next ones are begun, so that no connection waits for them.
 _LOW = 16

@@ -61,6 +61,8 @@ class _State:
     parked: dict[tuple[str, str], list[Job]] = field(default_factory=dict)
     refills: set[asyncio.Task[None]] = field(default_factory=set)
     carriers: dict[asyncio.Task[None], Carrier | None] = field(default_factory=dict)
+    #: How many of them wait for mail.
+    idle: int = 0
     #: Nothing more was due at the last claim.
     exhausted: bool = False
     #: Nothing is begun any more.
@@ -145,9 +147,6 @@ class Pipeline:
         self._take_ahead(0.0)
         await self._wake()
 
-    def _carrying(self) -> int:
-        return len(self._state.carriers) if self._state is not None else 0
-
     async def _wake(self) -> None:
         async with self._filled:
             self._filled.notify_all()
@@ -156,9 +155,9 @@ class Pipeline:
         """Work under a lease until nothing is due, and give back what could not be tried."""
         lease = await self._leases.fresh()
         worker = Worker(lease)
-        commits = GroupCommit(self._database, worker, self._urgency, self._committers, self._carrying)
+        commits = GroupCommit(self._database, worker, self._urgency, self._committers)
         state = self._state = _State(lease, commits, Desk(self._letters))
-        state.commits.start()
+        state.commits.start(lambda: len(state.carriers) - state.idle)
         helpers = [asyncio.create_task(self._leases.keep(lease))]
         try:
             await self._fill(state)
@@ -197,7 +196,7 @@ class Pipeline:
 
     async def _claim_urgent(self) -> None:
         """Let fresh urgent mail (a password reset) pass what is claimed already."""
-        if (state := self._state) is not None and not state.over and len(state.queue) >= _LOW:
+        if (state := self._state) is not None and not state.over and state.at_hand >= _LOW:
             await self._fill(state, limit=_URGENT, urgencies=(0,))
 
     async def _filling(self, state: _State) -> None:
@@ -237,9 +236,13 @@ class Pipeline:
             if state.exhausted and not state.parked:
                 return None
             async with self._filled:
-                await self._filled.wait_for(
-                    lambda: bool(state.queue or (state.exhausted and not state.parked) or self._still)
-                )
+                state.idle += 1
+                try:
+                    await self._filled.wait_for(
+                        lambda: bool(state.queue or (state.exhausted and not state.parked) or self._still)
+                    )
+                finally:
+                    state.idle -= 1
         return None
 
     def at_hand(self, line: Line) -> Job | None:
@@ -368,10 +371,9 @@ class Pipeline:
         self._resume_at = asyncio.get_running_loop().time() + self.connections.wait
 
     def _take_ahead(self, older_than: float) -> None:
-        if self._state is not None:
-            for carrier in self._state.carriers.values():
-                if carrier is not None:
-                    carrier.take_ahead(older_than)
+        for carrier in self._state.carriers.values() if self._state is not None else ():
+            if carrier is not None:
+                carrier.take_ahead(older_than)
 
     def _connecting(self) -> list[asyncio.Task[None]]:
         return [] if self._state is None else [task for task, has in self._state.carriers.items() if has is None]

@@ -14,8 +14,8 @@ from selectolax.lexbor import LexborHTMLParser
 from mailer import targets
 from mailer.compose import hrefs
 from mailer.compose.clicks import UNNAMED, Clicking, Written
-from mailer.compose.letter import Promotional
-from mailer.targets import Link
+from mailer.compose.letter import OptOut, Promotional
+from mailer.targets import Link, Ours
 from tests.compose.pieces import PIECES
 
 if TYPE_CHECKING:
@@ -347,3 +347,17 @@ def test_a_row_of_a_loop_is_counted_where_the_template_has_it() -> None:
     written = Written(['{% for x in y %}<a href="https://a.example/p/{{ x }}">P</a>{% endfor %}'], literal=False)
     from_rows = [written.find(f"https://a.example/p/{row}", f"https://a.example/p/{row}", Counter()) for row in "ab"]
     assert from_rows == [(1, "https://a.example/p/{{ x }}")] * 2
+
+
+def test_templates_see_an_address_of_ours_as_any_text(make: "Make", promotional: Promotional) -> None:
+    html = (
+        "<p>{% if links.unsubscribe.startswith('https') %}{{ links.view|upper }} {{ links.preferences.upper() }}"
+        "{% endif %}</p>"
+    )
+
+    def shown(kind: type[str]) -> bytes:
+        one, two, three = (kind(f"https://mail.example/{name}") for name in ("u/a", "p/a", "v/a"))
+        return make(html=html, purpose=promotional, opt_out=OptOut(one, two, view_url=three)).compose().to_bytes()
+
+    assert shown(Ours) == shown(str)
+    assert b"MAIL.EXAMPLE/V/A" in shown(Ours)

@@ -31,8 +31,8 @@ async def claimed(database: Database, number: int) -> tuple[Worker, list[Job]]:
 @asynccontextmanager
 async def group(database: Database, worker: Worker, carrying: int) -> AsyncIterator[GroupCommit]:
     connections = [Together(database)] if database.on_postgresql else []
-    commits = GroupCommit(database, worker, 1, connections, lambda: carrying)
-    commits.start()
+    commits = GroupCommit(database, worker, 1, connections)
+    commits.start(lambda: carrying)
     try:
         yield commits
     finally:
@@ -119,3 +119,26 @@ async def test_what_is_not_ours_is_neither_written_nor_counted(database: Databas
         await asyncio.wait_for(asyncio.gather(*sent), 20)
     assert await database.read(mails.statuses) == {Status.SENT: 1, Status.QUEUED: 1}
     assert (await database.read(mails.sums))["sent"] == 1
+
+
+async def test_what_became_of_a_mail_is_written_though_its_carrier_is_broken_off(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "_SOON", 3600.0)
+    worker, jobs = await claimed(database, 2)
+    async with group(database, worker, carrying=64) as commits:
+        sent = Outcome(jobs[0], Status.SENT, reply="250 ok")
+        step = Step(outcome=sent, intent=jobs[1])
+        broken_off = asyncio.ensure_future(commits.commit(step))
+        await turns()
+        broken_off.cancel()
+    assert await database.read(mails.statuses) == {Status.SENT: 1, Status.SENDING: 1}
+    assert not step.granted
+
+
+async def test_a_full_transaction_waits_for_nobody(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "_SOON", 3600.0)
+    monkeypatch.setattr(committing, "_SHARED", 4)
+    worker, jobs = await claimed(database, 4)
+    async with group(database, worker, carrying=500) as commits:
+        await asyncio.wait_for(asyncio.gather(*[commits.commit(Step(intent=job)) for job in jobs]), 20)

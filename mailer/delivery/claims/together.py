@@ -16,7 +16,8 @@ from mailer.delivery.claims.rows import Outcome, Step, Worker
 from mailer.delivery.claims.statements import Prepared, prepare, together
 from mailer.status import Status
 
-#: An opt-out waits for this many seconds, at most, and for the statement that is on its way.
+#: An opt-out waits for this many seconds, for ten milliseconds more where a commit waits for company, and for the
+#: statement that is on its way.
 _SHARED_FOR = 0.02
 _SHARE = f"SELECT pg_advisory_lock_shared({INTENTS})"
 _GIVE_BACK = f"SELECT pg_advisory_unlock_shared({INTENTS})"
