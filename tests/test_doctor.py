@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mailer.compose.dkim import Signer, signatures
+from mailer.compose.dkim import Signer
 from mailer.compose.headers import Line
 from mailer.doctor import Verdict, holds, reading
 from mailer.links import Links
@@ -19,6 +19,7 @@ from suppression.rules import Stream
 from suppression.token import OptOut, Ring
 from tests import commands
 from tests.servers import free_port
+from tests.signing import signatures
 from tests.stories.served import Served, serving
 
 RING = Ring("k1:" + "s" * 32)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 import pytest
 
 from mailer import ids, keyring, published
-from mailer.compose import dkim
 from mailer.compose.dkim import Signer
 from mailer.compose.headers import Line
 from mailer.feedback import inbound
@@ -20,6 +19,7 @@ from mailer.settings import Settings
 from suppression.rules import Stream
 from suppression.token import OptOut, Ring
 from tests.nameserver import Nameserver, nameserver
+from tests.signing import signatures
 
 DOMAIN = "b.example.org"
 LINKS = Links(Settings(return_path_domain=DOMAIN, public_url="https://x.example"), Ring("k1:" + "s" * 32))
@@ -186,7 +186,7 @@ def server() -> Iterator[Nameserver]:
 
 
 def signed(signer: Signer, headers: Sequence[Line] = HEADERS) -> bytes:
-    lines = [*dkim.signatures([signer], headers, BODY, datetime.now(UTC)), *headers]
+    lines = [*signatures([signer], headers, BODY, datetime.now(UTC)), *headers]
     return "".join(f"{name}: {value}\r\n" for name, value in lines).encode() + b"\r\n" + BODY
 
 

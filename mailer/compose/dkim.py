@@ -125,18 +125,6 @@ class Draft(NamedTuple):
         return NAME, self.value + "\r\n ".join(lines)
 
 
-def signatures(
-    signers: Sequence[Signer],
-    headers: Sequence[Line],
-    body: bytes,
-    at: datetime,
-    *,
-    rewritten: frozenset[str] = frozenset(),
-) -> list[Line]:
-    """Return the DKIM-Signature lines to put in front of these, RSA before ed25519; see `drafts`."""
-    return [draft.line(draft.signature()) for draft in drafts(signers, headers, body, at, rewritten=rewritten)]
-
-
 def drafts(
     signers: Sequence[Signer],
     headers: Sequence[Line],

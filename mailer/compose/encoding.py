@@ -108,7 +108,7 @@ def wrapped(data: bytes) -> bytes:
 class Body:
     """The fixed pieces of one text, encoded once, and the places where values stand between them."""
 
-    __slots__ = ("_fixed", "_order", "_places", "_ready", "_shows", "_size", "encoding", "pieces", "slots")
+    __slots__ = ("_fixed", "_order", "_places", "_ready", "_shows", "_size", "encoding", "slots")
 
     def __init__(self, pieces: Sequence[str | int]) -> None:
         """Take fixed pieces and, between them, the numbers of slots."""
@@ -117,7 +117,6 @@ class Body:
         beyond = size - sum(character < "\x80" for character in fixed)
         #: Mostly Latin text stays readable and small in quoted-printable, other text in base64.
         self.encoding = "base64" if beyond > size * _MOST_ESCAPES else "quoted-printable"
-        self.pieces = tuple(pieces)
         self._size = size
         self._shows = bool(fixed.strip())
         self._places = [piece for piece in pieces if isinstance(piece, int)]

@@ -90,11 +90,11 @@ class FramedText:
 
     def text(self, values: Mapping[str, object]) -> str:
         """Return the text for one recipient."""
-        return self.body.text(_strings(self.frame.values(values)))
+        return self.body.text([_string(value) for value in self.frame.values(values)])
 
     def fill(self, values: Mapping[str, object]) -> Encoded:
         """Return the encoded text for one recipient."""
-        strings = _strings(self.frame.values(values))
+        strings = [_string(value) for value in self.frame.values(values)]
         lines = self.body.lines(strings, [quoted(string) for string in strings])
         return Encoded(self.body.encoding, lines, blank=self.body.blank(strings))
 
@@ -217,11 +217,6 @@ def _string(value: object) -> str:
     if value is None:
         return ""
     return clean(value if type(value) is str else str(value))
-
-
-def _strings(values: Sequence[object]) -> list[str]:
-    # Nearly all are strings without anything to clean.
-    return [value if type(value) is str and value.isprintable() else _string(value) for value in values]
 
 
 def _words(string: str) -> str | None:

@@ -28,6 +28,7 @@ class GroupCommit:
     def __init__(self, database: Database, worker: Worker, urgency: int, connections: Sequence[Together]) -> None:
         """Begin with nothing; `urgency` is the place among the writers of SQLite, which has no `connections`."""
         self._database, self._worker, self._urgency = database, worker, urgency
+        #: Nobody carries before the start.
         self._carrying: Callable[[], int] = int
         self._connections = connections
         self._loop = asyncio.get_running_loop()

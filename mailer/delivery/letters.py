@@ -326,7 +326,6 @@ class Letterbox:
 
     def _said(self, job: Job, kind: _Kind) -> Said:
         """Return what the pixel and the links of this mail say."""
-
         if not measuring.measured(job):
             return measuring.NOTHING
         # The day on which all else of the mail is counted, whenever it is sent.

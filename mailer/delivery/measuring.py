@@ -15,6 +15,7 @@ class Said(NamedTuple):
     clicked: bytes | None = None
 
 
+#: What a mail says that is not measured.
 NOTHING = Said()
 
 

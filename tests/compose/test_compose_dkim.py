@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from mailer.compose.dkim import ALWAYS, ED25519, NAME, RSA, Signer, relaxed_body, relaxed_headers, signatures
+from mailer.compose.dkim import ALWAYS, ED25519, NAME, RSA, Signer, relaxed_body, relaxed_headers
 from mailer.compose.headers import Line, serialized
 from mailer.compose.letter import Letter, Promotional, Recipient, Sender, Transactional
 from mailer.compose.mime import Attachment
 from mailer.relays import parse_relay
+from tests.signing import signatures
 
 if TYPE_CHECKING:
     from tests.compose.conftest import Make

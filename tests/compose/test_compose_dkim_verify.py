@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mailer.compose.dkim import Signer, signatures
+from mailer.compose.dkim import Signer
 from mailer.compose.dkim_verify import verify
 from mailer.compose.headers import Line
+from tests.signing import signatures
 
 AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 RSA_KEY = generate_private_key(65537, 2048)

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from mailer.compose.dkim import Signer, drafts, signatures
+from mailer.compose.dkim import Signer, drafts
 from mailer.delivery.signing import Signing
+from tests.signing import signatures
 
 AT = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 RSA = Signer("ringwise.example", "r", generate_private_key(65537, 1024))
