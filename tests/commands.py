@@ -64,7 +64,7 @@ class Process:
         """Wait for its end and return its exit code; raises `TimeoutError`."""
         if self.returncode is None:
             if not select.select([self._told], [], [], seconds)[0]:
-                raise TimeoutError(f"{self.words} still runs after {seconds} s")
+                raise TimeoutError(f"{self.words} still runs after {seconds} s: {self.said}{self.complained}")
             self.returncode = int(os.read(self._told, 20))
         return self.returncode
 

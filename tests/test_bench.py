@@ -1,13 +1,16 @@
 """`mailer bench` sends on the real way; how fast depends on the machine, what it counts does not."""
 
 import shutil
+import signal
 import time
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 
 from mailer.bench import Plan
 from mailer.bench.letters import Size, drafts, template
+from mailer.cli.benching import Bars
 from tests import servers
 from tests.servers import Postgres, Redis
 from tests.test_cli import Shell
@@ -60,6 +63,16 @@ def test_what_it_started_ends_with_it(shell: Shell) -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in started):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_a_run_ends_at_its_next_step_where_its_interrupt_was_swallowed() -> None:
+    with Progress(disable=True) as bars:
+        shown = Bars(bars)
+        shown.show("sending", 0, 10)
+        with pytest.raises(KeyboardInterrupt):
+            shown.interrupt(signal.SIGTERM, None)
+        with pytest.raises(KeyboardInterrupt):
+            shown.show("sending", 1, 10)
 
 
 @pytest.mark.parametrize(

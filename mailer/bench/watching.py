@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,16 +122,15 @@ def child(
 ) -> Iterator[Child]:
     """Run a process whose words go to a file of the folder; `goodbye` ends it in order, by its id."""
     log = folder / f"{name.replace(' ', '-')}.log"
-    with log.open("wb") as said, _noted() as signals:
-        process = subprocess.Popen(  # noqa: S603 - a program of ours, or one that was looked up
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=env
-        )
-    try:
+    with log.open("wb") as said, ExitStack() as started:
+        with _noted() as signals:
+            process = subprocess.Popen(  # noqa: S603 - a program of ours, or one that was looked up
+                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=env
+            )
+            started.callback(_end, process, goodbye)
         for number in signals:
             signal.raise_signal(number)
         yield Child(name, process, log)
-    finally:
-        _end(process, goodbye)
 
 
 def _end(process: subprocess.Popen[bytes], goodbye: int) -> None:

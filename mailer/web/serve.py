@@ -23,6 +23,9 @@ Started = Callable[[Service, str], Awaitable[None]]
 
 #: Requests in flight get this long at the end.
 _GRACE = 5
+#: A connection that nobody uses is kept for so many seconds: longer than clients and proxies keep theirs (libraries 5,
+#: nginx and load balancers 60), or a request of theirs meets its closing and is answered by nothing.
+_KEPT = 75
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - what these addresses are called from here
 
 
@@ -94,6 +97,7 @@ async def _serve(
             log_config=None,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=_KEPT,
             timeout_graceful_shutdown=_GRACE,
         )
     )

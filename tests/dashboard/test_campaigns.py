@@ -406,7 +406,7 @@ async def test_the_list_goes_on_by_keyset(house: House, ann: Browser) -> None:
     def many(session: Session) -> None:
         first = session.exec(select(Campaign)).one()
         for number in range(30):
-            copy = first.model_copy(update={"id": f"{first.id[:-2]}{number:02}", "name": f"n{number}"})
+            copy = first.model_copy(update={"id": f"{first.id[:-3]}_{number:02}", "name": f"n{number}"})
             session.add(Campaign(**copy.model_dump()))
 
     await make(ann)
