@@ -3,15 +3,16 @@
 import shutil
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from rich.progress import Progress
 
-from mailer.bench import Plan
+from mailer.bench import Plan, interrupts
 from mailer.bench.letters import Size, drafts, template
-from mailer.cli.benching import Bars
 from tests import servers
+from tests.commands import Process
 from tests.servers import Postgres, Redis
 from tests.test_cli import Shell
 
@@ -52,12 +53,24 @@ def children(parent: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
-def test_what_it_started_ends_with_it(shell: Shell) -> None:
+def has_children(number: int, bench: Process) -> bool:
+    return len(children(bench.pid)) == number
+
+
+#: While the sink starts, while smtp-source fills it, and while mail is accepted: then smtp-source is gone.
+STAGES = {"the sink": (1,), "smtp-source": (1, 2), "accepting": (1, 2, 1)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
+def test_what_it_started_ends_with_it(shell: Shell, stage: str, which: int) -> None:
     bench = shell.start("bench", "--emails", "100000")
-    bench.until(lambda bench: bool(children(bench.pid)))
+    for number in STAGES[stage]:
+        bench.until(partial(has_children, number))
     started = children(bench.pid)
-    bench.terminate()
+    bench.send_signal(which)
     assert bench.wait(20) == 130
+    assert not bench.complained
     # The system may take a moment to clear the dead away.
     until = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in started):
@@ -65,14 +78,24 @@ def test_what_it_started_ends_with_it(shell: Shell) -> None:
         time.sleep(0.05)
 
 
-def test_a_run_ends_at_its_next_step_where_its_interrupt_was_swallowed() -> None:
-    with Progress(disable=True) as bars:
-        shown = Bars(bars)
-        shown.show("sending", 0, 10)
-        with pytest.raises(KeyboardInterrupt):
-            shown.interrupt(signal.SIGTERM, None)
-        with pytest.raises(KeyboardInterrupt):
-            shown.show("sending", 1, 10)
+def fail() -> None:
+    raise OSError("the database went away for the same signal")
+
+
+def interrupted(failing: Callable[[], None]) -> None:
+    with interrupts.noted():
+        interrupts.check()
+        signal.raise_signal(signal.SIGTERM)
+        failing()
+
+
+@pytest.mark.parametrize("failing", [interrupts.check, fail])
+def test_a_signal_ends_what_is_checked_and_is_forgotten_afterwards(failing: Callable[[], None]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(failing)
+    interrupts.check()
+    with pytest.raises(OSError, match="went away"), interrupts.noted():
+        fail()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import uvloop
 from sqlmodel import Session
 
 from mailer import halts, migrate
-from mailer.bench import building, counting, letters, signing, sink, throwaway
+from mailer.bench import building, counting, interrupts, letters, signing, sink, throwaway
 from mailer.bench.counting import Counts
 from mailer.bench.plans import Plan, Result
 from mailer.bench.sink import Sink
@@ -43,14 +43,14 @@ _FOREIGN = ("DATABASE_URL", "REDIS_URL", "PORT")
 
 
 def run(plan: Plan, progress: Progress) -> Result:
-    """Measure, in a temporary folder of which nothing stays."""
+    """Measure, in a temporary folder of which nothing stays; raises `KeyboardInterrupt` where a signal ends it."""
     plan.check()
     need_proc()
-    with ExitStack() as stack:
+    with interrupts.noted(), ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailer-bench-")))
         relay = stack.enter_context(sink.running(folder))
         progress("smtp-source fills the sink", 0, 0)
-        before = sink.fill(relay.port, plan.size.bytes, _FILL)
+        before = sink.fill(relay, plan.size.bytes, _FILL)
         servers = Servers(plan.database_url, plan.redis_url)
         if plan.throwaway:
             progress("starting PostgreSQL and Redis", 0, 0)
@@ -115,7 +115,7 @@ class _Bench:
             counts = self.loop.run(counting.count(service.database))
             # Before and after: what else a machine does changes from one minute to the next.
             self.progress("smtp-source fills the sink", 0, 0)
-            source = (before + sink.fill(self.relay.port, self.plan.size.bytes, _FILL)) / 2
+            source = (before + sink.fill(self.relay, self.plan.size.bytes, _FILL)) / 2
         finally:
             self.loop.run(service.stop())
         return self._result(source, built, used, counts)
@@ -140,7 +140,11 @@ class _Bench:
         return _Built(moments, speed)
 
     def _tell(self, what: str) -> building.Tell:
-        return lambda done, of: self.progress(what, done, of)
+        def tell(done: int, of: int) -> None:
+            interrupts.check()
+            self.progress(what, done, of)
+
+        return tell
 
     def _deliver(self, service: Service, moments: Sequence[datetime]) -> _Used:
         with ExitStack() as stack:

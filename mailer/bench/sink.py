@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,13 +64,12 @@ def running(folder: Path) -> Iterator[Sink]:
         yield Sink(port, process)
 
 
-def fill(port: int, size: int, number: int) -> float:
+def fill(sink: Sink, size: int, number: int) -> float:
     """Let smtp-source send so many mails of so many bytes over 16 connections that stay; return mails a second."""
     source = program("smtp-source", "postfix")
     people = ["-f", "source@bench.example", "-t", "sink@bench.example"]
     counts = ["-d", "-s", str(_SESSIONS), "-l", str(size), "-m", str(number)]
     began = time.perf_counter()
-    done = subprocess.run([source, *counts, *people, f"127.0.0.1:{port}"], capture_output=True, check=False)  # noqa: S603 - postfix's
-    if done.returncode:
-        raise MailerError(f"smtp-source failed: {' '.join(done.stderr.decode('utf-8', 'replace').split())}")
+    with child("smtp-source", [source, *counts, *people, f"127.0.0.1:{sink.port}"], sink.child.log.parent) as process:
+        process.until_ends()
     return number / (time.perf_counter() - began)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 from mailer.bench.sink import free_port, program, until_open
 from mailer.bench.watching import child, cpu_seconds
-from mailer.errors import ConfigurationError, MailerError
+from mailer.errors import ConfigurationError
 
 _DEBIAN = Path("/usr/lib/postgresql")
 #: Room that any operator gives it; fsync, full_page_writes and synchronous_commit stay as they are: on.
@@ -61,9 +60,8 @@ def _postgresql(folder: Path) -> Iterator[tuple[int, int]]:
         folder.chmod(0o711)
         shutil.chown(data, "nobody")
     initdb = [*user, binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C"]
-    done = subprocess.run(initdb, capture_output=True, check=False)  # noqa: S603 - Debian's
-    if done.returncode:
-        raise MailerError(f"initdb failed: {' '.join(done.stderr.decode('utf-8', 'replace').split())}")
+    with child("initdb", initdb, folder) as process:
+        process.until_ends()
     options = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
     command = [*user, binaries / "postgres", "-D", data, "-p", str(port), *options]
     with child("PostgreSQL", command, folder, goodbye=_FAST) as process:

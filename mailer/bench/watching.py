@@ -6,14 +6,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mailer.bench import interrupts
 from mailer.errors import ConfigurationError, MailerError
 
 _PATIENCE = 30.0
-_LOOK = 0.02
+_LOOK = 0.01
 _PROC = Path("/proc")
 _PEAK = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)
 
@@ -81,8 +82,17 @@ class Child:
             time.sleep(_LOOK)
         raise MailerError(f"the {self.name} did not start within {_PATIENCE:.0f} seconds: {self._last()}")
 
+    def until_ends(self) -> None:
+        """Wait for its end; raises `MailerError` where it failed."""
+        while self.process.poll() is None:
+            interrupts.check()
+            time.sleep(_LOOK)
+        if self.process.returncode:
+            raise MailerError(f"the {self.name} failed with {self.process.returncode}: {self._last()}")
+
     def check(self) -> None:
-        """Raise `MailerError` where it has ended by itself."""
+        """Raise `MailerError` where it has ended by itself, and `Interrupted` where the run is to end."""
+        interrupts.check()
         if self.process.poll() is not None:
             raise MailerError(f"the {self.name} ended with {self.process.returncode}: {self._last()}")
 
@@ -97,21 +107,6 @@ class Child:
 
 
 @contextmanager
-def _noted() -> Iterator[list[int]]:
-    """Only note what would end us: amid a start it would leave behind a process that nobody knows yet."""
-    noted: list[int] = []
-    before = {
-        number: signal.signal(number, lambda which, _frame: noted.append(which))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
 def child(
     name: str,
     command: Sequence[str | Path],
@@ -122,15 +117,15 @@ def child(
 ) -> Iterator[Child]:
     """Run a process whose words go to a file of the folder; `goodbye` ends it in order, by its id."""
     log = folder / f"{name.replace(' ', '-')}.log"
-    with log.open("wb") as said, ExitStack() as started:
-        with _noted() as signals:
-            process = subprocess.Popen(  # noqa: S603 - a program of ours, or one that was looked up
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=env
-            )
-            started.callback(_end, process, goodbye)
-        for number in signals:
-            signal.raise_signal(number)
+    with log.open("wb") as said:
+        # In a group of its own: a terminal interrupts all of ours at once, and it would end before what it works for.
+        process = subprocess.Popen(  # noqa: S603 - a program of ours, or one that was looked up
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=env, process_group=0
+        )
+    try:
         yield Child(name, process, log)
+    finally:
+        _end(process, goodbye)
 
 
 def _end(process: subprocess.Popen[bytes], goodbye: int) -> None:

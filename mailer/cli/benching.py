@@ -1,6 +1,5 @@
 """`mailer bench`: how fast this machine sends."""
 
-import signal
 import sys
 from dataclasses import asdict
 from typing import Annotated
@@ -60,38 +59,24 @@ def bench(
     )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bars:
-        shown = Bars(bars)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, shown.interrupt)
-        result = asdict(benchmark.run(plan, shown.show))
+        result = asdict(benchmark.run(plan, _Bars(bars).show))
     if as_json:
         printing.as_json(result)
     else:
-        rows = [(_WORDS.get(name, name), value) for name, value in result.items() if value is not None]
-        printing.table(("measured", "value"), rows)
+        shown = [(_WORDS.get(name, name), value) for name, value in result.items() if value is not None]
+        printing.table(("measured", "value"), shown)
 
 
-class Bars:
+class _Bars:
     """A bar for each thing that is done, one after the other."""
 
     def __init__(self, bars: Progress) -> None:
         """Begin with none."""
         self._bars = bars
         self._tasks: dict[str, TaskID] = {}
-        self._interrupted = False
-
-    def interrupt(self, _number: int, _frame: object) -> None:
-        """End the run, as a handler of signals: what it has started ends with it."""
-        self._interrupted = True
-        raise KeyboardInterrupt
 
     def show(self, what: str, done: int, of: int) -> None:
-        """Show how much of it is done; raises `KeyboardInterrupt` where a signal's own was swallowed.
-
-        Python ignores what is raised amid a destructor, or while it collects garbage.
-        """
-        if self._interrupted:
-            raise KeyboardInterrupt
+        """Show how much of it is done."""
         if what not in self._tasks:
             self._tasks[what] = self._bars.add_task(what)
         self._bars.update(self._tasks[what], completed=done, total=of or None)

@@ -12,7 +12,6 @@ import asyncio
 import hashlib
 import html
 import re
-import signal
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
-from mailer.bench import Size, letters, sink, throwaway
+from mailer.bench import Size, interrupts, letters, sink, throwaway
 from mailer.bench.watching import Child, child, need_proc
 from mailer.cli import printing
 from mailer.errors import MailerError
@@ -287,7 +286,7 @@ async def measure(asked: argparse.Namespace, stack: ExitStack) -> dict[str, floa
     """Return what the rows and /proc say, with smtp-source before and after; the stack ends what runs."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailer-bare-")))
     relay = stack.enter_context(sink.running(folder))
-    before = sink.fill(relay.port, SIZE, FILL)
+    before = sink.fill(relay, SIZE, FILL)
     servers = stack.enter_context(throwaway.servers(folder))
     database = await asyncpg.connect(servers.database_url)
     await database.execute(TABLES)
@@ -307,7 +306,7 @@ async def measure(asked: argparse.Namespace, stack: ExitStack) -> dict[str, floa
     await database.close()
     if sent != asked.emails:
         raise MailerError(f"the rows say that {sent} of {asked.emails} mails were sent")
-    after, speed = sink.fill(relay.port, SIZE, FILL), sent / float(took)
+    after, speed = sink.fill(relay, SIZE, FILL), sent / float(took)
     return {
         "emails a second, from the first claim to the last outcome": speed,
         "processor seconds of the workers, for 1,000 emails": 1000 * senders_used / sent,
@@ -331,18 +330,18 @@ def main() -> None:
     asked = parser.parse_args()
     if min(asked.emails, asked.connections) < 1:
         parser.error("--emails and --connections must be at least 1")
-    # What a run has started ends with it, also where it is told to end before its time.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         need_proc()
         if asked.sender:
             uvloop.run(be_sender(asked.sender[0], int(asked.sender[1]), asked))
             return
-        with ExitStack() as stack:
+        with interrupts.noted(), ExitStack() as stack:
             found = uvloop.run(measure(asked, stack))
         printing.table(("measured", "value"), [(name, round(value, 4)) for name, value in found.items()])
     except MailerError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 if __name__ == "__main__":
