@@ -94,8 +94,15 @@ class MailLinks(NamedTuple):
         return self.return_path[len(RETURN_PATH_PREFIX) :].partition("@")[0] if self.return_path else ""
 
 
-#: Of mail that nobody can leave, whose openings nobody counts, and whose bounces nobody reads.
-_NO_LINKS = MailLinks(None, None)
+class Asked(NamedTuple):
+    """What the links of one mail are to say."""
+
+    #: How it is left; it names the mail. None where nobody can leave it.
+    opt_out: OptOut | None
+    #: What its pixel says, None where there is none.
+    opened: bytes | None
+    #: The 16 bytes of its id, which its return path says.
+    email: bytes | None = None
 
 
 class Hit(NamedTuple):
@@ -142,40 +149,41 @@ class Links:
     def of_mail(
         self, stream: Stream, opt_out: OptOut | None, opened: bytes | None, email: bytes | None = None
     ) -> MailLinks:
-        """Return all links of one mail, signed together: how it is left, and the pixel that says what `opened` says.
+        """Return all links of one mail (`of_mails`)."""
+        return self.of_mails(stream, [Asked(opt_out, opened, email)])[0]
 
-        `email`, the 16 bytes of its id, is what its return path says.
-        """
-        wanted: list[tuple[Purpose, bytes]] = []
-        short: list[tuple[Purpose, bytes]] = []
+    def of_mails(self, stream: Stream, mails: Sequence["Asked"]) -> list[MailLinks]:
+        """Return all links of each of several mails of one stream: those of one kind are signed together."""
         domain = self.settings.return_path_domain
-        if opt_out is not None:
-            packed = opt_out.pack()
-            wanted += ((Purpose.OPT_OUT, packed), (Purpose.PREFERENCES, packed))
-            if stream is Stream.PROMOTIONAL and opt_out.email is not None:
-                wanted.append((Purpose.VIEW, opt_out.email))
-            if domain:
-                short.append((Purpose.OPT_OUT, pack_mailto(opt_out)))
-        if opened is not None:
-            wanted.append((Purpose.OPEN, opened))
-        if domain and email is not None:
-            short.append((Purpose.RETURN_PATH, email))
-        if not wanted and not short:
-            return _NO_LINKS
-        base, kind, tokens = self._bases[stream], self._kinds[stream], self.ring.sign_many(wanted, short)
-        return_path = f"{RETURN_PATH_PREFIX}{tokens.pop()}@{domain}" if domain and email is not None else None
-        mailto = f"mailto:{MAILTO_PREFIX}{tokens.pop()}@{domain}" if domain and opt_out is not None else None
-        pixel = kind(f"{base}{_OPEN}{tokens.pop()}.gif") if opened is not None else None
-        if opt_out is None:
-            return MailLinks(None, pixel, return_path)
-        leave, choose, *view = tokens
-        ways_out = WaysOut(
-            unsubscribe=kind(f"{base}{_UNSUBSCRIBE}{leave}"),
-            preferences=kind(f"{base}{_PREFERENCES}{choose}"),
-            mailto=mailto,
-            view=kind(f"{base}{_VIEW}{view[0]}") if view else None,
-        )
-        return MailLinks(ways_out, pixel, return_path)
+        left = [mail.opt_out for mail in mails if mail.opt_out is not None]
+        packed = [opt_out.pack() for opt_out in left]
+        leave = iter(self._urls(stream, _UNSUBSCRIBE, Purpose.OPT_OUT, packed))
+        choose = iter(self._urls(stream, _PREFERENCES, Purpose.PREFERENCES, packed))
+        shown = [opt_out.email for opt_out in left if opt_out.email is not None and stream is Stream.PROMOTIONAL]
+        view = iter(self._urls(stream, _VIEW, Purpose.VIEW, shown))
+        opened = [mail.opened for mail in mails if mail.opened is not None]
+        pixel = iter(self._urls(stream, _OPEN, Purpose.OPEN, opened, ".gif"))
+        mailto, back = iter(list[str]()), iter(list[str]())
+        if domain:
+            tokens = self.ring.sign_short(Purpose.OPT_OUT, [pack_mailto(opt_out) for opt_out in left])
+            mailto = iter([f"mailto:{MAILTO_PREFIX}{token}@{domain}" for token in tokens])
+            tokens = self.ring.sign_short(Purpose.RETURN_PATH, [mail.email for mail in mails if mail.email is not None])
+            back = iter([f"{RETURN_PATH_PREFIX}{token}@{domain}" for token in tokens])
+        made = []
+        for opt_out, said, email in mails:
+            ways_out = None
+            if opt_out is not None:
+                seen = next(view) if opt_out.email is not None and stream is Stream.PROMOTIONAL else None
+                ways_out = WaysOut(next(leave), next(choose), next(mailto, None), seen)
+            image = next(pixel) if said is not None else None
+            made.append(MailLinks(ways_out, image, next(back, None) if email is not None else None))
+        return made
+
+    def _urls(
+        self, stream: Stream, shape: str, purpose: Purpose, payloads: Sequence[bytes], end: str = ""
+    ) -> list[str]:
+        begins, kind = self._bases[stream] + shape, self._kinds[stream]
+        return [kind(f"{begins}{token}{end}") for token in self.ring.sign_all(purpose, payloads)]
 
     def ours(self) -> tuple[str, ...]:
         """Return how the addresses begin that lead to us, whichever stream's mail they stand in."""
@@ -183,20 +191,22 @@ class Links:
         shapes = (_UNSUBSCRIBE, _PREFERENCES, _OPEN, _VIEW, _CLICK, _CONFIRM, _REMOVE, SUBSCRIBE)
         return tuple([f"{base}{shape}" for base in bases for shape in shapes])
 
-    def clicks(self, stream: Stream, said: bytes, wanted: Sequence[Link]) -> list[str | None]:
-        """Return the tracked address of each link of one mail; `said` names the mail as its pixel does.
+    def clicks(self, stream: Stream, mails: Sequence[tuple[bytes, Sequence[Link]]]) -> list[list[str | None]]:
+        """Return the tracked address of each link of several mails; the bytes name a mail as its pixel does.
 
         None stands for a link whose address would be too long.
         """
-        if not wanted:
-            return []
-        head, begins, kind = len(said).to_bytes(2) + said, self._bases[stream] + _CLICK, self._kinds[stream]
-        payloads = [head + link.pack() for link in wanted]
-        if max(map(len, payloads)) <= _LONGEST_CLICK:
-            return [kind(begins + token) for token in self.ring.sign_long(Purpose.CLICK, payloads)]
-        short = [payload for payload in payloads if len(payload) <= _LONGEST_CLICK]
+        begins, kind = self._bases[stream] + _CLICK, self._kinds[stream]
+        payloads = [
+            [head + link.pack() for link in links]
+            for head, links in [(len(said).to_bytes(2) + said, links) for said, links in mails]
+        ]
+        short = [payload for each in payloads for payload in each if len(payload) <= _LONGEST_CLICK]
         tokens = iter(self.ring.sign_long(Purpose.CLICK, short))
-        return [kind(begins + next(tokens)) if len(payload) <= _LONGEST_CLICK else None for payload in payloads]
+        return [
+            [kind(begins + next(tokens)) if len(payload) <= _LONGEST_CLICK else None for payload in each]
+            for each in payloads
+        ]
 
     def read_click(self, token: str) -> Hit | None:
         """Return what the token of a link says, its link included; None where it does not verify."""

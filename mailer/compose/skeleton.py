@@ -10,13 +10,14 @@ import hashlib
 import marshal
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from dataclasses import dataclass
+from functools import cache
 from typing import Generic, TypeVar
 
 from mailer.compose import clicks, markup, text
-from mailer.compose.clicks import Clicking, Written
-from mailer.compose.encoding import Body, clean
+from mailer.compose.clicks import Written
+from mailer.compose.constants import Constants
+from mailer.compose.encoding import Body, clean, one_line
 from mailer.compose.errors import ContentError
 from mailer.compose.filled import Frame, FramedHtml, FramedText, Opening
 from mailer.compose.markers import Needed, Path, Printer, Tree
@@ -38,41 +39,6 @@ _PIXEL: Path = ("pixel",)
 _WHITE = re.compile(r"\s+")
 
 F = TypeVar("F")
-
-
-@dataclass(frozen=True, slots=True)
-class Constants:
-    """What is the same for all recipients of a mail, besides its content."""
-
-    locale: str
-    sender_name: str = ""
-    postal_address: str = ""
-    topic_name: str = ""
-    opt_out: bool = False
-    view: bool = False
-    promotional: bool = False
-    pixel: bool = False
-    #: None: no link is rewritten.
-    clicking: Clicking | None = None
-    #: The constants as templates see them.
-    context: Mapping[str, object] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        """Work out the context, which is asked for by each mail."""
-        features = {"opt_out": self.opt_out, "view": self.view, "postal_address": bool(self.postal_address)}
-        context = {
-            "locale": self.locale,
-            "sender": {"name": self.sender_name, "postal_address": self.postal_address},
-            "topic": {"name": self.topic_name},
-            "features": features,
-        }
-        object.__setattr__(self, "context", context)
-
-
-@lru_cache(maxsize=1024)
-def interned(constants: Constants) -> Constants:
-    """Return the same object for equal constants, so that looking up a frame compares no fields."""
-    return constants
 
 
 def _tree(variables: Mapping[str, Variable]) -> Tree:
@@ -345,20 +311,27 @@ class Compiled:
         self._subject = Skeleton(renders["subject.txt"], _finish_subject, whole=whole)
         self._html = Skeleton(renders["body.html"], finish_html, whole=whole) if "body.html" in renders else None
         self._text = Skeleton(renders["body.txt"], _finish_text, whole=whole) if "body.txt" in renders else None
+        #: Else its text is made from its HTML.
+        self.has_text = self._text is not None
 
-    def values(self, constants: Constants, given: Mapping[str, object]) -> dict[str, object]:
-        """Return everything templates may print; `given` holds variables, `links`, `recipient`, the URL `pixel`."""
-        for problem in self.schema.check({name: given[name] for name in self.schema.variables if name in given}):
+    def values(
+        self, constants: Constants, own: Mapping[str, object], system: Mapping[str, object]
+    ) -> dict[str, object]:
+        """Return everything templates may print: variables, and what every template has besides.
+
+        `system` holds `links`, `recipient` and the URL `pixel` of one mail. Raises ContentError where a variable is
+        missing or of another type.
+        """
+        declared = self.schema.variables
+        if not own.keys() <= declared.keys():
+            own = {name: value for name, value in own.items() if name in declared}
+        for problem in self.schema.check(own):
             raise ContentError(problem.message)
-        values = self.schema.complete(given)
-        values.update(constants.context)
-        values["links"], values["recipient"], values["pixel"] = given["links"], given["recipient"], given.get("pixel")
-        return values
+        return {**self.schema.complete(own), **constants.context, **system}
 
-    def subject(self, constants: Constants, values: Mapping[str, object]) -> str:
-        """Return the subject as one line."""
-        framed = self._subject.frame(constants, values)
-        return " ".join(framed.text(values).split())
+    def subject(self, constants: Constants, values: Mapping[str, object]) -> FramedText:
+        """Return the frame of the subject, whose lines and spaces are yet to become one line."""
+        return self._subject.frame(constants, values)
 
     def html(self, constants: Constants, values: Mapping[str, object]) -> FramedHtml | None:
         """Return the frame of the HTML part."""
@@ -404,11 +377,10 @@ def rehearse(content: Content) -> None:
                 promotional=everything,
                 view=everything,
             )
-            given_links = links if everything else dict.fromkeys(links, "")
-            given = {**example, "links": given_links, "recipient": recipient}
-            values = compiled.values(constants, given)
-            values["subject"] = compiled.subject(constants, values)
+            system = {"links": links if everything else dict.fromkeys(links, ""), "recipient": recipient, "pixel": None}
+            values = compiled.values(constants, example, system)
+            values["subject"] = one_line(compiled.subject(constants, values).texts([values])[0])
             if (html := compiled.html(constants, values)) is not None:
-                html.fill(values)
+                html.fill([values])
             if (plain := compiled.text(constants, values)) is not None:
-                plain.text(values)
+                plain.texts([values])

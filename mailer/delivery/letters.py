@@ -41,7 +41,7 @@ from mailer.delivery.measuring import Said
 from mailer.delivery.signing import Signing
 from mailer.errors import MailerError
 from mailer.keyring import Keyring, Usable
-from mailer.links import Audience, Links, MailLinks
+from mailer.links import Asked, Audience, Links, MailLinks
 from mailer.models import Campaign, ConsentRule, Content, Tenant, Topic
 from suppression.rules import Stream
 from suppression.token import OptOut as Leaving
@@ -119,7 +119,7 @@ class _Written(NamedTuple):
         letter, data = self.letter, self.letter.to_bytes()
         smtputf8 = letter.needs_smtputf8 or not self.recipient.isascii()
         envelope = Envelope(self.sender, self.recipient, len(data), smtputf8, self.envelope_id)
-        return Ready(envelope, data, self.pixel and letter.html_size > 0, letter.clicked)
+        return Ready(envelope, data, self.pixel and letter.rich, letter.clicked)
 
 
 class Letterbox:
@@ -196,7 +196,7 @@ class Letterbox:
         """
         if composed_before := [job for job in jobs if self._is_gone(job)]:
             await self.prepare(composed_before)
-        written = [self._attempted(job) for job in jobs]
+        written = self._written(jobs)
         if rewritten is not None and any(isinstance(each, _Written) and each.signers for each in written):
             written = await self._signed(written, rewritten)
         return [each.ready() if isinstance(each, _Written) else each for each in written]
@@ -222,24 +222,52 @@ class Letterbox:
             job.id not in shelf.files and bool(files_of(job))
         )
 
-    def _attempted(self, job: Job) -> "_Written | Exception":
-        try:
-            return self._written(job)
-        except Exception as error:  # noqa: BLE001 - one mail that cannot be made must not stop the others
-            return error
+    def _written(self, jobs: Sequence[Job]) -> "list[_Written | Exception]":
+        """Compose, mails of one kind together."""
+        made: dict[str, _Written | Exception] = {}
+        kinds: dict[int, tuple[_Kind, list[Job]]] = {}
+        for job in jobs:
+            try:
+                kind = self._kind(job)
+            except Exception as error:  # noqa: BLE001 - one mail that cannot be made must not stop the others
+                made[job.id] = error
+            else:
+                kinds.setdefault(id(kind), (kind, []))[1].append(job)
+        for kind, some in kinds.values():
+            made.update(zip([job.id for job in some], self._attempted(kind, some), strict=True))
+        return [made[job.id] for job in jobs]
 
-    def _written(self, job: Job) -> "_Written":
-        if job.address is None:
+    def _attempted(self, kind: _Kind, jobs: Sequence[Job]) -> "Sequence[_Written | Exception]":
+        """Compose mails of one kind; where one of them stands in the way, find it by halves."""
+        try:
+            return self._together(kind, jobs)
+        except Exception as error:  # noqa: BLE001 - as above
+            if len(jobs) == 1:
+                return [error]
+        half = len(jobs) // 2
+        return [*self._attempted(kind, jobs[:half]), *self._attempted(kind, jobs[half:])]
+
+    def _together(self, kind: _Kind, jobs: Sequence[Job]) -> "Sequence[_Written]":
+        if any(job.address is None for job in jobs):
             raise MailerError("the address was erased")
-        kind = self._kind(job)
-        said = self._said(job, kind)
-        links = self._signed_links(job, kind, said)
-        order = self._order(job, kind, links, said)
-        letter = kind.mailing.compose(order)
-        self._shelf.files.pop(job.id, None)
-        self._shelf.choices.pop(job.id, None)
-        sender = links.return_path or job.from_address
-        return _Written(sender, links.envelope_id, job.address, letter, kind.signers, order.pixel_url is not None)
+        said = [self._said(job, kind) for job in jobs]
+        links = self._signed_links(kind, jobs, said)
+        orders = [self._order(kind, *each) for each in zip(jobs, links, said, strict=True)]
+        letters = kind.mailing.compose_all(orders)
+        for job in jobs:
+            self._shelf.files.pop(job.id, None)
+            self._shelf.choices.pop(job.id, None)
+        return [
+            _Written(
+                own.return_path or job.from_address,
+                own.envelope_id,
+                job.address or "",
+                letter,
+                kind.signers,
+                own.pixel is not None,
+            )
+            for job, own, letter in zip(jobs, links, letters, strict=True)
+        ]
 
     async def view(self, email_id: str) -> str | None:
         """Return an email's HTML as a page, without pixel; None where it is unknown or erased."""
@@ -257,7 +285,8 @@ class Letterbox:
         self._make_room({job.content_id})
         kind = self._kind(job)
         # Who reads a mail here clicks on what its writer wrote.
-        return kind.mailing.view(self._order(job, kind, self._signed_links(job, kind, Said()), Said()))
+        (links,) = self._signed_links(kind, [job], [measuring.NOTHING])
+        return kind.mailing.view(self._order(kind, job, links, measuring.NOTHING))
 
     def _kind(self, job: Job) -> _Kind:
         """Return what this mail shares with others, made now or before."""
@@ -293,18 +322,22 @@ class Letterbox:
                 frozenset(tenant.untracked_hosts or ()),
                 shared=bool(job.campaign_id or job.template),
             ),
+            sign=partial(self._links.clicks, job.stream),
         )
         signers = sending.keys.signers(job.stream, domain)
         return _Kind(mailing, domain, signers, (campaign.variables if campaign else None) or {}, {}, tenant.consent)
 
-    def _signed_links(self, job: Job, kind: _Kind, said: Said) -> MailLinks:
-        """Return the links of this mail alone, besides those of its content."""
-        email, leaving = ids.to_bytes(job.id), None
-        if kind.mailing.leavable:
-            leaving = Leaving(job.tenant_id, job.fingerprint, job.stream, job.topic, email)
-        return self._links.of_mail(job.stream, leaving, said.opened, email)
+    def _signed_links(self, kind: _Kind, jobs: Sequence[Job], said: Sequence[Said]) -> list[MailLinks]:
+        """Return the links of each mail alone, besides those of its content."""
+        asked = []
+        for job, own in zip(jobs, said, strict=True):
+            email, leaving = ids.to_bytes(job.id), None
+            if kind.mailing.leavable:
+                leaving = Leaving(job.tenant_id, job.fingerprint, job.stream, job.topic, email)
+            asked.append(Asked(leaving, own.opened, email))
+        return self._links.of_mails(jobs[0].stream, asked)
 
-    def _order(self, job: Job, kind: _Kind, links: MailLinks, said: Said) -> Order:
+    def _order(self, kind: _Kind, job: Job, links: MailLinks, said: Said) -> Order:
         """Return what this mail has alone."""
         key = job.details.get("message_key") if job.details else None
         own = job.variables or {}
@@ -315,7 +348,7 @@ class Letterbox:
             values={**kind.variables, **own} if kind.variables else own,
             opt_out=OptOut(*links.ways_out) if links.ways_out else None,
             pixel_url=links.pixel,
-            sign=partial(self._links.clicks, job.stream, said.clicked) if said.clicked is not None else None,
+            clicked=said.clicked,
         )
 
     def _compiled(self, content_id: int, locale: str) -> Compiled:

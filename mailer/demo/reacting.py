@@ -83,7 +83,7 @@ class Reactions:
             pixel = self._links.of_mail(stream, None, said.opened).pixel or ""
             hit = self._links.read_open(pixel.rpartition("/")[2].removesuffix(".gif"))
         else:
-            (address,) = self._links.clicks(stream, said.clicked or b"", [link])
+            ((address,),) = self._links.clicks(stream, [(said.clicked or b"", [link])])
             hit = self._links.read_click((address or "").rpartition("/")[2])
         assert hit is not None, "a link that we signed"
         return hit

@@ -2,7 +2,7 @@
 
 import email
 import email.policy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol, TypedDict, Unpack
 
 import pytest
 
-from mailer.compose.clicks import Clicking, Sign
+from mailer.compose.clicks import Clicking
 from mailer.compose.letter import (
     Extras,
     Letter,
@@ -30,6 +30,7 @@ from mailer.compose.mime import Attachment
 from mailer.compose.skeleton import Compiled, compile_content
 from mailer.compose.templates import Content, Parts
 from mailer.compose.variables import Schema
+from mailer.targets import Link
 from suppression.rules import Stream
 
 PROMOTIONAL = Promotional(
@@ -69,7 +70,7 @@ class Fields(TypedDict, total=False):
     dated_at: datetime
     written_by: str | None
     clicking: Clicking | None
-    sign: Sign | None
+    sign: Callable[[Sequence[Link]], Sequence[str | None]] | None
 
 
 class Changes(TypedDict, total=False):
@@ -106,7 +107,7 @@ class Make(Protocol):
 
 
 def _make(compiled: Compiled | None = None, **fields: Unpack[Fields]) -> Wanted:
-    purpose = fields.get("purpose", Transactional())
+    purpose, sign = fields.get("purpose", Transactional()), fields.get("sign")
     locale = fields.get("locale", "en")
     content = Content(
         name=None if fields.get("literal") else "sample",
@@ -130,6 +131,7 @@ def _make(compiled: Compiled | None = None, **fields: Unpack[Fields]) -> Wanted:
             written_by=fields.get("written_by"),
         ),
         clicking=fields.get("clicking"),
+        sign=lambda mails: [sign(links) if sign is not None else [None] * len(links) for _, links in mails],
     )
     order = Order(
         recipient=fields.get("recipient", Recipient("ann@example.com", "Ann")),
@@ -138,7 +140,7 @@ def _make(compiled: Compiled | None = None, **fields: Unpack[Fields]) -> Wanted:
         values=fields.get("values", {}),
         opt_out=fields.get("opt_out", WAY_OUT) if mailing.leavable else None,
         pixel_url=fields.get("pixel_url"),
-        sign=fields.get("sign"),
+        clicked=b"" if sign is not None else None,
     )
     return Wanted(mailing, order)
 

@@ -7,9 +7,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
+from mailer.compose.constants import Constants
 from mailer.compose.errors import ContentError
 from mailer.compose.letter import Promotional, Recipient, Transactional
-from mailer.compose.skeleton import Constants, compile_content
+from mailer.compose.skeleton import compile_content
 from mailer.compose.templates import load_folder
 
 if TYPE_CHECKING:

@@ -209,6 +209,34 @@ async def test_a_mail_that_cannot_be_made_spoils_no_other(sqlite: Database, lett
     assert isinstance(third, Ready)
 
 
+@pytest.mark.parametrize("broken", [{4}, {0, 6}, set(range(7))])
+async def test_a_value_that_cannot_be_printed_spoils_no_other(
+    sqlite: Database, letterbox: Letterbox, broken: set[int]
+) -> None:
+    def verb(session: Session) -> Sequence[Job]:
+        mails.found(session)
+        words = {"en": {"subject": "Hello", "html": "<p>{{ name }}</p>", "text": None}}
+        body = {**WORDS, "parts": words, "literal": False, "variables": {"name": "string"}}
+        session.execute(update(Content).values(data=Parts.from_dict(body).to_dict()))
+        session.execute(update(Tenant).values(postal_address="1 High Street"))
+        mails.add(session, 7, P)
+        return claimed(session)
+
+    jobs = await sqlite.run(verb)
+    await letterbox.prepare(jobs)
+    asked = [
+        job._replace(variables={"name": 5 if place in broken else f"Reader {place}"}) for place, job in enumerate(jobs)
+    ]
+    made = await letterbox.compose(asked)
+    for place, mail in enumerate(made):
+        if place in broken:
+            assert isinstance(mail, MailerError)
+            assert "name must be a string" in str(mail)
+        else:
+            assert isinstance(mail, Ready)
+            assert f"Reader {place}".encode() in mail.data
+
+
 async def test_a_picture_that_names_nobody_counts_on_the_day_of_the_acceptance(
     sqlite: Database, letterbox: Letterbox
 ) -> None:

@@ -28,7 +28,7 @@ async def world(sqlite: Database) -> AsyncIterator[World]:
 
 def address(world: World, said: bytes, link: Link = LINK) -> str:
     """Return the path of a tracked link."""
-    signed = world.links.clicks(Stream.PROMOTIONAL, said, [link])[0]
+    signed = world.links.clicks(Stream.PROMOTIONAL, [(said, [link])])[0][0]
     assert signed is not None
     return "/c/" + signed.rpartition("/c/")[2]
 
@@ -94,7 +94,7 @@ async def test_r7_1_not_even_a_signed_target_may_be_other_than_plain(world: Worl
 async def test_a_link_and_the_pixel_of_one_mail_say_the_same_number(world: World) -> None:
     audience = Audience(7, Stream.PROMOTIONAL, "ca_1", "news", "letter", datetime(2027, 3, 1, tzinfo=UTC).date())
     said = one_of(audience.pack())
-    signed = world.links.clicks(Stream.PROMOTIONAL, said, [LINK])[0]
+    signed = world.links.clicks(Stream.PROMOTIONAL, [(said, [LINK])])[0][0]
     assert signed is not None
     hit = world.links.read_click(signed.rpartition("/")[2])
     pixel = world.links.of_mail(Stream.PROMOTIONAL, None, said).pixel
@@ -108,7 +108,7 @@ async def test_a_link_and_the_pixel_of_one_mail_say_the_same_number(world: World
 async def test_a_link_too_long_to_open_everywhere_is_not_signed(world: World) -> None:
     links, said = world.links, one_email(b"\x01" * 16)
     long = Link(1, "https://a.example/" + "x" * 2000, "{{ url }}")
-    signed = links.clicks(Stream.PROMOTIONAL, said, [LINK, long, LINK])
+    signed = links.clicks(Stream.PROMOTIONAL, [(said, [LINK, long, LINK])])[0]
     assert [each is None for each in signed] == [False, True, False]
     assert max(len(each) for each in signed if each) < 2000
 

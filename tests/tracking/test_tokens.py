@@ -37,7 +37,7 @@ async def say(world: World, who: str, *, granted: bool) -> None:
 
 
 def followed(links: Links, said: bytes) -> str:
-    (url,) = links.clicks(P, said, [LINK])
+    (url,) = links.clicks(P, [(said, [LINK])])[0]
     assert url is not None
     return url.removeprefix(links.local_url)
 
