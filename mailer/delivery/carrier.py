@@ -6,7 +6,7 @@ outcome of the one before; DATA follows only once the intent is durable. So at m
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -49,14 +49,24 @@ class Depot(Protocol):
     def put_back(self, line: Line, job: Job) -> None:
         """Take a mail back that was not tried."""
 
-    async def compose(self, line: Line, job: Job) -> Ready:
-        """Return the mail of a row; raises `MailerError` where it cannot be made."""
+    def compose(self, line: Line, job: Job) -> Awaitable[Ready]:
+        """Return the mail of a row; awaiting it raises `MailerError` where it cannot be made."""
 
     def commit(self, step: Step) -> Awaitable[None]:
         """Return when the step is committed; `step.granted` then says whether its intent was."""
 
-    async def done(self, line: Line, job: Job, outcome: Outcome | None) -> None:
+    def done(self, line: Line, job: Job, outcome: Outcome | None) -> Awaitable[None]:
         """Hear what became of a try, to judge the relay by; None where there was none."""
+
+
+class _Nothing:
+    """What is awaited where nothing is to be waited for: a coroutine would cost more than all it did."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
+
+
+NOTHING = _Nothing()
 
 
 @dataclass(slots=True)

@@ -13,8 +13,9 @@ class Line(NamedTuple):
 
     relay: Relay
     wire: Wire
-    #: The relay's, at hand for each mail.
+    #: The relay's, at hand for each mail: its name, and which headers it changes (None: it signs, and we do not).
     name: str
+    rewritten: frozenset[str] | None
 
 
 class Lines:
@@ -53,7 +54,8 @@ class Lines:
         # Counted before it is there, so that connections that open together are spread too.
         self.in_use[relay.name] += 1
         try:
-            return Line(relay, await self._connect(relay), relay.name)
+            rewritten = relay.rewritten if relay.dkim else None
+            return Line(relay, await self._connect(relay), relay.name, rewritten)
         except BaseException:
             self.in_use[relay.name] -= 1
             raise

@@ -7,13 +7,14 @@ for, until nothing is due. What a limit holds back is parked for a moment, or go
 import asyncio
 import heapq
 import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from mailer.database import Database
 from mailer.delivery import claims
-from mailer.delivery.carrier import Carrier, Ready
+from mailer.delivery.carrier import NOTHING, Carrier, Ready
 from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker
 from mailer.delivery.claims.together import Together
 from mailer.delivery.committing import GroupCommit, ended
@@ -297,34 +298,40 @@ class Pipeline:
         if self._state is not None:
             _push(self._state, job)
 
-    async def compose(self, line: Line, job: Job) -> Ready:
-        """Return the mail of a row; raises `MailerError` where it cannot be made."""
-        rewritten = line.relay.rewritten if line.relay.dkim else None
+    def compose(self, line: Line, job: Job) -> Awaitable[Ready]:
+        """Return the mail of a row; awaiting it raises `MailerError` where it cannot be made."""
         state = self._state
         assert state is not None, "a run ends after its carriers"
-        ready = await state.desk.take(job, rewritten, state.queue)
-        provider = line.relay.provider
-        if provider not in ECHOING:
-            return ready
-        data = echoed(ready.data, job.id, provider)
-        return ready._replace(data=data, envelope=ready.envelope._replace(size=len(data)))
+        ready = state.desk.take(job, line.rewritten, state.queue)
+        return ready if line.relay.provider not in ECHOING else _echoing(ready, job, line.relay.provider)
 
-    async def commit(self, step: Step) -> None:
+    def commit(self, step: Step) -> Awaitable[None]:
         """Have one step committed together with those of the other connections."""
         state = self._state
         if state is None:
-            return
-        await state.commits.commit(step)
+            return NOTHING
+        done = state.commits.commit(step)
         if step.outcome is not None and step.outcome.status is Status.QUEUED:
-            # Only now a claim can find it.
-            self._rung = True
-            self._hungry.set()
+            done.add_done_callback(self._look_again)
+        return done
 
-    async def done(self, line: Line, job: Job, outcome: Outcome | None) -> None:
+    def _look_again(self, _done: object) -> None:
+        """Look for mail that went back: only now a claim can find it."""
+        self._rung = True
+        self._hungry.set()
+
+    def done(self, line: Line, job: Job, outcome: Outcome | None) -> Awaitable[None]:
         """Hear what became of an admitted mail, and judge its relay by it; None: it was not tried."""
         self.connections.release(line, job, used=outcome is not None)
         if outcome is None:
-            return
+            return NOTHING
+        if outcome.status is Status.SENT:
+            self.proven = True
+            if not self.connections.breaker.works(line.name):
+                return NOTHING
+        return self._judged(line, job, outcome)
+
+    async def _judged(self, line: Line, job: Job, outcome: Outcome) -> None:
         try:
             await self._judge(line, job, outcome)
         except Exception as error:  # noqa: BLE001 - the database may be away; the mail's own outcome counts more
@@ -333,9 +340,7 @@ class Pipeline:
     async def _judge(self, line: Line, job: Job, outcome: Outcome) -> None:
         connections, relay = self.connections, line.name
         if outcome.status is Status.SENT:
-            self.proven = True
-            if connections.breaker.works(relay):
-                await connections.breaker.recovered(relay)
+            await connections.breaker.recovered(relay)
         elif outcome.status in (Status.DEFERRED, Status.QUEUED, Status.UNCERTAIN):
             if is_rate_reply(outcome.reply or ""):
                 # Whom a company hosts at Google is not known by its domain (R2.1).
@@ -393,6 +398,12 @@ class Pipeline:
         self._try_elsewhere()
         await self._leases.settle(last=self._stopping)
         await self.connections.tidy()
+
+
+async def _echoing(ready: Awaitable[Ready], job: Job, provider: str) -> Ready:
+    made = await ready
+    data = echoed(made.data, job.id, provider)
+    return made._replace(data=data, envelope=made.envelope._replace(size=len(data)))
 
 
 def _push(state: _State, job: Job) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 from mailer.delivery.envelope import Envelope, reports_asked
@@ -128,17 +129,16 @@ class Wire(asyncio.Protocol):
         """Take replies apart; the last line of one has a space (or nothing) after its code."""
         *lines, self._rest = (self._rest + data if self._rest else data).split(b"\n")
         for line in lines:
-            text = line[4:2004].rstrip(b"\r").decode("utf-8", "replace")
-            if line[3:4] == b"-":
+            last, code, text = _read(line)
+            if not last:
                 self._lines.append(text)
                 continue
             if self._lines:
                 text, self._lines = "\n".join((*self._lines, text))[:2000], []
-            # Of bytes only 0 to 9 are digits.
-            if not line[:3].isdigit():
+            if code is None:
                 self._end("the relay answered with something that is not SMTP")
                 return
-            self._answered(Answer(int(line[:3]), text))
+            self._answered(Answer(code, text))
         if len(self._rest) > 65536:
             self._end("the relay sent a line without end")
 
@@ -257,6 +257,17 @@ class Wire(asyncio.Protocol):
             return
         finally:
             self._end("we quit")
+
+
+@lru_cache(maxsize=256)
+def _read(line: bytes) -> tuple[bool, int | None, str]:
+    """Return whether a line is the last of its reply, its code (None: it has none), and its text.
+
+    Relays say the same again and again, but for the answer to the last dot.
+    """
+    text = line[4:2004].rstrip(b"\r").decode("utf-8", "replace")
+    # Of bytes only 0 to 9 are digits.
+    return line[3:4] != b"-", int(line[:3]) if line[:3].isdigit() else None, text
 
 
 class Handed(NamedTuple):
