@@ -15,7 +15,7 @@ _FULL, _SHORT, _LONG = b"\x01", b"\x02", b"\x03"
 _MAC_LENGTH = 16
 _LONGEST_TOKEN = 1024
 #: How many characters of tokens are written at once.
-_AT_ONCE = 2048
+_AT_ONCE = 4096
 #: A long one carries an address itself.
 _LONGEST_LONG = 2048
 _FINGERPRINT_LENGTH = 16
@@ -34,7 +34,7 @@ _TO_URL = bytes.maketrans(b"+/", b"-_")
 _OF_URL = bytes.maketrans(b"-_+/", b"+/!!")
 _TO_TEXT = bytes.maketrans(bytes(range(32)), _ALPHABET)
 # Writing base 32 has no such pass. Groups of five bits are spread to one a byte by halves: first the upper half of all
-# groups moves to its place, then that of each half, and so on; eleven steps for as many tokens as are written at once.
+# groups moves to its place, then that of each half, and so on; twelve steps for as many tokens as are written at once.
 _SPREADS = tuple(
     (3 * half, sum(((1 << 5 * half) - 1) << 16 * half * block for block in range(_AT_ONCE // (2 * half))))
     for half in (_AT_ONCE >> step for step in range(1, _AT_ONCE.bit_length()))

@@ -30,6 +30,7 @@ RESERVED_PREFIXES = ("list-", "cfbl-", "content-", "arc-")
 
 _SOFT = 78  # RFC 5322 section 2.1.1: should
 _HARD = 998  # and must
+_SURELY_SHORT = 900
 _WORD_LINE = 76  # RFC 2047 section 2: a line with an encoded-word
 
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -241,9 +242,11 @@ def structured(name: str, value: str) -> Line:
 
 def list_unsubscribe(url: str, mailto: str | None) -> Line:
     """Return the one-click address first, whole, then the mailto (RFC 8058 section 3.1, R1.1, R1.3)."""
+    if type(url) is Ours and mailto is None and len(url) < _SURELY_SHORT:
+        return "List-Unsubscribe", f"<{url}>"
     uris = [f"<{url}>", f"<{mailto}>"] if mailto else [f"<{url}>"]
     for uri in uris:
-        if not (type(url) is Ours and uri is uris[0]) and not _URI.fullmatch(uri):
+        if not _URI.fullmatch(uri):
             raise ContentError("An address to unsubscribe at holds a character that a header cannot hold.")
         if len("List-Unsubscribe: ") + len(uri) > _HARD:
             raise ContentError("An address to unsubscribe at is too long for a header line.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
+from typing import NamedTuple
 
 from mailer.compose import dkim, headers
 from mailer.compose.dkim import Draft, Signer
@@ -22,8 +23,7 @@ class Sender:
     postal_address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """Whom a mail is for."""
 
     email: str
