@@ -49,6 +49,13 @@ class Schema:
 
     variables: Mapping[str, Variable]
     declared: Mapping[str, object]
+    #: The names, where each variable is a line or lines of words, as most templates have no others; else empty.
+    _words: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out what each mail asks."""
+        only = all(variable.type in ("string", "text") for variable in self.variables.values())
+        object.__setattr__(self, "_words", frozenset(self.variables if only else ()))
 
     @classmethod
     def parse(cls, declared: Mapping[str, object]) -> "Schema":
@@ -63,11 +70,23 @@ class Schema:
     def check(self, values: Mapping[str, object]) -> list[Problem]:
         """Return what is missing, unknown or mistyped, each as one sentence; empty when all is well."""
         problems: list[Problem] = []
-        _check_fields(self.variables, values, "", problems)
+        if not self._are_words(values):
+            _check_fields(self.variables, values, "", problems)
         return problems
+
+    def _are_words(self, values: Mapping[str, object]) -> bool:
+        """Return whether every variable is there and surely right: printable words, which one look at all tells."""
+        if not self._words or values.keys() != self._words:
+            return False
+        try:
+            return "".join(cast("Mapping[str, str]", values).values()).isprintable()
+        except TypeError:
+            return False
 
     def complete(self, values: Mapping[str, object]) -> dict[str, object]:
         """Return the values with defaults for what is absent; what has no default becomes None."""
+        if self._words and values.keys() == self._words and None not in values.values():
+            return dict(values)
         return _complete_fields(self.variables, values)
 
     def example(self) -> dict[str, object]:

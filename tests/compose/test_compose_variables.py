@@ -1,6 +1,8 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mailer.compose.errors import ContentError
 from mailer.compose.variables import Schema
@@ -125,3 +127,12 @@ def test_a_check_is_quick() -> None:
     for _ in range(1000):
         schema.check(values)
     assert (time.perf_counter() - start) / 1000 < 200e-6
+
+
+@given(st.dictionaries(st.sampled_from(["name", "story", "other"]), st.one_of(st.none(), st.integers(), st.text())))
+def test_words_alone_are_judged_as_beside_anything_else(values: dict[str, object]) -> None:
+    """Where all variables are words a look at all of them tells nearly always: it says what single looks would say."""
+    declared = {"name": "string", "story": {"type": "text", "default": "None."}}
+    words, mixed = Schema.parse(declared), Schema.parse({**declared, "flag": {"type": "boolean", "required": False}})
+    assert words.check(values) == mixed.check(values)
+    assert {**words.complete(values), "flag": None} == mixed.complete(values)
