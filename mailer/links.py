@@ -152,7 +152,7 @@ class Links:
         """Return all links of one mail (`of_mails`)."""
         return self.of_mails(stream, [Asked(opt_out, opened, email)])[0]
 
-    def of_mails(self, stream: Stream, mails: Sequence["Asked"]) -> list[MailLinks]:
+    def of_mails(self, stream: Stream, mails: Sequence[Asked]) -> list[MailLinks]:
         """Return all links of each of several mails of one stream: those of one kind are signed together."""
         domain = self.settings.return_path_domain
         left = [mail.opt_out for mail in mails if mail.opt_out is not None]

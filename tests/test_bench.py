@@ -98,6 +98,22 @@ def test_a_signal_ends_what_is_checked_and_is_forgotten_afterwards(failing: Call
         fail()
 
 
+def test_a_signal_behind_the_last_check_is_heard_at_the_end() -> None:
+    with pytest.raises(KeyboardInterrupt), interrupts.noted():
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupts.noted():
+            signal.raise_signal(signal.SIGHUP)
+            interrupts.check()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -20,18 +20,25 @@ class Interrupted(Exception):
 
 @contextmanager
 def noted() -> Iterator[None]:
-    """Note signals within the block; what they end ends in `KeyboardInterrupt`, whatever it says itself."""
-    before = {number: signal.signal(number, lambda which, _frame: _came.append(which)) for number in _SIGNALS}
+    """Note signals within the block, which then ends in `KeyboardInterrupt`, whatever it says itself.
+
+    What is ignored stays so (`nohup`).
+    """
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    heard = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    for number in heard:
+        signal.signal(number, lambda which, _frame: _came.append(which))
     try:
         yield
+        check()
     except Exception:
         if _came:
             raise KeyboardInterrupt from None
         raise
     finally:
+        for number in heard:
+            signal.signal(number, before[number])
         _came.clear()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def check() -> None:

@@ -102,8 +102,9 @@ class Child:
         return cpu_seconds(self.process.pid) - self.used
 
     def _last(self) -> str:
-        lines = self.log.read_text("utf-8", "replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        lines = [line.strip() for line in self.log.read_text("utf-8", "replace").split("\n") if line.strip()]
+        # The very last one may only tell what follows from the reason.
+        return "; ".join(lines[-3:]) or "it said nothing"
 
 
 @contextmanager

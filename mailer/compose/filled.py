@@ -1,6 +1,6 @@
 """Frames with open slots, and what becomes of them with the values of several recipients at once.
 
-Values go slot by slot through all mails: the interpreter's work for a step is done once, not once a mail.
+Values go slot by slot through all mails: most of what the interpreter does for a step is done once for all of them.
 """
 
 import re

@@ -25,12 +25,13 @@ from mailer.compose.letter import (
     Recipient,
     Sender,
 )
-from mailer.compose.skeleton import Compiled
+from mailer.compose.skeleton import PIXEL, Compiled
 from suppression.rules import Stream
 
 #: Gmail shows no more of an HTML part than this, and so might hide the footer.
 CLIPPED_AT = 102 * 1024
 
+T = TypeVar("T")
 F = TypeVar("F")
 
 
@@ -83,14 +84,20 @@ class Mailing:
     def compose(self, order: Order) -> Letter:
         """Fill for one recipient; raises ContentError where that cannot be."""
         (letter,) = self.compose_all([order])
+        if isinstance(letter, ContentError):
+            raise letter
         return letter
 
-    def compose_all(self, orders: Sequence[Order]) -> list[Letter]:
-        """Fill for several recipients at once, in a third of the time; raises ContentError where one cannot be."""
-        mails = [self._begun(order) for order in orders]
+    def compose_all(self, orders: Sequence[Order]) -> "list[Letter | ContentError]":
+        """Fill for several recipients at once, in a third of the time; each gets a letter, or why there is none.
+
+        Raises ContentError where something that is worked out for all of them cannot be: each is to be asked alone.
+        """
+        begun = [_attempted(self._begun, order) for order in orders]
+        mails = [mail for mail in begun if isinstance(mail, _Mail)]
         self._write_subjects(mails)
         self._write_parts(mails)
-        return [self._letter(mail) for mail in mails]
+        return [_attempted(self._letter, mail) if isinstance(mail, _Mail) else mail for mail in begun]
 
     def _begun(self, order: Order) -> "_Mail":
         self._check(order)
@@ -99,7 +106,7 @@ class Mailing:
         if out is not None:
             links = {"unsubscribe": out.one_click_url, "preferences": out.preferences_url, "view": out.view_url or ""}
         recipient = {"email": order.recipient.email, "name": order.recipient.name}
-        system = {"links": links, "recipient": recipient, "pixel": order.pixel_url}
+        system = {"links": links, "recipient": recipient, PIXEL: order.pixel_url}
         return _Mail(order, constants, self.compiled.values(constants, order.values, system))
 
     def _write_subjects(self, mails: Sequence["_Mail"]) -> None:
@@ -206,6 +213,13 @@ class _Mail:
     subject: str = ""
     html: Encoded | None = None
     text: Encoded | None = None
+
+
+def _attempted(make: Callable[[T], F], of: T) -> F | ContentError:
+    try:
+        return make(of)
+    except ContentError as error:
+        return error
 
 
 def _by_frame(

@@ -35,7 +35,9 @@ _SYSTEM_TREE: Tree = {
 _UNSUBSCRIBE: Path = ("links", "unsubscribe")
 _PREFERENCES: Path = ("links", "preferences")
 _VIEW: Path = ("links", "view")
-_PIXEL: Path = ("pixel",)
+#: The name of the pixel's address among the values: no variable can be called so.
+PIXEL = "_pixel"
+_PIXEL: Path = (PIXEL,)
 _WHITE = re.compile(r"\s+")
 
 F = TypeVar("F")
@@ -319,8 +321,8 @@ class Compiled:
     ) -> dict[str, object]:
         """Return everything templates may print: variables, and what every template has besides.
 
-        `system` holds `links`, `recipient` and the URL `pixel` of one mail. Raises ContentError where a variable is
-        missing or of another type.
+        `system` holds `links`, `recipient` and the pixel's address (`PIXEL`) of one mail. Raises ContentError where a
+        variable is missing or of another type.
         """
         declared = self.schema.variables
         if not own.keys() <= declared.keys():
@@ -377,7 +379,7 @@ def rehearse(content: Content) -> None:
                 promotional=everything,
                 view=everything,
             )
-            system = {"links": links if everything else dict.fromkeys(links, ""), "recipient": recipient, "pixel": None}
+            system = {"links": links if everything else dict.fromkeys(links, ""), "recipient": recipient, PIXEL: None}
             values = compiled.values(constants, example, system)
             values["subject"] = one_line(compiled.subject(constants, values).texts([values])[0])
             if (html := compiled.html(constants, values)) is not None:

@@ -11,6 +11,8 @@ from mailer.delivery.claims import Job
 #: How many mails are composed in one go: nothing else is done meanwhile, which may be five milliseconds. (The first
 #: fetch code and data back into the processor's caches.)
 _TOGETHER = 64
+#: As long as nobody knows how large they are, so many.
+_FIRST = 8
 #: Below so many composed mails the next ones are begun, so that no connection waits for them.
 _LOW = 32
 #: Octets of mail that are composed ahead, about: large mail is composed when its turn comes.
@@ -44,8 +46,8 @@ class Desk:
         self._loop = asyncio.get_running_loop()
         self._made: dict[str, _Made] = {}
         self._batches: set[asyncio.Task[None]] = set()
-        #: Octets of the largest mail of the latest batch.
-        self._size = 0
+        #: Octets of the largest mail of the latest batch; nobody knows what the first ones are like.
+        self._size = _MOST // _FIRST
 
     def take(self, job: Job, rewritten: frozenset[str] | None, waiting: Sequence[Waiting]) -> "asyncio.Future[Ready]":
         """Return the mail of one row, composed together with some of those that wait; nearly always it is there.
@@ -62,10 +64,11 @@ class Desk:
 
     def _next(self, waiting: Sequence[Waiting]) -> list[Job]:
         """Return what is composed along: mail with files and headers of its own shares nothing with the one before."""
-        if self._size * _TOGETHER > _MOST:
+        some = min(_TOGETHER, _MOST // self._size) - 1
+        if some < 1:
             return []
         jobs = [job for *_, job in waiting[: 2 * _TOGETHER] if job.id not in self._made and not job.details]
-        return jobs[: _TOGETHER - 1]
+        return jobs[:some]
 
     def _begin(self, jobs: Sequence[Job], rewritten: frozenset[str] | None) -> None:
         for job in jobs:
@@ -77,21 +80,16 @@ class Desk:
     async def _compose(
         self, jobs: Sequence[Job], rewritten: frozenset[str] | None, ready: "Sequence[asyncio.Future[Ready]]"
     ) -> None:
+        composed: Sequence[Ready | Exception] = [RuntimeError("composing was broken off")] * len(jobs)
         try:
             composed = await self._letters.compose(jobs, rewritten=rewritten)
         except Exception as error:  # noqa: BLE001 - whoever takes the mail hears of it
             composed = [error] * len(jobs)
-        self._size = max((len(each.data) for each in composed if isinstance(each, Ready)), default=0)
-        for each, future in zip(composed, ready, strict=True):
-            if future.done():
-                # Whoever waited for it was cancelled.
-                continue
-            if isinstance(each, Exception):
-                future.set_exception(each)
-                # Nobody has to take it: its row may have gone back.
-                future.exception()
-            else:
-                future.set_result(each)
+        finally:
+            # Where none came out nobody knows why: the next ones are tried one by one.
+            self._size = max((len(each.data) for each in composed if isinstance(each, Ready)), default=_MOST)
+            for each, future in zip(composed, ready, strict=True):
+                _tell(future, each)
 
     def forget(self, jobs: Iterable[Job]) -> None:
         """Drop the mail of rows that go back untried: when they are claimed again they may say something else."""
@@ -102,3 +100,16 @@ class Desk:
         """Wait for what is being composed, and drop it all."""
         self._made = {}
         await asyncio.gather(*self._batches, return_exceptions=True)
+
+
+def _tell(future: "asyncio.Future[Ready]", made: Ready | Exception) -> None:
+    if future.done():
+        # Whoever waited for it was cancelled.
+        return
+    if isinstance(made, Ready):
+        future.set_result(made)
+        return
+    # A future takes no StopIteration.
+    future.set_exception(RuntimeError(str(made)) if isinstance(made, StopIteration) else made)
+    # Nobody has to take it: its row may have gone back.
+    future.exception()

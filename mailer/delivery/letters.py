@@ -247,27 +247,23 @@ class Letterbox:
         half = len(jobs) // 2
         return [*self._attempted(kind, jobs[:half]), *self._attempted(kind, jobs[half:])]
 
-    def _together(self, kind: _Kind, jobs: Sequence[Job]) -> "Sequence[_Written]":
+    def _together(self, kind: _Kind, jobs: Sequence[Job]) -> "Sequence[_Written | Exception]":
         if any(job.address is None for job in jobs):
             raise MailerError("the address was erased")
         said = [self._said(job, kind) for job in jobs]
         links = self._signed_links(kind, jobs, said)
         orders = [self._order(kind, *each) for each in zip(jobs, links, said, strict=True)]
         letters = kind.mailing.compose_all(orders)
-        for job in jobs:
+        written: list[_Written | Exception] = []
+        for job, own, letter in zip(jobs, links, letters, strict=True):
+            if isinstance(letter, Exception):
+                written.append(letter)
+                continue
             self._shelf.files.pop(job.id, None)
             self._shelf.choices.pop(job.id, None)
-        return [
-            _Written(
-                own.return_path or job.from_address,
-                own.envelope_id,
-                job.address or "",
-                letter,
-                kind.signers,
-                own.pixel is not None,
-            )
-            for job, own, letter in zip(jobs, links, letters, strict=True)
-        ]
+            sender, pixel = own.return_path or job.from_address, own.pixel is not None
+            written.append(_Written(sender, own.envelope_id, job.address or "", letter, kind.signers, pixel))
+        return written
 
     async def view(self, email_id: str) -> str | None:
         """Return an email's HTML as a page, without pixel; None where it is unknown or erased."""

@@ -14,6 +14,8 @@ from mailer.delivery.offers import Offers
 _COMMAND_TIMEOUT = 300.0
 _DATA_TIMEOUT = 120.0
 _FINAL_DOT_TIMEOUT = 600.0
+#: Lines of replies that are longer are not remembered.
+_REMEMBERED = 200
 
 
 class Answer(NamedTuple):
@@ -129,7 +131,8 @@ class Wire(asyncio.Protocol):
         """Take replies apart; the last line of one has a space (or nothing) after its code."""
         *lines, self._rest = (self._rest + data if self._rest else data).split(b"\n")
         for line in lines:
-            last, code, text = _read(line)
+            # What names a mailbox is not kept.
+            last, code, text = _read(line) if b"@" in line or len(line) > _REMEMBERED else _known(line)
             if not last:
                 self._lines.append(text)
                 continue
@@ -259,15 +262,15 @@ class Wire(asyncio.Protocol):
             self._end("we quit")
 
 
-@lru_cache(maxsize=256)
 def _read(line: bytes) -> tuple[bool, int | None, str]:
-    """Return whether a line is the last of its reply, its code (None: it has none), and its text.
-
-    Relays say the same again and again, but for the answer to the last dot.
-    """
+    """Return whether a line is the last of its reply, its code (None: it has none), and its text."""
     text = line[4:2004].rstrip(b"\r").decode("utf-8", "replace")
     # Of bytes only 0 to 9 are digits.
     return line[3:4] != b"-", int(line[:3]) if line[:3].isdigit() else None, text
+
+
+#: Relays say the same again and again, but for the answer to the last dot.
+_known = lru_cache(maxsize=256)(_read)
 
 
 class Handed(NamedTuple):

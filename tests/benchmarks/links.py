@@ -21,7 +21,7 @@ from suppression.token import Ring
 
 _MAILS = 1000
 #: As workers compose them.
-_TOGETHER = 32
+_TOGETHER = 64
 _BASE = "https://mail.example.com"
 _LINKS = Links(Settings(promotional_public_url=_BASE), Ring("a:a-secret-of-at-least-thirty-two-characters"))
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from mailer.compose.clicks import Clicking
 from mailer.compose.encoding import base64_lines, decoded_size, quoted
 from mailer.compose.errors import ContentError
-from mailer.compose.letter import OptOut, Order, Promotional, Recipient
+from mailer.compose.filled import FramedHtml
+from mailer.compose.letter import Letter, OptOut, Order, Promotional, Recipient
+from mailer.compose.mailing import _Mail
 from mailer.targets import Link, Ours
 
 if TYPE_CHECKING:
@@ -49,6 +51,11 @@ def wanted(make: "Make", purpose: Promotional, subject: str, text: str | None) -
     )
 
 
+def finished(made: Sequence[Letter | ContentError]) -> list[Letter]:
+    assert all(isinstance(each, Letter) for each in made), made
+    return [each for each in made if isinstance(each, Letter)]
+
+
 def orders(base: Order, drawn: Sequence[tuple[dict[str, object], bytes | None, bool]]) -> list[Order]:
     return [
         replace(
@@ -76,7 +83,7 @@ def test_together_they_are_what_each_is_alone(
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     def compare(drawn: list[tuple[dict[str, object], bytes | None, bool]]) -> None:
         asked = orders(mail.order, drawn)
-        together = mail.mailing.compose_all(asked)
+        together = finished(mail.mailing.compose_all(asked))
         alone = [mail.mailing.compose(order) for order in asked]
         assert [letter.to_bytes() for letter in together] == [letter.to_bytes() for letter in alone]
         assert together == alone
@@ -94,18 +101,47 @@ def test_each_mail_says_its_own(make: "Make", promotional: Promotional) -> None:
     mail = wanted(make, promotional, "Hello", None)
     mail.mailing._sign = heard
     drawn = [({"name": "Ann", "vip": False, "code": "c1"}, mark, False) for mark in (b"one", None, b"two")]
-    letters = mail.mailing.compose_all(orders(mail.order, drawn))
+    letters = finished(mail.mailing.compose_all(orders(mail.order, drawn)))
     assert said == [(b"one", 3), (b"two", 3)]
     assert not any(letter.clicked for letter in letters)
 
 
-def test_one_that_cannot_be_made_is_told(make: "Make", promotional: Promotional) -> None:
+def test_one_that_cannot_be_made_spoils_no_other(make: "Make", promotional: Promotional) -> None:
     mail = wanted(make, promotional, "Hello", None)
     own: dict[str, object] = {"name": "Ann", "vip": False, "code": "c1"}
-    asked = orders(mail.order, [(own, None, False), ({**own, "vip": "no"}, None, False)])
+    drawn: list[dict[str, object]] = [own, {**own, "vip": "no"}, {**own, "name": "long " * 30_000}, own]
+    asked = orders(mail.order, [(values, None, False) for values in drawn])
+    first, wrong, clipped, last = mail.mailing.compose_all(asked)
+    assert (first, last) == (mail.mailing.compose(asked[0]), mail.mailing.compose(asked[3]))
+    assert isinstance(wrong, ContentError)
+    assert isinstance(clipped, ContentError)
+    assert "vip must be a boolean" in str(wrong)
+    assert "102 KB" in str(clipped)
     with pytest.raises(ContentError, match="vip must be a boolean"):
-        mail.mailing.compose_all(asked)
+        mail.mailing.compose(asked[1])
     assert mail.mailing.compose_all([]) == []
+
+
+def test_what_is_too_large_is_composed_once(make: "Make", promotional: Promotional) -> None:
+    mail = wanted(make, promotional, "Hello", None)
+    own: dict[str, object] = {"name": "long " * 30_000, "vip": False, "code": "c1"}
+    calls: list[int] = []
+    written = mail.mailing._write_html
+
+    def counted(framed: FramedHtml, mails: Sequence[_Mail]) -> None:
+        calls.append(len(mails))
+        written(framed, mails)
+
+    mail.mailing._write_html = counted  # type: ignore[method-assign]
+    made = mail.mailing.compose_all(orders(mail.order, [(own, None, False)] * 20))
+    assert calls == [20]
+    assert all(isinstance(each, ContentError) for each in made)
+
+
+@pytest.mark.parametrize("pixel", [None, f"{BASE}/o/1.gif"])
+def test_a_variable_may_be_called_pixel(make: "Make", pixel: str | None) -> None:
+    made = make(html="<p>{{ pixel }}</p>", variables={"pixel": "string"}, values={"pixel": "XY-7"}, pixel_url=pixel)
+    assert b"<p>XY-7</p>" in made.compose().body.replace(b"=\r\n", b"")
 
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs")) | st.just("\n"), max_size=300))
