@@ -221,9 +221,9 @@ def _become(request: Mapping[str, object], files: list[int]) -> list[str]:
 
 
 if __name__ == "__main__":
-    from mailer import cli, garbage
+    from mailer import cli, interpreter
 
-    with garbage.loading():
+    with interpreter.loading():
         import_module("mailer.cli.failures")
         for part in cli.COMMANDS.values():
             for module in part.modules:

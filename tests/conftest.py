@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import SQLModel
 
 import suppression.entries
-from mailer import garbage, migrate, models
+from mailer import interpreter, migrate, models
 from mailer.database import Database
 from tests import servers
 from tests.servers import Certificate, Postgres, Redis, Relay
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Set apart what collecting the tests made: Python would walk these millions of objects again and again."""
-    garbage.settle()
+    interpreter.settle()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ FLOORS = (
     ("suppression.address", "suppression.token"),
     ("suppression.entries",),
     (
-        *("mailer.barrier", "mailer.errors", "mailer.garbage", "mailer.ids", "mailer.pacing", "mailer.providers"),
+        *("mailer.barrier", "mailer.errors", "mailer.ids", "mailer.interpreter", "mailer.pacing", "mailer.providers"),
         *("mailer.resources", "mailer.signals", "mailer.storable", "mailer.causes", "mailer.targets"),
         "suppression.exchange",
     ),

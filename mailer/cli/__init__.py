@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, cast, runtime_checkable
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from mailer import garbage
+from mailer import interpreter
 from mailer.cli import logs
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class _Commands(TyperGroup):
 
 def load(name: str) -> TyperCommand | TyperGroup:
     """Return a command with all that it needs."""
-    with garbage.loading():
+    with interpreter.loading():
         first, *others = [import_module(f"mailer.cli.{module}") for module in COMMANDS[name].modules]
     holder = getattr(first, "app", None)
     if holder is None:

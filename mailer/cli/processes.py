@@ -11,7 +11,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from mailer import garbage, secrets, signals, tenancy
+from mailer import interpreter, secrets, signals, tenancy
 from mailer import migrate as migrations
 from mailer.cli import running
 from mailer.cli.printing import note
@@ -145,7 +145,7 @@ def run(
             try:
                 await service.prepare()
                 await service.start(streams=streams, ticking=ticking, inlet=inlet)
-                garbage.settle()
+                interpreter.settle()
                 note(f"the {name} runs (process {os.getpid()})")
                 await stopping.wait()
             finally:

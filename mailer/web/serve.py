@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 import uvloop
 
-from mailer import garbage, signals
+from mailer import interpreter, signals
 from mailer.errors import ConfigurationError
 from mailer.service import Service
 from mailer.settings import Settings
@@ -113,7 +113,7 @@ async def _serve(
             # Whoever sends from here receives here too: one process for everything.
             listens = bool(streams and settings.return_path_domain)
             await service.start(streams=streams, ticking=ticking, inlet=listens)
-            garbage.settle()
+            interpreter.settle()
             serving = asyncio.create_task(server.serve(sockets=[bound]))
             await _announce(server, serving, url)
             if started is not None and not serving.done():
