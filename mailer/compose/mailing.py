@@ -89,7 +89,7 @@ class Mailing:
         return letter
 
     def compose_all(self, orders: Sequence[Order]) -> "list[Letter | ContentError]":
-        """Fill for several recipients at once, in a third of the time; each gets a letter, or why there is none.
+        """Fill for several recipients at once, in two fifths of the time; each gets a letter, or why there is none.
 
         Raises ContentError where something that is worked out for all of them cannot be: each is to be asked alone.
         """
