@@ -128,7 +128,7 @@ Columns = Sequence[Sequence[T]]
 class Body:
     """The fixed pieces of one text, encoded once, and the places where values stand between them.
 
-    It is filled for several mails at once, a slot after the other: of 64 a mail costs two fifths of what it costs alone.
+    It is filled for several mails at once, a slot after the other: one of 64 costs two fifths of what it costs alone.
     """
 
     __slots__ = ("_pieces", "_ready", "_shows", "encoding", "slots")
