@@ -61,8 +61,10 @@ async def mails(lived: Service) -> Sequence[Raw]:
 
 
 async def test_a_recount_and_the_stored_hits_say_what_the_counters_say(lived: Service, mails: Sequence[Raw]) -> None:
-    days = sorted({raw.email.created_at.date() for raw in mails})
-    assert len(days) >= 7
+    days, now = sorted({raw.email.created_at.date() for raw in mails}), lived.now()
+    # Today has mail once its first hour is over: a campaign goes out an hour before the end.
+    first = 0 if now.hour >= 2 else 1
+    assert {now.date() - timedelta(days=before) for before in range(first, 7)} <= set(days)
 
     def verb(session: Session) -> None:
         tenant_id = tenancy.only_tenant(session, None).id or 0
