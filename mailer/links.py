@@ -197,10 +197,7 @@ class Links:
         None stands for a link whose address would be too long.
         """
         begins, kind = self._bases[stream] + _CLICK, self._kinds[stream]
-        payloads = [
-            [head + link.pack() for link in links]
-            for head, links in [(len(said).to_bytes(2) + said, links) for said, links in mails]
-        ]
+        payloads = [[len(said).to_bytes(2) + said + link.pack() for link in links] for said, links in mails]
         short = [payload for each in payloads for payload in each if len(payload) <= _LONGEST_CLICK]
         tokens = iter(self.ring.sign_long(Purpose.CLICK, short))
         return [

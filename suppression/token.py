@@ -138,12 +138,8 @@ def _mac(keyed: "hashlib.blake2b", body: bytes) -> bytes:
 
 
 def _signed(keyed: "hashlib.blake2b", head: bytes, payloads: Sequence[bytes]) -> list[bytes]:
-    raws = []
-    for payload in payloads:
-        body, mac = head + payload, keyed.copy()
-        mac.update(body)
-        raws.append(body + mac.digest())
-    return raws
+    bodies = [head + payload for payload in payloads]
+    return [body + _mac(keyed, body) for body in bodies]
 
 
 class OptOut(NamedTuple):

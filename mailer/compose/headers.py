@@ -9,7 +9,6 @@ from email.header import decode_header
 from functools import lru_cache
 
 from mailer.compose.errors import ContentError
-from mailer.targets import Ours
 from suppression import address as addresses
 
 #: A header: its name, and its value with every fold in place.
@@ -30,7 +29,6 @@ RESERVED_PREFIXES = ("list-", "cfbl-", "content-", "arc-")
 
 _SOFT = 78  # RFC 5322 section 2.1.1: should
 _HARD = 998  # and must
-_SURELY_SHORT = 900
 _WORD_LINE = 76  # RFC 2047 section 2: a line with an encoded-word
 
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -242,8 +240,6 @@ def structured(name: str, value: str) -> Line:
 
 def list_unsubscribe(url: str, mailto: str | None) -> Line:
     """Return the one-click address first, whole, then the mailto (RFC 8058 section 3.1, R1.1, R1.3)."""
-    if type(url) is Ours and mailto is None and len(url) < _SURELY_SHORT:
-        return "List-Unsubscribe", f"<{url}>"
     uris = [f"<{url}>", f"<{mailto}>"] if mailto else [f"<{url}>"]
     for uri in uris:
         if not _URI.fullmatch(uri):

@@ -228,6 +228,8 @@ class Letterbox:
         kinds: dict[int, tuple[_Kind, list[Job]]] = {}
         for job in jobs:
             try:
+                if job.address is None:
+                    raise MailerError("the address was erased")
                 kind = self._kind(job)
             except Exception as error:  # noqa: BLE001 - one mail that cannot be made must not stop the others
                 made[job.id] = error
@@ -248,8 +250,6 @@ class Letterbox:
         return [*self._attempted(kind, jobs[:half]), *self._attempted(kind, jobs[half:])]
 
     def _together(self, kind: _Kind, jobs: Sequence[Job]) -> "Sequence[_Written | Exception]":
-        if any(job.address is None for job in jobs):
-            raise MailerError("the address was erased")
         said = [self._said(job, kind) for job in jobs]
         links = self._signed_links(kind, jobs, said)
         orders = [self._order(kind, *each) for each in zip(jobs, links, said, strict=True)]
