@@ -85,6 +85,8 @@ async def give_way(a: Limits, b: Limits, quota: Quota, rest: Callable[[], Awaita
     for _ in range(10):
         await rest()
         held[b] += await b.connect(quota) == 0.0
+        # What it still waits for is not forgotten when it says what it holds.
+        await b.beat()
         await a.beat()
         assert sum(held.values()) <= quota.connections
         if a.crowded(quota):

@@ -35,12 +35,14 @@ if complained then
   end
 end
 
-local workers, rivals, taken, hungry = 1, 1, 0, false
+local workers, rivals, taken, hungry, waits = 1, 1, 0, false, 0
 local holdings = redis.call('HGETALL', KEYS[1])
 for i = 1, #holdings, 2 do
   local count, ends, wants = string.match(holdings[i + 1], '^(%d+) (%d+) (%d+)$')
   count, ends, wants = tonumber(count), tonumber(ends), tonumber(wants)
-  if holdings[i] ~= worker then
+  if holdings[i] == worker then
+    waits = math.min(wants, now + wanting)
+  else
     if ends <= now or ends > now + lapse then
       redis.call('HDEL', KEYS[1], holdings[i])
     else
@@ -53,6 +55,7 @@ for i = 1, #holdings, 2 do
 end
 
 local allowed, count, wants = -1, math.max(held, wanted), 0
+if wanted <= held then wants = waits end
 if limit >= 0 then
   local free = limit - taken
   if hungry then free = math.min(free, math.ceil(limit / rivals)) end
