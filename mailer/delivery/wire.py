@@ -264,7 +264,8 @@ class Wire(asyncio.Protocol):
 
 def _read(line: bytes) -> tuple[bool, int | None, str]:
     """Return whether a line is the last of its reply, its code (None: it has none), and its text."""
-    text = line[4:2004].rstrip(b"\r").decode("utf-8", "replace")
+    # No database keeps a NUL, and what became of a mail must not hang on one (RFC 5321 section 4.2 has none).
+    text = line[4:2004].rstrip(b"\r").replace(b"\0", b"").decode("utf-8", "replace")
     # Of bytes only 0 to 9 are digits.
     return line[3:4] != b"-", int(line[:3]) if line[:3].isdigit() else None, text
 

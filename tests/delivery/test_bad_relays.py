@@ -206,6 +206,19 @@ async def test_a_relay_that_closes_silently_after_some_mails_gets_the_rest_over_
     assert await postgresql.read(mails.sums) == {"sent": 200}, "no refusal was counted"
 
 
+@BOTH
+async def test_a_reply_with_a_nul_leaves_no_doubt(
+    postgresql: Database, relay: Relay, store: limits.Store, stream: Stream
+) -> None:
+    """PostgreSQL keeps no NUL in a text: an outcome that holds one could not be written at all."""
+    await add(postgresql, 20, stream)
+    relay.at(Stage.DOT, "250 2.0.0 queued as \0\0AB", takes=True)
+    async with worker(postgresql, stream, [to(relay)], store) as ours:
+        await deliver(ours, until=lambda found: found == {SENT: 20})
+    await nothing_but(postgresql, relay, 20)
+    assert {email.reply for email in await rows(postgresql)} == {"250 2.0.0 queued as AB"}
+
+
 # --- 4xx
 
 

@@ -225,6 +225,7 @@ async def said(opened: Open) -> Callable[[bytes, float], Awaitable[Answer]]:
         (b"250-first\r\n250-second\r\n250 third\r\n", Answer(250, "first\nsecond\nthird")),
         (b"550-5.1.1 no\r\n550-5.1.1\r\n550 5.1.1 gone\r\n", Answer(550, "5.1.1 no\n5.1.1\n5.1.1 gone")),
         (b"250 \xff\xfe\r\n", Answer(250, "\ufffd\ufffd")),
+        (b"250 o\x00k\r\n", Answer(250, "ok")),
     ],
 )
 async def test_a_reply_is_whole_only_at_its_last_line(
