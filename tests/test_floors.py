@@ -25,7 +25,7 @@ FLOORS = (
     ("mailer.relays", "mailer.outside"),
     ("mailer.settings", "mailer.status", "mailer.sealing"),
     ("mailer.links", "mailer.secrets", "mailer.models", "mailer.compose"),
-    ("mailer.database", "mailer.events", "mailer.smtpd", "mailer.published"),
+    ("mailer.database", "mailer.events", "mailer.sizes", "mailer.smtpd", "mailer.published"),
     ("mailer.counters", "mailer.migrate", "mailer.drafts", "mailer.inbox"),
     ("mailer.tenancy", "mailer.people", "mailer.answers", "mailer.halts", "mailer.postmaster", "mailer.audit"),
     (

@@ -19,6 +19,8 @@ from mailer.errors import WrongVersion
 from tests.servers import Postgres
 
 T = TypeVar("T")
+#: Tables that know a person by a fingerprint.
+PEOPLE = ("suppression", "consent", "email")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -135,3 +137,43 @@ def test_a_migrated_file_is_durable(migrated_file: Path) -> None:
         }
     engine.dispose()
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+async def test_sqlite_looks_for_a_person_by_the_fingerprint_in_a_young_database(tmp_path: Path) -> None:
+    """Without numbers it would read all that a tenant has: for a page, a check, a click, whatever asks for a person."""
+    url = f"sqlite:///{tmp_path / 'fresh.db'}"
+    await upgrade(url)
+
+    def plans(connection: Connection) -> list[str]:
+        person = "tenant_id = 1 AND fingerprint IN (x'00', x'01')"
+        asked = [f"SELECT * FROM {table} WHERE {person} ORDER BY id DESC LIMIT 9" for table in PEOPLE]
+        kin = "suppression_kin k JOIN {0} o ON o.tenant_id = k.tenant_id AND o.fingerprint = k.other"
+        asked += [
+            f"SELECT * FROM {kin.format(table)} WHERE k.tenant_id = 1 AND k.fingerprint = x'00'"
+            for table in ("suppression", "consent", "email")
+        ]
+        return [str(row[-1]) for each in asked for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {each}")]
+
+    found = [plan for plan in await inside(url, plans) if plan.startswith(("SEARCH", "SCAN"))]
+    assert len(found) == len(PEOPLE) + 6
+    assert all("(tenant_id=? AND fingerprint=?)" in plan for plan in found), found
+
+
+async def test_sqlites_numbers_are_of_every_index_that_a_table_that_grows_has(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fresh.db'}"
+    await upgrade(url)
+
+    def numbers(connection: Connection) -> dict[str, int]:
+        return {
+            str(index): len(str(stat).split()) - 1
+            for index, stat in connection.exec_driver_sql("SELECT idx, stat FROM sqlite_stat1")
+        }
+
+    def columns(connection: Connection) -> dict[str, int]:
+        names = connection.exec_driver_sql(
+            "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name IN "
+            "('consent', 'email', 'event', 'suppression', 'suppression_kin', 'told')"
+        ).scalars()
+        return {name: len(connection.exec_driver_sql(f"PRAGMA index_info({name})").all()) for name in names.all()}
+
+    assert await inside(url, numbers) == await inside(url, columns) != {}

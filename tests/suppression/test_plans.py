@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from sqlalchemy import insert, text
 from sqlmodel import Session, SQLModel
 
-from mailer.database import Database
+from mailer.database import Database, on_postgresql
 from suppression import entries
 from suppression.entries import Entry, KinKind, Question
 from suppression.rules import Origin, Reason, Stream
@@ -18,7 +18,7 @@ LEFT = [secrets.token_bytes(16) for _ in range(50_000)]
 #: As many as one request may ask about; half of them have left.
 ASKED = [*LEFT[:250], *(secrets.token_bytes(16) for _ in range(250))]
 #: What reads the whole list, in PostgreSQL's words and in SQLite's.
-WHOLE = re.compile(r"Seq Scan on suppression\b|SCAN suppression\b")
+WHOLE = re.compile(r"Seq Scan on suppression\b|SCAN suppression\b|SEARCH suppression\b.*\(tenant_id=\?\)")
 
 
 def fill(session: Session) -> None:
@@ -28,7 +28,9 @@ def fill(session: Session) -> None:
     session.connection().execute(insert(table), rows)
     groups = [{one: "k1", secrets.token_bytes(16): "k2"} for one in LEFT[:5000]]
     entries.relate(session, 1, groups, KinKind.KEY, NOW)
-    session.connection().execute(text("ANALYZE"))
+    if on_postgresql(session):
+        # Autovacuum does that within a minute; SQLite goes by what `mailer.sizes` told it.
+        session.connection().execute(text("ANALYZE"))
 
 
 async def test_five_hundred_addresses_are_asked_in_one_statement_by_index(database: Database) -> None:

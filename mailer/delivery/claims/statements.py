@@ -13,6 +13,7 @@ from sqlalchemy import (
     Integer,
     Select,
     String,
+    Text,
     Update,
     and_,
     any_,
@@ -70,10 +71,11 @@ def may_go() -> ColumnElement[bool]:
 
 
 def among(*, arrays: bool) -> ColumnElement[bool]:
-    """Return "the email is one of `b_ids`", one text whatever their number; on SQLite it is `b_id` alone."""
+    """Return "the email is one of `b_ids`", one text whatever their number; without arrays they are a JSON list."""
     if arrays:
         return EMAIL.c.id == any_(given("ids", ARRAY(String)))
-    return EMAIL.c.id == given("id", EMAIL.c.id.type)
+    listed = func.json_each(given("ids", Text())).table_valued("value")
+    return EMAIL.c.id.in_(select(listed.c.value))
 
 
 @lru_cache(maxsize=2)
@@ -124,20 +126,28 @@ def together() -> Select[Any]:
     ).add_cte(counted, events.announcing_sent(settled, MOMENT).cte("announced"))
 
 
-@lru_cache(maxsize=1)
-def settlement() -> Update:
-    """Return the statement that writes one outcome, under the lease it was made with."""
+@lru_cache(maxsize=2)
+def settlement(*, listed: bool) -> Update:
+    """Return the statement that writes an outcome, under the lease it was made with.
+
+    `listed`: it writes all of a JSON list, `b_rows`, whose objects are what its parameters are otherwise.
+    """
+    rows = func.json_each(given("rows", Text())).table_valued("value", name="told")
+
+    def said(name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+        return func.json_extract(rows.c.value, f"$.b_{name}", type_=kind) if listed else given(name, kind)
+
     return (
         update(EMAIL)
-        .where(ours(EMAIL.c.id == given("id", EMAIL.c.id.type)))
+        .where(ours(EMAIL.c.id == said("id", EMAIL.c.id.type)))
         .values(
-            status=given("status", EMAIL.c.status.type),
-            reply=given("reply", EMAIL.c.reply.type),
-            tracked=given("tracked", EMAIL.c.tracked.type),
-            tracked_links=given("tracked_links", EMAIL.c.tracked_links.type),
-            maybe_duplicate=or_(EMAIL.c.maybe_duplicate, given("duplicate", Boolean())),
-            due_at=func.coalesce(given("due_at", EMAIL.c.due_at.type), EMAIL.c.due_at),
-            sent_at=case((given("sent", Boolean()), MOMENT), else_=EMAIL.c.sent_at),
+            status=said("status", EMAIL.c.status.type),
+            reply=said("reply", EMAIL.c.reply.type),
+            tracked=said("tracked", EMAIL.c.tracked.type),
+            tracked_links=said("tracked_links", EMAIL.c.tracked_links.type),
+            maybe_duplicate=or_(EMAIL.c.maybe_duplicate, said("duplicate", Boolean())),
+            due_at=func.coalesce(said("due_at", EMAIL.c.due_at.type), EMAIL.c.due_at),
+            sent_at=case((said("sent", Boolean()), MOMENT), else_=EMAIL.c.sent_at),
             settled_at=MOMENT,
         )
     )
@@ -156,11 +166,6 @@ class Prepared(NamedTuple):
         constants, converters = self.constants, self.converters
         return tuple([constants[name] if name in constants else converters[name](values[name]) for name in self.names])
 
-    def sharing(self, values: Mapping[str, object]) -> "Prepared":
-        """Return the same with these values given and converted, for many rows that share them."""
-        given = {name: self.converters[name](value) for name, value in values.items() if name in self.converters}
-        return self._replace(constants={**self.constants, **given})
-
 
 def prepare(statement: Update | Select[Any], dialect: Dialect) -> Prepared:
     """Return a statement for a driver that is used without SQLAlchemy, which costs ten times the statement."""
@@ -169,13 +174,14 @@ def prepare(statement: Update | Select[Any], dialect: Dialect) -> Prepared:
     converters: dict[str, Callable[[Any], Any]] = {}
     for name in compiled.positiontup or ():
         bind = compiled.binds.get(name)
-        converters[name] = _converter(bind.type, dialect) if bind is not None else _same
+        converters[name] = converter(bind.type, dialect) if bind is not None else _same
         if not name.startswith("b_"):
             constants[name] = converters[name](compiled.params[name])
     return Prepared(str(compiled), tuple(compiled.positiontup or ()), constants, converters)
 
 
-def _converter(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any]:
+def converter(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any]:
+    """Return what turns a value into what the driver takes."""
     return kind.dialect_impl(dialect).bind_processor(dialect) or _same
 
 
