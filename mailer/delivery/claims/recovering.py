@@ -80,9 +80,9 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
     waiting = EMAIL.c.waiting
     rules = (
         (Status.EXPIRED, and_(waiting, EMAIL.c.expires_at <= now)),
-        (Status.BOUNCED, and_(EMAIL.c.status == Status.DEFERRED, EMAIL.c.dated_at < now - give_up)),
+        (Status.BOUNCED, and_(waiting, EMAIL.c.status == Status.DEFERRED, EMAIL.c.dated_at < now - give_up)),
         # Claimed once, never refused: our own relay was away all the time.
-        (Status.FAILED, and_(EMAIL.c.status == Status.QUEUED, EMAIL.c.dated_at < now - give_up)),
+        (Status.FAILED, and_(waiting, EMAIL.c.status == Status.QUEUED, EMAIL.c.dated_at < now - give_up)),
     )
     for status, condition in rules:
         some = select(EMAIL.c.id).where(condition).limit(1000).scalar_subquery()

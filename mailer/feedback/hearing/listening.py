@@ -10,7 +10,7 @@ from sqlmodel import Session, SQLModel, col
 from mailer import database
 from mailer.feedback.hearing import keeping
 from mailer.feedback.hearing.following import Case, follow
-from mailer.feedback.hearing.keeping import TOLD, First, Kept, Standing
+from mailer.feedback.hearing.keeping import TOLD, First, Kept, Standing, in_state
 from mailer.feedback.hearing.matching import Match, match
 from mailer.feedback.hearing.policy import UNSETTLED, Fate, Heard, believed, too_early
 from mailer.feedback.hearing.softly import Mailboxes
@@ -30,7 +30,7 @@ _EARLY = "its mail has no outcome yet"
 _READY = (
     select(TOLD.c.id, TOLD.c.email_id)
     .join(Email, col(Email.id) == TOLD.c.email_id)
-    .where(TOLD.c.state == ToldState.EARLY, col(Email.status).not_in(UNSETTLED))
+    .where(in_state(ToldState.EARLY), col(Email.status).not_in(UNSETTLED))
 )
 _EMAIL_ID = SQLModel.metadata.tables[str(Email.__tablename__)].c.id
 _KEPT = tuple(TOLD.c[name] for name in Kept._fields)
@@ -127,7 +127,7 @@ def waiting(session: Session) -> bool:
 
 def give_up(session: Session, now: datetime) -> None:
     """Show reports as unmatched whose mail has had no outcome for three days."""
-    late = (TOLD.c.state == ToldState.EARLY, TOLD.c.heard_at < now - WAITS)
+    late = (in_state(ToldState.EARLY), TOLD.c.heard_at < now - WAITS)
     session.execute(TOLD.update().where(*late).values(state=ToldState.UNMATCHED, why=_TOO_LONG))
 
 
