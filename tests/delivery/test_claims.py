@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from mailer import database as databases
 from mailer import halts, ids
-from mailer.database import Database
+from mailer.database import Database, on_postgresql
 from mailer.delivery import claims
 from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker, settling, taking
 from mailer.delivery.claims import together as at_once
@@ -25,6 +25,7 @@ from suppression import entries
 from suppression.entries import Entry
 from suppression.rules import Ender, Reason
 from suppression.token import OptOut
+from tests import plans
 from tests.delivery import mails
 from tests.delivery.mails import NOW, P, T
 
@@ -711,7 +712,7 @@ async def test_a_look_at_the_queue_is_a_step_along_its_index(postgresql: Databas
     assert "Sort" not in lines
 
 
-async def test_sqlite_finds_everything_by_index_though_it_knows_no_numbers(sqlite: Database) -> None:
+async def test_sqlite_finds_everything_by_index_in_a_young_database(sqlite: Database) -> None:
     """It once read all of a tenant's suppressions for each mail: ten seconds for thirty mails beside 100,000."""
 
     def explained(session: Session) -> list[str]:
@@ -728,6 +729,21 @@ async def test_sqlite_finds_everything_by_index_though_it_knows_no_numbers(sqlit
     people = [line for line in lines if re.match("(SCAN|SEARCH) (suppression|consent)", line) and "(id=?)" not in line]
     assert len(people) == 6
     assert all("tenant_id=? AND fingerprint=?" in line for line in people), people
+
+
+async def test_what_waits_too_long_is_looked_for_among_what_waits(database: Database) -> None:
+    """The clock asks every five seconds: it once read every email that there ever was, twice."""
+    found: list[str] = []
+
+    def explained(session: Session) -> None:
+        for asked in plans.statements(session, lambda: claims.expire(session, NOW, timedelta(days=3))):
+            if on_postgresql(session):
+                session.execute(text("SET LOCAL enable_seqscan = off"))
+            found.append(plans.plan(session, asked))
+
+    await database.run(explained)
+    assert len(found) == 3
+    assert all("email_work" in plan for plan in found), found
 
 
 @pytest.mark.parametrize("reply", ["250 ok", '451 4.2.2 "quoted", \\ back \x07 ünïcødé \u2028', None])
