@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 #: Rows of each table that grows with mail and people.
 _ROWS = 1_000_000
-_GROWING = ("consent", "email", "event", "suppression", "suppression_kin", "told")
+_GROWING = ("consent", "email", "event", "opt_in", "suppression", "suppression_kin", "told")
 #: A partial index holds so small a part of them, but for that of the entries in force, which most are.
 _PART = 1000
 _NEARLY_ALL = "suppression_live"
