@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mailer.database import Database
 from mailer.delivery.limits import Limits, LocalStore, Quota, RedisStore, Schedule
-from mailer.delivery.limits.stores import Ask, Grant, Need, Seats
+from mailer.delivery.limits.stores import Ask, Grant, Need, Seats, Store
 from mailer.relays import GroupLimits
 from suppression.rules import Stream
 
@@ -95,6 +95,19 @@ async def give_way(a: Limits, b: Limits, quota: Quota, rest: Callable[[], Awaita
         # Who gave way does not take it back while the other still waits.
         held[a] += await a.connect(quota) == 0.0
     return held[a], held[b]
+
+
+async def gives_all_back(store: Store, key: str) -> None:
+    """Let one worker hold everything, hear that it has too much, and end: the other one may have it all at once."""
+
+    async def asked(worker: str, held: int, wanted: int) -> int | None:
+        return (await store.seat(worker, [Ask(key, held, wanted, 4)]))[0].allowed
+
+    assert await asked("a", 0, 4) == 4
+    assert await asked("b", 0, 4) == 0
+    assert await asked("a", 4, 4) == 2
+    assert await asked("a", 0, 0) == 0
+    assert await asked("b", 0, 4) == 4
 
 
 def densest(times: Sequence[float], window: float = 1.0) -> int:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mailer.delivery.limits import Limits, LocalStore, Quota, is_rate_reply
 from mailer.delivery.limits.quota import USUAL
 from mailer.relays import GroupLimits
-from tests.delivery.limiting import UNUSED, Clock, Counted, P, T, densest, give_way, gmail, taken
+from tests.delivery.limiting import UNUSED, Clock, Counted, P, T, densest, give_way, gives_all_back, gmail, taken
 from tests.servers import apart
 
 
@@ -136,6 +136,10 @@ async def test_a_worker_with_more_than_its_share_hears_that_another_waits(clock:
         clock.now += 0.3
 
     assert await give_way(a, b, Quota(name="one", connections=4), rest) == (2, 2)
+
+
+async def test_a_worker_that_gave_everything_back_keeps_nobody_to_half(clock: Clock) -> None:
+    await gives_all_back(LocalStore(clock), "one")
 
 
 async def test_the_seats_of_a_worker_that_is_not_heard_of_come_back(clock: Clock) -> None:

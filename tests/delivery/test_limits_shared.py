@@ -12,7 +12,20 @@ from redis.asyncio import Redis as Client
 from mailer.delivery.limits import Limits, LocalStore, Quota, RedisStore, Schedule
 from mailer.delivery.limits.stores import Ask
 from mailer.relays import GroupLimits
-from tests.delivery.limiting import FAST, UNUSED, Clock, P, T, densest, give_way, gmail, send, taken, workers
+from tests.delivery.limiting import (
+    FAST,
+    UNUSED,
+    Clock,
+    P,
+    T,
+    densest,
+    give_way,
+    gives_all_back,
+    gmail,
+    send,
+    taken,
+    workers,
+)
 from tests.servers import Redis, apart
 
 
@@ -113,6 +126,12 @@ async def test_a_worker_that_beats_keeps_its_seats_and_one_that_closes_leaves_th
 async def test_a_worker_with_more_than_its_share_makes_room_for_another(redis: Redis) -> None:
     async with workers(redis.url, 2, schedule=Schedule()) as (a, b):
         assert await give_way(a, b, relay(connections=4), lambda: asyncio.sleep(0.26)) == (2, 2)
+
+
+async def test_a_worker_that_gave_everything_back_keeps_nobody_to_half(redis: Redis) -> None:
+    store = RedisStore(redis.url)
+    await gives_all_back(store, uuid.uuid4().hex)
+    await store.close()
 
 
 Asked = tuple[int, int, int, int | None, float | None]

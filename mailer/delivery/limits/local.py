@@ -52,11 +52,11 @@ class LocalStore:
             allowed = max(0, min(ask.wanted, fair))
             denied = ask.wanted > allowed
         count = max(ask.held, ask.wanted if allowed is None else allowed)
-        wanting = now + WANTING
-        if not denied:
-            # Who only says what it holds still waits for what it was denied.
-            old = room.holdings.get(worker)
-            wanting = old.wanting_until if old is not None and ask.wanted <= ask.held else 0.0
+        old = room.holdings.get(worker)
+        # Who only says what it holds still waits for what it was denied, and for nothing else.
+        wanting = old.wanting_until if old is not None else 0.0
+        if ask.wanted > ask.held:
+            wanting = now + WANTING if denied else 0.0
         mine = _Holding(count, now + self._schedule.lapse, wanting)
         room.holdings = {**others, worker: mine}
         complained = None if room.complained_at is None else now - room.complained_at

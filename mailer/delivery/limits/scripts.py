@@ -55,6 +55,7 @@ for i = 1, #holdings, 2 do
 end
 
 local allowed, count, wants = -1, math.max(held, wanted), 0
+-- Who only says what it holds still waits for what it was denied, and for nothing else.
 if wanted <= held then wants = waits end
 if limit >= 0 then
   local free = limit - taken
@@ -62,7 +63,7 @@ if limit >= 0 then
   allowed = math.max(0, math.min(wanted, free))
   count = math.max(held, allowed)
   if wanted > allowed then
-    wants = now + wanting
+    if wanted > held then wants = now + wanting end
     if wait == 0 then wait = again end
   end
 end
