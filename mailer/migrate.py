@@ -33,21 +33,16 @@ def current(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def upgrade(connection: Connection) -> bool:
-    """Bring a database to the newest version, and return whether it had another one.
-
-    Raises `WrongVersion` where a newer program made it.
-    """
+def upgrade(connection: Connection) -> None:
+    """Bring a database to the newest version; raises `WrongVersion` where a newer program made it."""
     version = current(connection)
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
     if version is not None and version not in known:
         raise WrongVersion(
             f"the database has version {version}, which this program does not know: run the newer program that made it"
         )
-    if version == newest():
-        return False
-    command.upgrade(_config(connection), "head")
-    return True
+    if version != newest():
+        command.upgrade(_config(connection), "head")
 
 
 def check(session: Session) -> None:
@@ -64,8 +59,8 @@ def upgrade_sqlite(path: Path) -> None:
     engine = sqlite_engine(path, begin="BEGIN IMMEDIATE")
     try:
         with engine.begin() as connection:
-            if upgrade(connection):
-                sizes.tell(connection)
+            upgrade(connection)
+            sizes.tell(connection)
     except DatabaseError as error:
         if "not a database" in str(error.orig):
             raise ConfigurationError(

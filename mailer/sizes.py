@@ -23,6 +23,7 @@ _VALUES = {
     "due_at": 500_000,
     "email_id": 200_000,
     "fingerprint": 500_000,
+    "heard_at": 500_000,
     "id": 1_000_000,
     "lease": 100,
     "other": 500_000,
@@ -30,12 +31,20 @@ _VALUES = {
 
 
 def tell(connection: Connection) -> None:
-    """Write the numbers into SQLite's own table; connections that are opened from now on know them."""
+    """Write the numbers into SQLite's own table unless they stand there; connections opened from now on know them."""
+    numbers = sorted((table, *each) for table in _GROWING for each in _indexes(connection, table))
+    if _known(connection) == numbers:
+        return
     # Of all that makes the table for numbers this is the least work.
     connection.exec_driver_sql("ANALYZE alembic_version")
     connection.exec_driver_sql("DELETE FROM sqlite_stat1")
-    rows = [(table, index, numbers) for table in _GROWING for index, numbers in _indexes(connection, table)]
-    connection.exec_driver_sql("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", rows)
+    connection.exec_driver_sql("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", numbers)
+
+
+def _known(connection: Connection) -> list[tuple[str, str, str]]:
+    if not connection.exec_driver_sql("SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_stat1'").all():
+        return []
+    return sorted(tuple(row) for row in connection.exec_driver_sql("SELECT tbl, idx, stat FROM sqlite_stat1"))
 
 
 def _indexes(connection: Connection, table: str) -> list[tuple[str, str]]:

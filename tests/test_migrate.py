@@ -159,6 +159,20 @@ async def test_sqlite_looks_for_a_person_by_the_fingerprint_in_a_young_database(
     assert all("(tenant_id=? AND fingerprint=?)" in plan for plan in found), found
 
 
+async def test_numbers_that_somebody_else_took_are_replaced_at_the_next_start(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'fresh.db'}"
+    await upgrade(url)
+
+    def numbers(connection: Connection) -> list[tuple[object, ...]]:
+        return sorted(tuple(row) for row in connection.exec_driver_sql("SELECT * FROM sqlite_stat1"))
+
+    ours = await inside(url, numbers)
+    await inside(url, lambda connection: connection.exec_driver_sql("ANALYZE"))
+    assert await inside(url, numbers) != ours
+    await upgrade(url)
+    assert await inside(url, numbers) == ours
+
+
 async def test_sqlites_numbers_are_of_every_index_that_a_table_that_grows_has(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'fresh.db'}"
     await upgrade(url)
