@@ -3,10 +3,11 @@
 from datetime import datetime, timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import Session, col, select
 
 from mailer import ids
-from mailer.database import Database
+from mailer.database import Database, on_postgresql
 from mailer.delivery import claims
 from mailer.delivery.claims import Outcome, Step
 from mailer.erasure import erase
@@ -20,6 +21,7 @@ from mailer.status import Status
 from suppression.entries import Entry
 from suppression.rules import Reason
 from suppression.token import Ring
+from tests import plans
 from tests.delivery import mails
 from tests.delivery.mails import NOW, P, T
 
@@ -391,5 +393,23 @@ async def test_after_erasure_a_report_moves_the_mail_and_names_nobody(database: 
         told(session, identifier, HARD)
         assert mails.email(session, identifier).status is Status.BOUNCED
         assert [reason for reason, _scope in reasons(session)] == [Reason.UNSUBSCRIBE]
+
+    await database.run(story)
+
+
+async def test_what_is_not_done_is_looked_for_by_its_own_index(database: Database) -> None:
+    """The clock asks every five seconds, beside a month of reports."""
+
+    def story(session: Session) -> None:
+        works = (
+            lambda: hearing.waiting(session),
+            lambda: hearing.give_up(session, NOW),
+            lambda: hearing.listing(session, ToldState.UNMATCHED, limit=9),
+        )
+        for work in works:
+            (asked, *_others) = plans.statements(session, work)
+            if on_postgresql(session):
+                session.execute(text("SET LOCAL enable_seqscan = off"))
+            assert "told_open" in plans.plan(session, asked), asked.sql
 
     await database.run(story)

@@ -9,6 +9,7 @@ from sqlmodel import Session, SQLModel, col
 from mailer import answers, ids
 from mailer.erasure.mails import Theirs
 from mailer.erasure.words import Known
+from mailer.feedback import hearing
 from mailer.models import Consent, OptIn, Person, StoredAnswer, Told, ToldState
 from mailer.people import EventKind, News, tell
 
@@ -63,7 +64,7 @@ def forget_reports(session: Session, tenant_id: int, theirs: Sequence[Theirs], a
         some = (_TOLD.c.tenant_id == tenant_id, _TOLD.c.email_id.in_(own[start : start + _CHUNK]))
         session.execute(update(_TOLD).where(*some).values(gone))
     lost = (
-        _TOLD.c.state == ToldState.UNMATCHED,
+        hearing.in_state(ToldState.UNMATCHED),
         func.lower(_TOLD.c.recipient).in_({each.lower() for each in addresses}),
     )
     session.execute(update(_TOLD).where(*lost).values(gone))

@@ -132,7 +132,7 @@ def settlement(*, listed: bool) -> Update:
 
     `listed`: it writes all of a JSON list, `b_rows`, whose objects are what its parameters are otherwise.
     """
-    rows = func.json_each(given("rows", Text())).table_valued("value", name="told")
+    rows = func.json_each(given("rows", Text())).table_valued("value", name="listed")
 
     def said(name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
         return func.json_extract(rows.c.value, f"$.b_{name}", type_=kind) if listed else given(name, kind)
