@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import Insert, String, Subquery, insert, literal, select, true
+from sqlalchemy import Insert, String, Subquery, bindparam, insert, literal, select, true
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import CTE
 from sqlmodel import Session, SQLModel
@@ -21,6 +21,10 @@ QUEUED, SENT = f"email.{Status.QUEUED}", f"email.{Status.SENT}"
 
 _event, _webhook, _delivery = (
     SQLModel.metadata.tables[str(model.__tablename__)] for model in (Event, Webhook, WebhookDelivery)
+)
+# Built once: every commit that accepts mail asks it.
+_ENABLED = select(_webhook.c.tenant_id, _webhook.c.id, _webhook.c.kinds).where(
+    _webhook.c.tenant_id.in_(bindparam("tenants", expanding=True)), _webhook.c.enabled == true()
 )
 
 
@@ -98,10 +102,8 @@ def message(webhook_id: str, told: Told) -> dict[str, object]:
 
 
 def _wanted(session: Session, tenants: Iterable[int]) -> Mapping[int, list[tuple[str, list[str] | None]]]:
-    columns = (_webhook.c.tenant_id, _webhook.c.id, _webhook.c.kinds)
     found: dict[int, list[tuple[str, list[str] | None]]] = {}
-    enabled = select(*columns).where(_webhook.c.tenant_id.in_(sorted(tenants)), _webhook.c.enabled == true())
-    for tenant_id, webhook_id, kinds in session.execute(enabled):
+    for tenant_id, webhook_id, kinds in session.execute(_ENABLED, {"tenants": sorted(tenants)}):
         found.setdefault(tenant_id, []).append((webhook_id, kinds))
     return found
 

@@ -3,7 +3,9 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlmodel import Session, SQLModel, col, select
+from sqlalchemy import any_, bindparam, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlmodel import Session, SQLModel
 
 from mailer import database
 from mailer.models import Person
@@ -12,19 +14,25 @@ from mailer.people.stopping import key_of
 #: A few hundred values a query: SQLite bounds their number.
 _CHUNK = 400
 _person = SQLModel.metadata.tables[str(Person.__tablename__)]
+# Built once: building a statement costs more than running it.
+_SPOKEN = select(_person.c.fingerprint, _person.c.locale).where(
+    _person.c.tenant_id == bindparam("tenant"), _person.c.locale.is_not(None)
+)
+#: On SQLite and on PostgreSQL, which prepares one text for any number of people.
+_CHOSEN = (
+    _SPOKEN.where(_person.c.fingerprint.in_(bindparam("prints", expanding=True))),
+    _SPOKEN.where(_person.c.fingerprint == any_(bindparam("prints", type_=ARRAY(_person.c.fingerprint.type)))),
+)
 
 
 def chosen_languages(session: Session, tenant_id: int, prints: Collection[bytes]) -> dict[bytes, str]:
     """Return the chosen language of many people by their fingerprints; who never chose is left out."""
     asked = list(dict.fromkeys(prints))
     found: dict[bytes, str] = {}
+    statement = _CHOSEN[database.on_postgresql(session)]
     for start in range(0, len(asked), _CHUNK):
-        statement = select(Person.fingerprint, Person.locale).where(
-            col(Person.tenant_id) == tenant_id,
-            col(Person.fingerprint).in_(asked[start : start + _CHUNK]),
-            col(Person.locale).is_not(None),
-        )
-        found.update((fingerprint, locale) for fingerprint, locale in session.exec(statement) if locale)
+        given = {"tenant": tenant_id, "prints": asked[start : start + _CHUNK]}
+        found.update((fingerprint, locale) for fingerprint, locale in session.execute(statement, given) if locale)
     return found
 
 

@@ -2,11 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from sqlalchemy import Dialect, Table
 from sqlmodel import Session
 
+from mailer.database import on_postgresql
+
+#: SQLite's driver lets another thread have Python once a statement, and executemany runs one a row: while requests are
+#: read beside it, each of them would wait for its turn again. SQLite takes 32,766 values at once, a mail has 25.
+_AT_ONCE = 128
 _Processor = Callable[[Any], Any]
 
 
@@ -28,7 +34,13 @@ def insert(session: Session, table: Table, rows: Sequence[Mapping[str, object]])
     names = frozenset(name for name in rows[0] if any(row[name] is not None for row in rows))
     prepared = _prepared(connection.dialect, table, names)
     columns = [_column([row[name] for row in rows], processor) for name, processor in prepared.processors]
-    connection.exec_driver_sql(prepared.sql, list(zip(*columns, strict=True)))
+    values = list(zip(*columns, strict=True))
+    if on_postgresql(session):
+        connection.exec_driver_sql(prepared.sql, values)
+        return
+    for start in range(0, len(values), _AT_ONCE):
+        some = values[start : start + _AT_ONCE]
+        connection.exec_driver_sql(_of_many(prepared.sql, len(some)), tuple(chain.from_iterable(some)))
 
 
 def _column(values: list[object], processor: _Processor | None) -> list[object]:
@@ -41,6 +53,13 @@ def _processed(values: list[object], processor: _Processor) -> Iterator[object]:
         if value is not last:
             last, written = value, processor(value)
         yield written
+
+
+@lru_cache(maxsize=_AT_ONCE)
+def _of_many(sql: str, number: int) -> str:
+    """Return an INSERT of one row as one of so many."""
+    head, word, row = sql.rpartition(" VALUES ")
+    return f"{head}{word}{', '.join([row] * number)}"
 
 
 @lru_cache(maxsize=128)

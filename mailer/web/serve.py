@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 
 from mailer import interpreter, signals
 from mailer.errors import ConfigurationError
@@ -29,13 +30,35 @@ _KEPT = 75
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - what these addresses are called from here
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """A server that leaves signals to us: after the last answer there is mail in flight to finish."""
+
+    def __init__(self, app: Starlette) -> None:
+        """Take an application to serve."""
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEPT,
+                timeout_graceful_shutdown=_GRACE,
+            )
+        )
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals as they are."""
         yield
+
+    def stop(self) -> None:
+        """End once open requests are answered; asked again, at once."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -87,27 +110,8 @@ async def _serve(
 ) -> None:
     url = local_url(bound)
     service = Service.build(settings, local_url=url)
-    server = _Server(
-        uvicorn.Config(
-            create_app(service),
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=_KEPT,
-            timeout_graceful_shutdown=_GRACE,
-        )
-    )
-
-    def stop() -> None:
-        # A second signal does not wait for open connections.
-        server.force_exit = server.should_exit
-        server.should_exit = True
-
-    with signals.heard(stop):
+    server = Server(create_app(service))
+    with signals.heard(server.stop):
         try:
             await service.prepare()
             # Whoever sends from here receives here too: one process for everything.

@@ -8,7 +8,6 @@ written with fsync on. `--profile FILE` has py-spy record the web process while 
 import argparse
 import asyncio
 import contextlib
-import gc
 import itertools
 import os
 import shutil
@@ -23,18 +22,17 @@ from typing import Any, NamedTuple, cast
 
 import asyncpg
 import orjson
-import uvicorn
 import uvloop
 from sqlmodel import Session
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mailer import migrate, tenancy
+from mailer import interpreter, migrate, signals, tenancy
 from mailer.service import Service
 from mailer.settings import Settings
 from mailer.web.app import create_app
-from mailer.web.serve import listen
+from mailer.web.serve import Server, listen
 from tests.servers import apart, free_port
 from tests.test_api_world import ALL_SCOPES, variables
 
@@ -64,16 +62,12 @@ async def _serve(folder: str, url: str) -> None:
 
     app = create_app(service)
     app.router.routes.insert(0, Route("/bare", _bare, methods=["POST"]))
-    with listen("127.0.0.1", 0) as bound:
-        config = uvicorn.Config(
-            app, http="httptools", ws="none", lifespan="off", access_log=False, log_config=None, server_header=False
-        )
-        # As `mailer web` does.
-        gc.collect()
-        gc.freeze()
+    server = Server(app)
+    with listen("127.0.0.1", 0) as bound, signals.heard(server.stop):
+        interpreter.settle()
         print(bound.getsockname()[1], await service.database.run(issued), flush=True)
-        await uvicorn.Server(config).serve(sockets=[bound])
-    await service.stop()
+        await server.serve(sockets=[bound])
+        await service.stop()
 
 
 class _Client(asyncio.Protocol):

@@ -26,9 +26,12 @@ from suppression.rules import Stream
 #: How many mails share one transaction at most, so that it stays short.
 MOST = 64
 #: Whoever was just answered asks again in a moment: those who wait then give them this part of the time that the last
-#: transaction took, and at most so many seconds, to come along. Two halves that take turns would pay twice.
+#: transaction took, and at most so many seconds, to come along.
 _HOLD = 0.25
 _LONGEST_HOLD = 0.003
+#: How many transactions go on at once: while one waits for the database, the next is thought through. One that is not
+#: full goes alone: two halves would pay twice.
+_BESIDE = 2
 _URGENT, _USUAL = 0, 1
 
 
@@ -86,7 +89,8 @@ class Gathering:
         self._waiting: Mapping[Stream, deque[_Waiting]] = {
             stream: deque() for stream in (Stream.TRANSACTIONAL, Stream.PROMOTIONAL)
         }
-        self._flight: asyncio.Task[None] | None = None
+        self._flying = 0
+        self._flights: set[asyncio.Task[None]] = set()
         self._hold: asyncio.TimerHandle | None = None
         #: How many are worth waiting for.
         self._expected = 0
@@ -97,7 +101,7 @@ class Gathering:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(single, loop.create_future())
         self._waiting[single.draft.stream].append(waiting)
-        if not self._called and self._flight is None and (self._hold is None or self._number() >= self._expected):
+        if not self._called and self._may_leave():
             self._called = True
             # Not at once: whoever is read from the wire in the same round comes along.
             loop.call_soon(self._take_off)
@@ -109,13 +113,21 @@ class Gathering:
     def _number(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def _may_leave(self) -> bool:
+        if self._flying:
+            return self._flying < _BESIDE and self._number() >= MOST
+        return self._hold is None or self._number() >= self._expected
+
     def _take_off(self) -> None:
         self._called = False
         if self._hold is not None:
             self._hold.cancel()
             self._hold = None
-        if self._flight is None and (aboard := self._board()):
-            self._flight = asyncio.create_task(self._fly(aboard))
+        if (not self._flying or self._may_leave()) and (aboard := self._board()):
+            self._flying += 1
+            flight = asyncio.create_task(self._fly(aboard))
+            self._flights.add(flight)
+            flight.add_done_callback(self._flights.discard)
 
     def _board(self) -> list[_Waiting]:
         """Take who waits, transactional mail first; whoever gave up meanwhile is left out."""
@@ -129,14 +141,12 @@ class Gathering:
 
     def _landed(self, answered: int, took: float) -> None:
         """Let the next ones go: at once where nobody or everybody waits, else a moment later."""
-        self._flight = None
+        self._flying -= 1
         waiting = self._number()
-        if not waiting:
-            return
         self._expected = min(MOST, waiting + answered)
         if waiting >= self._expected:
             self._take_off()
-        else:
+        elif waiting and not self._flying:
             self._hold = asyncio.get_running_loop().call_later(min(took * _HOLD, _LONGEST_HOLD), self._take_off)
 
     async def _fly(self, aboard: Sequence[_Waiting]) -> None:
