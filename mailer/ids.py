@@ -5,7 +5,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+_TRIPLES = [a + b + c for a in _ALPHABET for b in _ALPHABET for c in _ALPHABET]
 #: Python counts in base 32 with other letters; what is none of ours becomes "!", which is no digit.
 _COUNTED = dict(zip(_ALPHABET.encode(), b"0123456789abcdefghijklmnopqrstuv", strict=True))
 _TO_PYTHON = bytes(_COUNTED.get(code, ord("!")) for code in range(256))
@@ -26,11 +26,12 @@ def _next(milliseconds: int) -> int:
 
 
 def _encode(number: int) -> str:
-    text = ""
-    for _ in range(_LENGTH // 2):
-        text = _PAIRS[number & 1023] + text
-        number >>= 10
-    return text
+    letters = []
+    for _ in range(_LENGTH // 3):
+        letters.append(_TRIPLES[number & 32767])
+        number >>= 15
+    letters.append(_TRIPLES[number][1:])
+    return "".join(letters[::-1])
 
 
 def new(prefix: str, now: datetime) -> str:

@@ -146,8 +146,7 @@ def _check_shown(body: Body, html: str) -> None:
             del _rehearsed[next(iter(_rehearsed))]
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A draft that was found to be in order, whoever gets it."""
 
     edition: Edition
@@ -158,8 +157,7 @@ class Frame:
     due: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """A draft that was found to be in order, with its recipients."""
 
     tenant_id: int

@@ -1,6 +1,6 @@
 """How fast mail is accepted over HTTP, against a route that only answers 202 on the same server.
 
-`python -m tests.benchmarks.accepting` prints emails a second in batches of 1,000 and in single requests (32 at a time,
+`python -m tests.benchmarks.accepting` prints emails a second in batches of 1,000 and in single requests (256 at a time,
 keep-alive), the processor time of the web process, and the ratio to the bare route in the same run. Everything is
 written with fsync on. `--profile FILE` has py-spy record the web process while it takes single requests.
 """
@@ -36,7 +36,7 @@ from mailer.web.serve import Server, listen
 from tests.servers import apart, free_port
 from tests.test_api_world import ALL_SCOPES, variables
 
-CONCURRENCY = 128
+CONCURRENCY = 256
 BATCH = 1000
 _ROOT = Path(__file__).parent.parent.parent
 
@@ -284,7 +284,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", choices=["sqlite", "postgresql", "both"], default="both")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--singles", type=int, default=6000)
+    parser.add_argument("--singles", type=int, default=8000)
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--only", default="", help="a part of the name of the only load to play")
     parser.add_argument("--profile", default="", help="where py-spy writes what it saw")

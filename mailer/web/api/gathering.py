@@ -24,7 +24,7 @@ from mailer.web import problems
 from suppression.rules import Stream
 
 #: How many mails share one transaction at most, so that it stays short.
-MOST = 64
+MOST = 128
 #: Whoever was just answered asks again in a moment: those who wait then give them this part of the time that the last
 #: transaction took, and at most so many seconds, to come along.
 _HOLD = 0.25
