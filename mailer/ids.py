@@ -19,9 +19,11 @@ def _next(milliseconds: int) -> int:
     """Return a 128-bit number above every earlier one of this process that has the same millisecond."""
     global _last
     with _lock:
-        fresh = (milliseconds << 80) | int.from_bytes(os.urandom(10))
         # Rows of one batch keep the order in which they were made, so that lists page through them in that order.
-        _last = _last + 1 if _last >> 80 == milliseconds else fresh
+        if _last >> 80 == milliseconds:
+            _last += 1
+        else:
+            _last = (milliseconds << 80) | int.from_bytes(os.urandom(10))
         return _last
 
 

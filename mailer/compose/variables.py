@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import partial
 from math import isfinite
 from types import MappingProxyType
 from typing import cast
@@ -70,7 +71,7 @@ class Schema:
     def check(self, values: Mapping[str, object]) -> list[Problem]:
         """Return what is missing, unknown or mistyped, each as one sentence; empty when all is well."""
         problems: list[Problem] = []
-        if not self._are_words(values):
+        if not self._are_words(values) and not _are_right(self.variables, values):
             _check_fields(self.variables, values, "", problems)
         return problems
 
@@ -118,8 +119,8 @@ def _variable(path: str, entry: object) -> Variable:
     if unknown := sorted(set(entry) - _KEYS):
         raise ContentError(f"The variable {path} has an unknown setting: {', '.join(unknown)}.")
     kind = entry.get("type")
-    if not isinstance(kind, str) or kind not in _CHECKS:
-        raise ContentError(f"The variable {path} needs a type: one of {', '.join(_CHECKS)}.")
+    if not isinstance(kind, str) or kind not in _RIGHT:
+        raise ContentError(f"The variable {path} needs a type: one of {', '.join(_RIGHT)}.")
     required = entry.get("required", "default" not in entry)
     if not isinstance(required, bool):
         raise ContentError(f"The variable {path} has required = {required!r}; it must be true or false.")
@@ -151,7 +152,7 @@ def _check_declaration(path: str, variable: Variable) -> None:
         value = getattr(variable, word)
         problems: list[Problem] = []
         if value is not None:
-            _CHECKS[variable.type](variable, value, path, problems)
+            _check(variable, value, path, problems)
         if problems:
             raise ContentError(f"The {word} of the variable {path} is wrong: {problems[0].message}")
 
@@ -160,106 +161,114 @@ def _check_fields(
     variables: Mapping[str, Variable], values: Mapping[str, object], prefix: str, problems: list[Problem]
 ) -> None:
     for name, variable in variables.items():
-        path = prefix + name if prefix else name
-        value = values.get(name)
+        path, value = f"{prefix}{name}", values.get(name)
         if value is not None:
-            _CHECKS[variable.type](variable, value, path, problems)
+            _check(variable, value, path, problems)
         elif variable.required:
             problems.append(Problem(path, f"The variable {path} is missing; it must be {_EXPECTED[variable.type]}."))
-    if not values.keys() <= variables.keys():
-        unknown = [f"{prefix}{name}" for name in values if name not in variables]
-        problems.extend(Problem(path, f"The variable {path} is not declared here.") for path in unknown)
+    unknown = [f"{prefix}{name}" for name in values if name not in variables]
+    problems.extend(Problem(path, f"The variable {path} is not declared here.") for path in unknown)
 
 
-_Check = Callable[[Variable, object, str, list[Problem]], None]
+def _check(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
+    if _RIGHT[variable.type](variable, value):
+        return
+    if variable.items is not None and isinstance(value, list | tuple):
+        for index, entry in enumerate(value):
+            _check(variable.items, entry, f"{path}[{index}]", problems)
+    elif variable.fields and isinstance(value, Mapping):
+        _check_fields(variable.fields, value, f"{path}.", problems)
+    else:
+        problems.append(Problem(path, f"The variable {path} must be {_EXPECTED[variable.type]}."))
 
 
-def _wrong(variable: Variable, path: str, problems: list[Problem]) -> None:
-    problems.append(Problem(path, f"The variable {path} must be {_EXPECTED[variable.type]}."))
+def _are_right(variables: Mapping[str, Variable], values: Mapping[str, object]) -> bool:
+    """Return whether nothing is missing, unknown or mistyped: nearly always so, and no path needs a name then."""
+    for name, variable in variables.items():
+        value = values.get(name)
+        if value is None:
+            if variable.required:
+                return False
+        elif not _RIGHT[variable.type](variable, value):
+            return False
+    return values.keys() <= variables.keys()
 
 
-def _string(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
-    if not isinstance(value, str) or not (value.isprintable() or not _CONTROL.search(value)):
-        _wrong(variable, path, problems)
+def _string(_variable: Variable, value: object) -> bool:
+    return isinstance(value, str) and (value.isprintable() or not _CONTROL.search(value))
 
 
-def _text(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
-    if not isinstance(value, str) or _CONTROL_BUT_LINES.search(value):
-        _wrong(variable, path, problems)
+def _text(_variable: Variable, value: object) -> bool:
+    return isinstance(value, str) and not _CONTROL_BUT_LINES.search(value)
 
 
-def _url(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
-    if not isinstance(value, str) or len(value) > 4096 or not _URL.fullmatch(value) or _CONTROL.search(value):
-        _wrong(variable, path, problems)
+def _url(_variable: Variable, value: object) -> bool:
+    return (
+        isinstance(value, str)
+        and len(value) <= 4096
+        and _URL.fullmatch(value) is not None
+        and (value.isprintable() or not _CONTROL.search(value))
+    )
 
 
-def _email(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
+def _email(_variable: Variable, value: object) -> bool:
     try:
         address.parse(value if isinstance(value, str) else "")
     except address.AddressError:
-        _wrong(variable, path, problems)
+        return False
+    return True
 
 
-def _integer(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > 2**63:
-        _wrong(variable, path, problems)
+def _integer(_variable: Variable, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**63
 
 
-def _number(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 2**63 or not isfinite(value):
-        _wrong(variable, path, problems)
+def _number(_variable: Variable, value: object) -> bool:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return numeric and abs(cast("float", value)) <= 2**63 and isfinite(cast("float", value))
 
 
-def _boolean(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
-    if not isinstance(value, bool):
-        _wrong(variable, path, problems)
+def _boolean(_variable: Variable, value: object) -> bool:
+    return isinstance(value, bool)
 
 
-def _money(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
+def _money(_variable: Variable, value: object) -> bool:
     if not isinstance(value, Mapping) or value.keys() != _MONEY_KEYS:
-        _wrong(variable, path, problems)
-        return
+        return False
     amount, currency = value["amount"], value["currency"]
     numeric = isinstance(amount, str | int | float) and not isinstance(amount, bool)
-    if not numeric or not _DECIMAL.fullmatch(str(amount)) or not _CURRENCY.fullmatch(str(currency)):
-        _wrong(variable, path, problems)
+    return numeric and bool(_DECIMAL.fullmatch(str(amount))) and bool(_CURRENCY.fullmatch(str(currency)))
 
 
-def _date(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
+def _date(_variable: Variable, value: object) -> bool:
     try:
-        if not isinstance(value, str) or not _DATE.fullmatch(value):
-            raise ValueError(path)
-        date.fromisoformat(value)
+        return isinstance(value, str) and bool(_DATE.fullmatch(value)) and bool(date.fromisoformat(value))
     except ValueError:
-        _wrong(variable, path, problems)
+        return False
 
 
-def _datetime(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
+def _datetime(_variable: Variable, value: object) -> bool:
     try:
-        if not isinstance(value, str) or not _DATETIME.fullmatch(value):
-            raise ValueError(path)
-        datetime.fromisoformat(value.upper())
+        return (
+            isinstance(value, str) and bool(_DATETIME.fullmatch(value)) and bool(datetime.fromisoformat(value.upper()))
+        )
     except ValueError:
-        _wrong(variable, path, problems)
+        return False
 
 
-def _list(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
+def _list(variable: Variable, value: object) -> bool:
     if not isinstance(value, list | tuple):
-        _wrong(variable, path, problems)
-    elif item := variable.items:
-        check = _CHECKS[item.type]
-        for index, entry in enumerate(value):
-            check(item, entry, f"{path}[{index}]", problems)
+        return False
+    item = variable.items
+    return item is None or all(map(partial(_RIGHT[item.type], item), value))
 
 
-def _object(variable: Variable, value: object, path: str, problems: list[Problem]) -> None:
-    if not isinstance(value, Mapping):
-        _wrong(variable, path, problems)
-    elif variable.fields:
-        _check_fields(variable.fields, value, f"{path}.", problems)
+def _object(variable: Variable, value: object) -> bool:
+    return isinstance(value, Mapping) and (not variable.fields or _are_right(variable.fields, value))
 
 
-_CHECKS: dict[str, _Check] = {
+#: By the type: whether a value is one.
+_RIGHT: dict[str, Callable[[Variable, object], bool]] = {
     "string": _string,
     "text": _text,
     "url": _url,
