@@ -1,16 +1,12 @@
-"""How Python works for us: when it collects garbage, and how soon a thread that waits for it has its turn."""
+"""How Python works for us: when it collects garbage."""
 
 import gc
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: New objects that hold others, less those that are gone, before the young are looked at. Python's 700 are reached
 #: every few mails, and mail leaves next to no circles behind: looking costs 6 % of a worker and finds nothing.
 _YOUNG = 50_000
-#: After so many seconds a thread lets another one have the interpreter. Signatures and SQLite's statements are worked
-#: out beside it, and each waits for it afterwards: with Python's 5 ms a worker with RSA sends a tenth less.
-_TURN = 0.0005
 
 
 def settle() -> None:
@@ -21,7 +17,6 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG, 10, 10)
-    sys.setswitchinterval(_TURN)
 
 
 @contextmanager

@@ -22,13 +22,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import uvicorn
 import uvloop
 from sqlmodel import Session, SQLModel
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from mailer import ids, migrate
+from mailer import ids, migrate, signals
 from mailer.database import Database
 from mailer.feedback.tracking import recording
 from mailer.feedback.tracking.sightings import Class, Sighting, Trace, Verdict
@@ -39,7 +38,7 @@ from mailer.settings import Settings
 from mailer.status import Status
 from mailer.web.app import create_app
 from mailer.web.recipient.pixel import GIF, HEADERS
-from mailer.web.serve import listen
+from mailer.web.serve import Server, listen
 from suppression.rules import Stream
 from tests import servers
 from tests.benchmarks.world import ask
@@ -68,15 +67,15 @@ async def _serve(folder: str) -> None:
     # Where the pixel stands, so that both are looked for equally long.
     place = next(number for number, route in enumerate(app.routes) if getattr(route, "path", "").startswith("/o/"))
     app.router.routes.insert(place, Route("/static/{token}.gif", _Static()))
-    with listen("127.0.0.1", 0) as bound:
-        config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", access_log=False, log_config=None)
+    server = Server(app)
+    with listen("127.0.0.1", 0) as bound, signals.heard(server.stop):
         urls = [
             str(service.links.of_mail(Stream.PROMOTIONAL, None, one_of(AUDIENCE.pack())).pixel) for _ in range(TOKENS)
         ]
         Path(folder, "tokens").write_text("\n".join(url.rpartition("/")[2] for url in urls))
         print(bound.getsockname()[1], flush=True)
-        await uvicorn.Server(config).serve(sockets=[bound])
-    await service.stop()
+        await server.serve(sockets=[bound])
+        await service.stop()
 
 
 def _request(path: str) -> bytes:
