@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Set apart what collecting the tests made: Python would walk these millions of objects again and again."""
-    interpreter.settle()
+    interpreter.settle(sending=True)
 
 
 @pytest.fixture(scope="session")

@@ -145,7 +145,7 @@ def run(
             try:
                 await service.prepare()
                 await service.start(streams=streams, ticking=ticking, inlet=inlet)
-                interpreter.settle()
+                interpreter.settle(sending=bool(streams))
                 note(f"the {name} runs (process {os.getpid()})")
                 await stopping.wait()
             finally:

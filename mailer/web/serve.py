@@ -117,7 +117,7 @@ async def _serve(
             # Whoever sends from here receives here too: one process for everything.
             listens = bool(streams and settings.return_path_domain)
             await service.start(streams=streams, ticking=ticking, inlet=listens)
-            interpreter.settle()
+            interpreter.settle(sending=bool(streams))
             serving = asyncio.create_task(server.serve(sockets=[bound]))
             await _announce(server, serving, url)
             if started is not None and not serving.done():

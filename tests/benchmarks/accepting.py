@@ -64,7 +64,7 @@ async def _serve(folder: str, url: str) -> None:
     app.router.routes.insert(0, Route("/bare", _bare, methods=["POST"]))
     server = Server(app)
     with listen("127.0.0.1", 0) as bound, signals.heard(server.stop):
-        interpreter.settle()
+        interpreter.settle(sending=False)
         print(bound.getsockname()[1], await service.database.run(issued), flush=True)
         await server.serve(sockets=[bound])
         await service.stop()
