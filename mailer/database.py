@@ -33,7 +33,7 @@ from mailer.barrier import Barrier
 T = TypeVar("T")
 Verb = Callable[[Session], T]
 
-#: How many waiting verbs share one commit on SQLite; a write transaction stays under 20 ms.
+#: How many waiting verbs share one commit on SQLite, so that whoever comes next does not wait long for it.
 _SHARED = 64
 _STOP = 1 << 30
 #: For how many seconds a connection counts as alive after it was used.

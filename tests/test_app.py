@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from sqlmodel import Session
+from starlette.applications import Starlette
 
 from mailer import halts, tenancy
 from mailer.database import Verb
@@ -15,6 +16,7 @@ from mailer.models import Scope
 from mailer.service import Service
 from mailer.settings import Settings
 from mailer.web.app import create_app
+from mailer.web.serve import Server
 from suppression.rules import Stream
 
 BOTH = frozenset(Stream)
@@ -184,3 +186,11 @@ async def test_a_path_that_is_nobodys_is_a_404(service: Service) -> None:
     async with client(service) as http:
         assert (await http.get("/nowhere")).status_code == 404
         assert (await http.get("/", follow_redirects=False)).headers["location"] == "/inbox"
+
+
+def test_a_second_signal_waits_for_no_open_request() -> None:
+    server = Server(Starlette())
+    server.stop()
+    assert (server.should_exit, server.force_exit) == (True, False)
+    server.stop()
+    assert (server.should_exit, server.force_exit) == (True, True)

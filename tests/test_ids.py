@@ -29,6 +29,20 @@ def test_a_later_id_sorts_later() -> None:
     assert made == sorted(made)
 
 
+def test_a_clock_that_goes_back_and_forth_makes_no_id_twice() -> None:
+    moments = [NOW + timedelta(milliseconds=step % 7) for step in range(2000)]
+    assert len({ids.new("em", moment) for moment in moments}) == len(moments)
+
+
+@given(st.integers(0, 2**128 - 1))
+def test_the_letters_are_the_number_in_base_32(number: int) -> None:
+    letters = ids.from_bytes("em", number.to_bytes(16)).removeprefix("em_")
+    assert (
+        sum("0123456789abcdefghjkmnpqrstvwxyz".index(each) << 5 * place for place, each in enumerate(letters[::-1]))
+        == number
+    )
+
+
 def test_threads_never_make_the_same_id() -> None:
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda _: ids.new("em", NOW), range(4000)))

@@ -137,3 +137,18 @@ async def test_an_entry_names_the_key_of_its_fingerprint(world: World) -> None:
     await world.database.run(lambda session: check_keys(session, PRINTS, world.time))
     await leave(world, rules.STREAM_PROMOTIONAL)
     assert await world.database.read(lambda session: session.exec(select(Entry.key_id)).all()) == ["f1"]
+
+
+async def test_of_very_many_the_languages_that_they_chose_are_told(database: Database) -> None:
+    asked = [PRINTS.of(1, f"p{each}@example.org") for each in range(905)]
+    async with open_world(database) as world:
+
+        def story(session: Session) -> dict[bytes, str]:
+            for place, locale in ((0, "uk"), (399, "en"), (400, "uk"), (401, None), (904, "en")):
+                people.choose_language(session, 1, asked[place], locale, address=None, now=world.time)
+            return people.chosen_languages(session, 1, [*asked, asked[0]])
+
+        found = await world.database.run(story)
+        assert found == {asked[0]: "uk", asked[399]: "en", asked[400]: "uk", asked[904]: "en"}
+        assert await world.database.run(lambda session: people.chosen_languages(session, 2, asked)) == {}
+        assert await world.database.run(lambda session: people.chosen_languages(session, 1, [])) == {}

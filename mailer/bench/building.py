@@ -142,7 +142,12 @@ def _shared(service: Service, tenant_id: int) -> dict[str, object]:
     }
 
 
-async def analyse(database: Database) -> None:
-    """Let PostgreSQL learn how large the tables are now, as it would by itself within a minute."""
+async def settle(database: Database) -> None:
+    """Let PostgreSQL tidy up what was written and learn how large it is: by itself it would do so amid the run."""
     if database.on_postgresql:
-        await database.run(lambda session: session.connection().exec_driver_sql("ANALYZE") and None)
+        connection = await database.direct()
+        try:
+            await connection.execute("SET statement_timeout = 0")
+            await connection.execute("VACUUM (ANALYZE)")
+        finally:
+            await connection.close()

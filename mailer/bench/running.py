@@ -132,11 +132,12 @@ class _Bench:
         readers = plan.leavers
         strangers = plan.suppressed - len(readers)
         await building.suppress_strangers(service, tenant_id, strangers, self._tell("listing who has left"))
+        await building.settle(database)
         began = time.perf_counter()
         moments = await building.accept(service, tenant_id, plan.emails, self._tell("accepting emails"))
         speed = plan.emails / (time.perf_counter() - began)
         await building.suppress_readers(service, tenant_id, readers, self._tell("readers leave"))
-        await building.analyse(database)
+        await building.settle(database)
         return _Built(moments, speed)
 
     def _tell(self, what: str) -> building.Tell:

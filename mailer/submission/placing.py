@@ -57,7 +57,7 @@ def _accept(
     senders = dict.fromkeys(each.sender for each in asked)
     houses = {tenant_id: house_of(session, tenant_id) for tenant_id in {sender.tenant_id for sender in senders}}
     desks = {sender: Desk(session, sender, context, now, houses[sender.tenant_id], writing) for sender in senders}
-    plans = [_planned(desks[each.sender], each.draft, urgency) for each in asked]
+    plans = _plans(desks, asked, urgency)
     _relate(session, plans, context, now)
     answers, languages = _bars(session, plans, houses, now), _languages(session, plans)
     accepted = [
@@ -79,6 +79,21 @@ def _accept(
     writing.count(now)
     writing.tally.write(session)
     return accepted
+
+
+def _plans(desks: Mapping[Submitter, Desk], asked: Sequence[Asking], urgency: Urgency) -> list[Plan | Refused]:
+    """Plan each draft; contents are looked up in one order, since a new one is stored.
+
+    Two transactions that store the same new ones in another order would each wait for the other.
+    """
+    order = sorted(range(len(asked)), key=lambda place: _content_of(asked[place]))
+    found = {place: _planned(desks[asked[place].sender], asked[place].draft, urgency) for place in order}
+    return [found[place] for place in range(len(asked))]
+
+
+def _content_of(asking: Asking) -> tuple[object, ...]:
+    sender, draft = asking
+    return sender.tenant_id, draft.template or "", draft.subject or "", draft.html or "", draft.text or ""
 
 
 def _planned(desk: Desk, draft: Draft, urgency: Urgency) -> Plan | Refused:

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from mailer.database import on_postgresql
 
 #: SQLite's driver lets another thread have Python once a statement, and executemany runs one a row: while requests are
-#: read beside it, each of them would wait for its turn again. SQLite takes 32,766 values at once, a mail has 25.
+#: read beside it, each of them would wait for its turn again. SQLite takes 32,766 values at once, a mail has 43.
 _AT_ONCE = 128
 _Processor = Callable[[Any], Any]
 
@@ -38,9 +38,11 @@ def insert(session: Session, table: Table, rows: Sequence[Mapping[str, object]])
     if on_postgresql(session):
         connection.exec_driver_sql(prepared.sql, values)
         return
-    for start in range(0, len(values), _AT_ONCE):
-        some = values[start : start + _AT_ONCE]
-        connection.exec_driver_sql(_of_many(prepared.sql, len(some)), tuple(chain.from_iterable(some)))
+    while values:
+        # Powers of two: the driver keeps each text that it has read.
+        number = min(_AT_ONCE, 1 << len(values).bit_length() - 1)
+        some, values = values[:number], values[number:]
+        connection.exec_driver_sql(_of_many(prepared.sql, number), tuple(chain.from_iterable(some)))
 
 
 def _column(values: list[object], processor: _Processor | None) -> list[object]:

@@ -80,6 +80,28 @@ class _Waiting(NamedTuple):
     done: asyncio.Future[Outcome]
 
 
+class _Flight(NamedTuple):
+    """Who shares a transaction that is under way."""
+
+    aboard: Sequence[_Waiting]
+    transactional: bool
+    #: By what the requests among them are known that must be done once.
+    places: Collection[Place]
+    #: When it left, by the monotonic clock.
+    since: float
+
+    @classmethod
+    def of(cls, aboard: Sequence[_Waiting]) -> "_Flight":
+        """Return a flight that leaves now."""
+        singles = [waiting.single for waiting in aboard]
+        return cls(
+            aboard,
+            any(single.draft.stream is Stream.TRANSACTIONAL for single in singles),
+            frozenset([single.asked.place for single in singles if single.asked is not None]),
+            time.monotonic(),
+        )
+
+
 class Gathering:
     """Takes what arrives while others are committed, and submits it together; transactional mail goes first."""
 
@@ -89,8 +111,7 @@ class Gathering:
         self._waiting: Mapping[Stream, deque[_Waiting]] = {
             stream: deque() for stream in (Stream.TRANSACTIONAL, Stream.PROMOTIONAL)
         }
-        self._flying = 0
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights: dict[asyncio.Task[None], _Flight] = {}
         self._hold: asyncio.TimerHandle | None = None
         #: How many are worth waiting for.
         self._expected = 0
@@ -114,58 +135,69 @@ class Gathering:
         return sum(map(len, self._waiting.values()))
 
     def _may_leave(self) -> bool:
-        if self._flying:
-            return self._flying < _BESIDE and self._number() >= MOST
-        return self._hold is None or self._number() >= self._expected
+        """Return whether those who wait need not wait for more: a password reset never does for promotional mail."""
+        off = self._flights.values()
+        if not off:
+            return self._hold is None or self._number() >= self._expected
+        overtaking = bool(self._waiting[Stream.TRANSACTIONAL]) and not any(flight.transactional for flight in off)
+        return len(off) < _BESIDE and (overtaking or self._number() >= MOST)
 
     def _take_off(self) -> None:
         self._called = False
         if self._hold is not None:
             self._hold.cancel()
             self._hold = None
-        if (not self._flying or self._may_leave()) and (aboard := self._board()):
-            self._flying += 1
-            flight = asyncio.create_task(self._fly(aboard))
-            self._flights.add(flight)
-            flight.add_done_callback(self._flights.discard)
+        while self._may_leave() and (aboard := self._board()):
+            flight = _Flight.of(aboard)
+            task = asyncio.create_task(self._fly(flight))
+            self._flights[task] = flight
+            task.add_done_callback(self._landed)
 
     def _board(self) -> list[_Waiting]:
         """Take who waits, transactional mail first; whoever gave up meanwhile is left out."""
         aboard: list[_Waiting] = []
         for queue in self._waiting.values():
+            later: list[_Waiting] = []
             while queue and len(aboard) < MOST:
                 waiting = queue.popleft()
                 if not waiting.done.done():
-                    aboard.append(waiting)
+                    (later if self._is_off(waiting.single.asked) else aboard).append(waiting)
+            queue.extendleft(reversed(later))
         return aboard
 
-    def _landed(self, answered: int, took: float) -> None:
-        """Let the next ones go: at once where nobody or everybody waits, else a moment later."""
-        self._flying -= 1
-        waiting = self._number()
-        self._expected = min(MOST, waiting + answered)
-        if waiting >= self._expected:
-            self._take_off()
-        elif waiting and not self._flying:
-            self._hold = asyncio.get_running_loop().call_later(min(took * _HOLD, _LONGEST_HOLD), self._take_off)
+    def _is_off(self, asked: Asked | None) -> bool:
+        """Return whether the same request is under way: beside it this one would fail, and everybody aboard."""
+        return asked is not None and any(asked.place in flight.places for flight in self._flights.values())
 
-    async def _fly(self, aboard: Sequence[_Waiting]) -> None:
-        singles, began = [waiting.single for waiting in aboard], time.monotonic()
-        transactional = any(single.draft.stream is Stream.TRANSACTIONAL for single in singles)
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        """Let the next ones go: at once where nobody or everybody waits, or another flight is off, else in a moment."""
+        flight = self._flights.pop(task)
+        for each in flight.aboard:
+            # Broken off: nobody is left waiting.
+            each.done.cancel()
+        waiting = self._number()
+        self._expected = min(MOST, waiting + len(flight.aboard))
+        if self._flights or waiting >= self._expected:
+            self._take_off()
+        elif waiting:
+            wait = min((time.monotonic() - flight.since) * _HOLD, _LONGEST_HOLD)
+            self._hold = asyncio.get_running_loop().call_later(wait, self._take_off)
+
+    async def _fly(self, flight: _Flight) -> None:
+        singles = [waiting.single for waiting in flight.aboard]
         outcomes: Sequence[Outcome]
         try:
             outcomes, streams, keys = await self._service.database.run(
                 lambda session: together(session, singles, self._service.intake, self._service.now()),
-                urgency=_URGENT if transactional else _USUAL,
+                urgency=_URGENT if flight.transactional else _USUAL,
             )
         except Exception as error:  # noqa: BLE001 - everybody aboard must hear of it
             # One mail must not harm another: each tries by itself, unless it may be that all are committed.
-            outcomes, streams, keys = [ALONE if undone(error) else error for _ in aboard], set(), ()
-        for waiting, outcome in zip(aboard, outcomes, strict=True):
+            outcomes, streams, keys = [ALONE if undone(error) else error for _ in singles], set(), ()
+        for waiting, outcome in zip(flight.aboard, outcomes, strict=True):
             if not waiting.done.done():
                 waiting.done.set_result(outcome)
-        self._good(keys, began)
-        self._landed(len(aboard), time.monotonic() - began)
+        self._good(keys, flight.since)
         for stream in sorted(streams):
             self._service.ring(stream)
 
