@@ -35,7 +35,7 @@ Progress = Callable[[str, int, int], None]
 
 #: How many mails smtp-source sends first.
 _FILL = 20_000
-_LOOK = 0.25
+_LOOK = 0.5
 #: A run that stands still for so many seconds has ended.
 _PATIENCE = 90.0
 _MAILER = (sys.executable, "-m", "mailer")
