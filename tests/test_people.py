@@ -13,6 +13,7 @@ from mailer.people import Leaving, Preferences, Rejoined
 from suppression import entries, rules
 from suppression.address import parse
 from suppression.entries import Entry, NewEntry, check_keys
+from suppression.entries.kin import CHUNK
 from suppression.rules import Origin, Reason, Scope, Stream
 from tests.recipients.world import ANN, BOB, PRINTS, World, open_world
 
@@ -140,15 +141,15 @@ async def test_an_entry_names_the_key_of_its_fingerprint(world: World) -> None:
 
 
 async def test_of_very_many_the_languages_that_they_chose_are_told(database: Database) -> None:
-    asked = [PRINTS.of(1, f"p{each}@example.org") for each in range(905)]
+    asked = [PRINTS.of(1, f"p{each}@example.org") for each in range(CHUNK + 905)]
     async with open_world(database) as world:
 
         def story(session: Session) -> dict[bytes, str]:
-            for place, locale in ((0, "uk"), (399, "en"), (400, "uk"), (401, None), (904, "en")):
+            for place, locale in ((0, "uk"), (CHUNK - 1, "en"), (CHUNK, "uk"), (401, None), (904, "en")):
                 people.choose_language(session, 1, asked[place], locale, address=None, now=world.time)
             return people.chosen_languages(session, 1, [*asked, asked[0]])
 
         found = await world.database.run(story)
-        assert found == {asked[0]: "uk", asked[399]: "en", asked[400]: "uk", asked[904]: "en"}
+        assert found == {asked[0]: "uk", asked[CHUNK - 1]: "en", asked[CHUNK]: "uk", asked[904]: "en"}
         assert await world.database.run(lambda session: people.chosen_languages(session, 2, asked)) == {}
         assert await world.database.run(lambda session: people.chosen_languages(session, 1, [])) == {}

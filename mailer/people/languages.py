@@ -3,25 +3,23 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import any_, bindparam, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import bindparam, select
 from sqlmodel import Session, SQLModel
 
 from mailer import database
 from mailer.models import Person
 from mailer.people.stopping import key_of
+from suppression.entries.kin import CHUNK, among
 
-#: A few hundred values a query: SQLite bounds their number.
-_CHUNK = 400
 _person = SQLModel.metadata.tables[str(Person.__tablename__)]
 # Built once: building a statement costs more than running it.
-_SPOKEN = select(_person.c.fingerprint, _person.c.locale).where(
-    _person.c.tenant_id == bindparam("tenant"), _person.c.locale.is_not(None)
-)
-#: On SQLite and on PostgreSQL, which prepares one text for any number of people.
-_CHOSEN = (
-    _SPOKEN.where(_person.c.fingerprint.in_(bindparam("prints", expanding=True))),
-    _SPOKEN.where(_person.c.fingerprint == any_(bindparam("prints", type_=ARRAY(_person.c.fingerprint.type)))),
+_CHOSEN = tuple(
+    select(_person.c.fingerprint, _person.c.locale).where(
+        _person.c.tenant_id == bindparam("tenant"),
+        _person.c.locale.is_not(None),
+        among(_person.c.fingerprint, arrays=arrays),
+    )
+    for arrays in (False, True)
 )
 
 
@@ -30,8 +28,8 @@ def chosen_languages(session: Session, tenant_id: int, prints: Collection[bytes]
     asked = list(dict.fromkeys(prints))
     found: dict[bytes, str] = {}
     statement = _CHOSEN[database.on_postgresql(session)]
-    for start in range(0, len(asked), _CHUNK):
-        given = {"tenant": tenant_id, "prints": asked[start : start + _CHUNK]}
+    for start in range(0, len(asked), CHUNK):
+        given = {"tenant": tenant_id, "prints": asked[start : start + CHUNK]}
         found.update((fingerprint, locale) for fingerprint, locale in session.execute(statement, given) if locale)
     return found
 

@@ -93,7 +93,8 @@ def _plans(desks: Mapping[Submitter, Desk], asked: Sequence[Asking], urgency: Ur
 
 def _content_of(asking: Asking) -> tuple[object, ...]:
     sender, draft = asking
-    return sender.tenant_id, draft.template or "", draft.subject or "", draft.html or "", draft.text or ""
+    said = (draft.template, draft.locale, draft.subject, draft.html, draft.text)
+    return sender.tenant_id, draft.stream, *[each or "" for each in said]
 
 
 def _planned(desk: Desk, draft: Draft, urgency: Urgency) -> Plan | Refused:
