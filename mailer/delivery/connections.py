@@ -45,13 +45,15 @@ class Connections:
         self._quotas = {relay.name: quota(relay) for relay in relays}
         self._weighted = [relay.name for relay in relays if relay.weight]
         self._idle: list[tuple[Line, float]] = []
+        #: Connections that make room for another worker, and to which relay; they count as held until they are closed.
+        self._leaving: dict[Wire, str] = {}
         #: Seconds after which it is worth to ask again, when `take` returned nothing.
         self.wait = 0.0
 
     @property
     def room(self) -> int:
-        """Return how many connections there can be at most."""
-        return sum(relay.connections for relay in self._lines.relays)
+        """Return how many connections there can be at most, as far as is known."""
+        return sum(map(self.limits.room, self._quotas.values()))
 
     @property
     def trouble(self) -> str | None:
@@ -113,11 +115,19 @@ class Connections:
             raise RelayAway(relay, "it did not answer in time") from error
 
     def usable(self, line: Line) -> bool:
-        """Return whether a connection should go on: its relay works, is needed, and nobody waits for its place."""
+        """Return whether a connection should go on: its relay works, is needed, and nobody waits for its place.
+
+        Where others wait, as many as they are to have are of no use from then on, and no more than those.
+        """
         if not line.relay.weight and any(self.breaker.rest(name) is None for name in self._weighted):
             # A spare one is left as soon as another one works, not only once its connections are worn.
             return False
-        return self.breaker.lets_through(line.name) and not self.limits.crowded(self._quotas[line.name])
+        if not self.breaker.lets_through(line.name) or line.wire in self._leaving:
+            return False
+        leaving = sum(name == line.name for name in self._leaving.values())
+        if crowded := self.limits.crowded(self._quotas[line.name], leaving):
+            self._leaving[line.wire] = line.name
+        return not crowded
 
     async def give_back(self, line: Line) -> None:
         """Keep a connection for later, or close it where it is of no more use."""
@@ -130,8 +140,11 @@ class Connections:
         """Say goodbye."""
         self._lines.closed(line)
         self.breaker.untried(line.name)
-        await line.wire.quit()
-        await self.limits.disconnect(self._quotas[line.name])
+        try:
+            await line.wire.quit()
+        finally:
+            self._leaving.pop(line.wire, None)
+            await self.limits.disconnect(self._quotas[line.name])
 
     def admit(self, line: Line, job: Job) -> bool:
         """Return whether a mail may go over this connection now; `refill` says when, where it may not."""

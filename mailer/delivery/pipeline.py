@@ -62,7 +62,10 @@ class _State:
     parked: dict[tuple[str, str], list[Job]] = field(default_factory=dict)
     refills: set[asyncio.Task[None]] = field(default_factory=set)
     carriers: dict[asyncio.Task[None], Carrier | None] = field(default_factory=dict)
-    #: How many of them wait for mail.
+    #: Those that have come to their end.
+    home: asyncio.Queue[asyncio.Task[None]] = field(default_factory=asyncio.Queue)
+    #: How many of them have a connection, and how many wait for mail over it.
+    connected: int = 0
     idle: int = 0
     #: Nothing more was due at the last claim.
     exhausted: bool = False
@@ -158,17 +161,16 @@ class Pipeline:
         worker = Worker(lease)
         commits = GroupCommit(self._database, worker, self._urgency, self._committers)
         state = self._state = _State(lease, commits, Desk(self._letters))
-        state.commits.start(lambda: len(state.carriers) - state.idle)
+        state.commits.start(lambda: state.connected - state.idle)
         helpers = [asyncio.create_task(self._leases.keep(lease))]
         try:
             await self._fill(state)
             helpers.append(asyncio.create_task(self._filling(state)))
             while state.carriers:
-                done, _pending = await asyncio.wait(state.carriers, return_when=asyncio.FIRST_COMPLETED)
-                for carrier in done:
-                    del state.carriers[carrier]
-                    if not carrier.cancelled():
-                        carrier.result()
+                carrier = await state.home.get()
+                del state.carriers[carrier]
+                if not carrier.cancelled():
+                    carrier.result()
         finally:
             state.over = True
             # The commits go last: whoever ends has a last outcome to commit.
@@ -191,8 +193,7 @@ class Pipeline:
             return
         for job in jobs:
             _push(state, job)
-        for _ in range(min(self.connections.room, len(state.queue)) - len(state.carriers)):
-            state.carriers[asyncio.create_task(self._carry(state))] = None
+        self._send_out(state, min(self.connections.room, len(state.queue)) - len(state.carriers))
         await self._wake()
 
     async def _claim_urgent(self) -> None:
@@ -350,6 +351,12 @@ class Pipeline:
 
     # --- connections ----------------------------------------------------------------------------------------------
 
+    def _send_out(self, state: _State, some: int) -> None:
+        for _ in range(some):
+            carrier = asyncio.create_task(self._carry(state))
+            state.carriers[carrier] = None
+            carrier.add_done_callback(state.home.put_nowait)
+
     async def _carry(self, state: _State) -> None:
         """Carry mail over one connection after the other."""
         task = asyncio.current_task()
@@ -361,9 +368,11 @@ class Pipeline:
                 self._rest(state)
                 return
             carrier = state.carriers[task] = Carrier(self, line)
+            state.connected += 1
             try:
                 await carrier.carry()
             finally:
+                state.connected -= 1
                 await self.connections.give_back(line)
             if not (line.wire.lost or line.wire.worn):
                 return
@@ -387,8 +396,7 @@ class Pipeline:
         """Mail waits while a relay is slow to greet: let it try the next connection, which may be another relay's."""
         if (state := self._state) is not None and not state.over and not self._still:
             some = min(len(state.queue), len(self._connecting()), self.connections.room - len(state.carriers))
-            for _ in range(some):
-                state.carriers[asyncio.create_task(self._carry(state))] = None
+            self._send_out(state, some)
 
     async def tidy(self) -> None:
         """Act on what operators paused and on slow mails; close connections that nobody used for a while."""

@@ -77,39 +77,62 @@ class Limits:
     async def connect(self, quota: Quota) -> float:
         """Take a connection to the relay: 0.0 where it is ours, else the seconds to wait before asking again."""
         line = self._line(quota)
+        while line.held >= line.room:
+            wait = line.ask_at - self._clock()
+            if wait <= 0:
+                wait = await self._more(line)
+            if wait > 0 and line.held >= line.room:
+                return wait
+        line.held += 1
+        return 0.0
+
+    async def _more(self, line: Line) -> float:
+        """Ask for more connections, in one round trip for all that wait; return when to ask again, in seconds.
+
+        0.0: there were as many as were asked for.
+        """
         line.waiting += 1
         try:
-            async with line.lock:
-                return await self._connect(line)
+            if line.asking is None or line.asking.done():
+                line.asking = asyncio.create_task(self._ask_for_more(line))
+            # Whoever is broken off takes the answer from nobody.
+            return await asyncio.shield(line.asking)
         finally:
             line.waiting -= 1
 
-    async def _connect(self, line: Line) -> float:
-        if line.held >= line.room:
-            if (now := self._clock()) < line.ask_at:
-                return line.ask_at - now
-            # One round trip for all that wait.
-            if (answers := await self._seats([line.ask(more=line.waiting)])) is None:
-                return _SOON
-            self._learn_line(line, answers[0])
-        if line.held >= line.room:
-            line.ask_at = self._clock() + _FULL
-            return _FULL
-        line.held += 1
-        return 0.0
+    async def _ask_for_more(self, line: Line) -> float:
+        async with line.lock:
+            wanted = line.held + line.waiting
+            answers = await self._seats([line.ask(more=line.waiting)])
+            if answers is not None:
+                self._learn_line(line, answers[0])
+            if line.room >= wanted:
+                return 0.0
+            wait = _SOON if answers is None else _FULL
+            line.ask_at = self._clock() + wait
+            return wait
 
     async def disconnect(self, quota: Quota) -> None:
         """Give a connection back, once it is closed."""
         line = self._line(quota)
         line.held -= 1
         line.room = min(line.room, line.held)
+        line.ask_at = 0.0
         async with line.lock:
             await self._seats([line.ask()])
 
-    def crowded(self, quota: Quota) -> bool:
-        """Return whether another worker waits for a connection while this one has more than its share."""
+    def room(self, quota: Quota) -> int:
+        """Return how many connections this worker can have at most: no more than it has, while it was told so."""
         line = self._line(quota)
-        return line.held > line.room
+        return line.held if self._clock() < line.ask_at else quota.connections
+
+    def crowded(self, quota: Quota, leaving: int = 0) -> bool:
+        """Return whether another worker waits for a connection while this one has more than its share.
+
+        `leaving` is how many of its connections are about to be closed.
+        """
+        line = self._line(quota)
+        return line.held - leaving > line.room
 
     # --- mails ----------------------------------------------------------------------------------------------------
 

@@ -76,6 +76,8 @@ class Line:
     waiting: int = 0
     ask_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    #: One round trip for all that wait.
+    asking: asyncio.Task[float] | None = None
 
     def ask(self, more: int = 0) -> Ask:
         """Return the word on its connections."""
