@@ -14,9 +14,10 @@ from suppression.rules import Stream
 _CLAIMABLE = "status IN ({})".format(", ".join(f"'{status}'" for status in CLAIMABLE))
 
 
-def _where(column: str) -> dict[str, Any]:
-    """Return the predicate of a partial index, in both dialects' words."""
-    return {"sqlite_where": text(f"{column} = 1"), "postgresql_where": text(column)}
+def _where(column: str, known: str | None = None) -> dict[str, Any]:
+    """Return the predicate of a partial index, in both dialects' words; of `known` any value will do."""
+    also = f" AND {known} IS NOT NULL" if known else ""
+    return {"sqlite_where": text(f"{column} = 1{also}"), "postgresql_where": text(f"{column}{also}")}
 
 
 class Content(SQLModel, table=True):
@@ -55,6 +56,9 @@ class Email(SQLModel, table=True):
     __table_args__ = (
         # The queue: what a claim walks through, in the order in which it goes out.
         Index("email_work", "stream", "captured", "urgency", "due_at", **_where("waiting")),
+        # What waits and may be too late one day: in the queue for the first time, few have either moment.
+        Index("email_expiring", "expires_at", **_where("waiting", "expires_at")),
+        Index("email_tried", "dated_at", **_where("waiting", "dated_at")),
         # A campaign's mail that is not in the queue yet.
         Index("email_held", "campaign_id", "captured", "due_at", **_where("held")),
         Index(

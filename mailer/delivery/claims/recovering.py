@@ -76,7 +76,7 @@ def expire(session: Session, now: datetime, give_up: timedelta) -> int:
     tally = Tally()
     number = 0
     happened = []
-    # The same words as the partial index on waiting mail has: no look at the rest of a big table.
+    # The same words as the partial indexes on these two moments have: what waits may be a million mails.
     waiting = EMAIL.c.waiting
     rules = (
         (Status.EXPIRED, and_(waiting, EMAIL.c.expires_at <= now)),

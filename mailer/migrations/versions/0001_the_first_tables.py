@@ -129,10 +129,12 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('email', schema=None) as batch_op:
         batch_op.create_index('email_doubtful', ['tenant_id', 'doubtful', 'id'], unique=False, sqlite_where=sa.text('doubtful = 1'), postgresql_where=sa.text('doubtful'))
+        batch_op.create_index('email_expiring', ['expires_at'], unique=False, sqlite_where=sa.text('waiting = 1 AND expires_at IS NOT NULL'), postgresql_where=sa.text('waiting AND expires_at IS NOT NULL'))
         batch_op.create_index('email_held', ['campaign_id', 'captured', 'due_at'], unique=False, sqlite_where=sa.text('held = 1'), postgresql_where=sa.text('held'))
         batch_op.create_index('email_lease', ['lease'], unique=False, sqlite_where=sa.text('lease IS NOT NULL'), postgresql_where=sa.text('lease IS NOT NULL'))
         batch_op.create_index('email_listed', ['tenant_id', 'id'], unique=False)
         batch_op.create_index('email_person', ['tenant_id', 'fingerprint', 'campaign_id'], unique=True)
+        batch_op.create_index('email_tried', ['dated_at'], unique=False, sqlite_where=sa.text('waiting = 1 AND dated_at IS NOT NULL'), postgresql_where=sa.text('waiting AND dated_at IS NOT NULL'))
         batch_op.create_index('email_work', ['stream', 'captured', 'urgency', 'due_at'], unique=False, sqlite_where=sa.text('waiting = 1'), postgresql_where=sa.text('waiting'))
 
     op.create_table('event',
@@ -818,10 +820,12 @@ def downgrade() -> None:
     op.drop_table('event')
     with op.batch_alter_table('email', schema=None) as batch_op:
         batch_op.drop_index('email_work', sqlite_where=sa.text('waiting = 1'), postgresql_where=sa.text('waiting'))
+        batch_op.drop_index('email_tried', sqlite_where=sa.text('waiting = 1 AND dated_at IS NOT NULL'), postgresql_where=sa.text('waiting AND dated_at IS NOT NULL'))
         batch_op.drop_index('email_person')
         batch_op.drop_index('email_listed')
         batch_op.drop_index('email_lease', sqlite_where=sa.text('lease IS NOT NULL'), postgresql_where=sa.text('lease IS NOT NULL'))
         batch_op.drop_index('email_held', sqlite_where=sa.text('held = 1'), postgresql_where=sa.text('held'))
+        batch_op.drop_index('email_expiring', sqlite_where=sa.text('waiting = 1 AND expires_at IS NOT NULL'), postgresql_where=sa.text('waiting AND expires_at IS NOT NULL'))
         batch_op.drop_index('email_doubtful', sqlite_where=sa.text('doubtful = 1'), postgresql_where=sa.text('doubtful'))
 
     op.drop_table('email')
