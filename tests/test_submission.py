@@ -350,3 +350,48 @@ async def test_of_many_mails_each_keeps_its_own_values(world: World, number: int
     emails = await world.database.read(lambda session: session.exec(select(Email).order_by(col(Email.id))).all())
     kept = [(named[email.id], email.address, email.name) for email in emails]
     assert kept == [(each, f"p{each}@example.org", f"P {each}" if each % 3 else None) for each in range(number)]
+
+
+#: What a draft may say of its own.
+_SAID: Sequence[dict[str, object]] = (
+    {},
+    {"from": {"email": "hello@ringwise.example", "name": "Ann of Ringwise"}},
+    {"from": {"email": "hello@ringwise.example", "name": "Bob of Ringwise"}},
+    {"locale": "uk"},
+    {"scheduled_at": "2027-03-02T10:00:00Z"},
+    {"scheduled_at": "2027-03-02T11:00:00Z"},
+    {"expires_at": "2027-03-02T10:00:00Z"},
+    {"expires_at": "2027-03-01T09:00:00Z"},
+    {"stream": "promotional"},
+    {"stream": "transactional"},
+    {"tracking": {"opens": "off"}},
+    {"tracking": {"clicks": "off"}},
+    {"topic": "product-news"},
+    {"topic": "nothing-such"},
+    {"tags": {"kind": "a"}},
+    {"metadata": {"order": "b"}},
+    {"variables": {}},
+)
+
+
+async def test_a_mail_among_many_is_what_it_is_alone(small: World) -> None:
+    await small.tenant(promotional_opens=Opens.INDIVIDUAL, promotional_clicks=Opens.INDIVIDUAL)
+    asked = [{**letter, **said} for letter in (mail(), news()) for said in _SAID]
+    drafts = [parse(Draft, each) for each in [*asked, *reversed(asked)]]
+
+    def decided(session: Session) -> list[tuple[object, object]]:
+        def one(drafts: Sequence[Draft]) -> list[object]:
+            answers = submission.submit_many(session, small.sender, drafts, small.context, NOW)
+            return [row(session, answer) for answer in answers]
+
+        return list(zip(one(drafts), [each for draft in drafts for each in one([draft])], strict=True))
+
+    def row(session: Session, answer: Accepted | Refused) -> object:
+        if not isinstance(answer, Accepted):
+            return str(answer)
+        return session.get_one(Email, answer.emails[0].id).model_dump(exclude={"id"})
+
+    pairs = await small.database.run(decided)
+    assert [together for together, _alone in pairs] == [alone for _together, alone in pairs]
+    refused = [together for together, _alone in pairs if isinstance(together, str)]
+    assert 0 < len(refused) < len(pairs) / 2

@@ -83,6 +83,8 @@ class Desk:
     writing: Writing
     editions: dict[str, Edition | Invalid] = field(default_factory=dict)
     literals: dict[tuple[str | None, ...], Edition] = field(default_factory=dict)
+    #: What was found to be in order, by all that decides it: of many mails most say the same but for who and what.
+    frames: dict[tuple[object, ...], "Frame"] = field(default_factory=dict)
     #: Whether a content that is new is stored: not where somebody only asks what would be.
     keeps: bool = True
 
@@ -178,8 +180,36 @@ def plan(desk: Desk, draft: Draft, urgency: Urgency) -> Plan:
     checked = edition.body.schema.check(draft.variables) if draft.template else []
     people = _people(desk, draft)
     captured = all(person.captured for person in people)
-    frame = framed(desk, draft, edition, urgency, variables=checked, captured=captured)
-    return Plan(desk.house.tenant_id, draft, frame.topic, people, frame.shared, details_of(desk, draft), frame.due)
+    # The desk keeps each content, so no two have one id.
+    said = (id(edition), urgency, captured, *_said(draft))
+    frame = desk.frames.get(said)
+    if frame is None or checked:
+        frame = desk.frames[said] = framed(desk, draft, edition, urgency, variables=checked, captured=captured)
+    shared = {**frame.shared, **_own(draft)}
+    return Plan(desk.house.tenant_id, draft, frame.topic, people, shared, details_of(desk, draft), frame.due)
+
+
+def _said(draft: Draft) -> tuple[object, ...]:
+    """Return what of a draft `framed` looks at, beside the content."""
+    sender, tracking = draft.from_, draft.tracking
+    return (
+        draft.stream,
+        draft.topic,
+        draft.locale,
+        draft.scheduled_at,
+        draft.expires_at,
+        sender and (sender.email, sender.name),
+        tracking and (tracking.opens, tracking.clicks),
+    )
+
+
+def _own(draft: Draft) -> Mapping[str, object]:
+    """Return the columns that each draft has for itself."""
+    return {
+        "variables": draft.variables or None,
+        "tags": draft.tags or None,
+        "metadata": draft.metadata or None,
+    }
 
 
 def framed(
@@ -215,17 +245,15 @@ def framed(
         "content_id": edition.id,
         "template": edition.name,
         "locale": draft.locale or desk.house.locale,
-        "variables": draft.variables or None,
         "campaign_id": None,
         "topic": topic.key if topic else None,
         "leavable": topic is not None and topic.may_leave,
         "from_address": sender[0],
         "from_name": sender[1],
-        "tags": draft.tags or None,
-        "metadata": draft.metadata or None,
         "opens": opens,
         "clicks": clicks,
         **NOTHING_YET,
+        **_own(draft),
     }
     return Frame(edition, topic, shared, scheduled)
 
