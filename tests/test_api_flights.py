@@ -1,6 +1,7 @@
 """Two transactions of single mails at once: who goes beside whom, and who waits for whom."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -135,11 +136,17 @@ async def test_a_request_sent_again_waits_for_its_first_and_harms_nobody(
     assert await transactions(postgresql) == 2
 
 
-async def test_new_contents_in_another_order_wait_for_nobody(api: Api, postgresql_url: str) -> None:
+@pytest.mark.parametrize("what", ["content", "attachment"])
+async def test_what_is_new_in_another_order_waits_for_nobody(api: Api, postgresql_url: str, what: str) -> None:
     sender = Submitter(api.tenant_id, frozenset(ALL_SCOPES), False)
 
+    def new(number: int) -> dict[str, object]:
+        if what == "content":
+            return {"text": f"New {number}"}
+        return {"attachments": [{"filename": "a.txt", "content": base64.b64encode(b"new %d" % number).decode()}]}
+
     async def submitted(name: str, numbers: Iterable[int]) -> int:
-        wanted = [mail(to=f"{name}{each}@example.org", text=f"New {each}") for each in numbers]
+        wanted = [mail(to=f"{name}{each}@example.org", **new(each)) for each in numbers]
         asking = [Asking(sender, drafts.parse(Draft, each)) for each in wanted]
         service = api.service
 
@@ -148,7 +155,7 @@ async def test_new_contents_in_another_order_wait_for_nobody(api: Api, postgresq
 
         return await service.database.run(verb)
 
-    async with held(postgresql_url, "content") as table:
+    async with held(postgresql_url, what) as table:
         both = [
             asyncio.create_task(submitted("a", range(20))),
             asyncio.create_task(submitted("b", reversed(range(20)))),

@@ -219,7 +219,7 @@ def _merged(before: Mapping[str, object], asked: Mapping[str, object]) -> dict[s
 def _columns(desk: Desk, draft: CampaignDraft, *, captured: bool) -> dict[str, Any]:
     """Return the columns of a campaign that is in order."""
     frame = _framed(desk, draft, captured=captured)
-    details = details_of(desk, _as_mail(draft, frame.edition.body.stream))
+    details = details_of(_as_mail(draft, frame.edition.body.stream))
     if captured:
         details[CAPTURED] = True
     same = ("stream", "content_id", "template", "locale", "variables", "topic", "from_address", "from_name", "tags")

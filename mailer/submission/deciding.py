@@ -1,8 +1,6 @@
 """May this be asked for? A draft, its template and its topic against what the tenant may send."""
 
 import fnmatch
-import hashlib
-import mimetypes
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,21 +10,21 @@ from functools import lru_cache
 from threading import Lock
 from typing import NamedTuple
 
-from sqlalchemy import select
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session
 
-from mailer import catalogue, database, events
+from mailer import catalogue, events
 from mailer.catalogue import Edition
 from mailer.compose.errors import ContentError
 from mailer.compose.skeleton import rehearse_literal
 from mailer.compose.templates import Content as Body
 from mailer.compose.templates import Urgency
 from mailer.counters import Tally
-from mailer.drafts import Attachment, Draft, Mailbox
+from mailer.drafts import Draft, Mailbox
 from mailer.errors import Forbidden, Invalid, Problem
 from mailer.models import Opens
 from mailer.settings import Settings
 from mailer.status import Status
+from mailer.submission.files import File, known
 from mailer.submission.parties import House, Intake, Submitter
 from mailer.tenancy import NOTIFICATIONS
 from suppression import address
@@ -168,6 +166,7 @@ class Plan(NamedTuple):
     people: Sequence[Person]
     shared: Mapping[str, object]
     details: Mapping[str, object]
+    files: Sequence[File]
     #: When the mail is due, where that is later than now.
     due: datetime | None
 
@@ -185,8 +184,8 @@ def plan(desk: Desk, draft: Draft, urgency: Urgency) -> Plan:
     frame = desk.frames.get(said)
     if frame is None or checked:
         frame = desk.frames[said] = framed(desk, draft, edition, urgency, variables=checked, captured=captured)
-    shared = {**frame.shared, **_own(draft)}
-    return Plan(desk.house.tenant_id, draft, frame.topic, people, shared, details_of(desk, draft), frame.due)
+    shared, files = {**frame.shared, **_own(draft)}, known(desk.house.tenant_id, draft.attachments)
+    return Plan(desk.house.tenant_id, draft, frame.topic, people, shared, details_of(draft), files, frame.due)
 
 
 def _said(draft: Draft) -> tuple[object, ...]:
@@ -351,15 +350,13 @@ def _allowed(patterns: str) -> re.Pattern[str] | None:
     return re.compile("|".join(map(fnmatch.translate, wanted))) if wanted else None
 
 
-def details_of(desk: Desk, draft: Draft) -> dict[str, object]:
-    """Return what few emails have; nobody in bcc is ever part of it."""
+def details_of(draft: Draft) -> dict[str, object]:
+    """Return what few emails have, beside their files; nobody in bcc is ever part of it."""
     details: dict[str, object] = {}
     if draft.reply_to:
         details["reply_to"] = shown(draft.reply_to)
     if draft.headers:
         details["headers"] = draft.headers
-    if draft.attachments:
-        details["attachments"] = [_store(desk, file) for file in draft.attachments]
     return details
 
 
@@ -370,23 +367,3 @@ def shown(mailboxes: Sequence[Mailbox]) -> list[tuple[str, str]]:
         who = address.parse(mailbox.email)
         unique.setdefault(who.canonical, (who.envelope, mailbox.name))
     return list(unique.values())
-
-
-def _store(desk: Desk, file: Attachment) -> dict[str, object]:
-    """Keep the bytes of a file once a tenant, and return how an email names them."""
-    table, digest = SQLModel.metadata.tables["attachment"], hashlib.sha256(file.content).hexdigest()
-    same = select(table.c.id).where(table.c.tenant_id == desk.house.tenant_id, table.c.digest == digest)
-    # Whoever empties the file of an erased person either sees this mail, or has let go of the digest before.
-    same = same.with_for_update(read=True, key_share=True)
-    found = desk.session.execute(same).scalar_one_or_none()
-    if found is None:
-        row = {"tenant_id": desk.house.tenant_id, "digest": digest, "data": file.content}
-        desk.session.execute(database.insert(desk.session, table).values(row).on_conflict_do_nothing())
-        found = desk.session.execute(same).scalar_one()
-    guessed = mimetypes.guess_type(file.filename)[0] or "application/octet-stream"
-    return {
-        "id": found,
-        "filename": file.filename,
-        "content_type": file.content_type or guessed,
-        "content_id": file.content_id,
-    }

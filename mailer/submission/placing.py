@@ -15,8 +15,9 @@ from mailer.models import Email
 from mailer.people import Barred, barred
 from mailer.providers import provider_of
 from mailer.status import Status
-from mailer.submission import rows
+from mailer.submission import files, rows
 from mailer.submission.deciding import Desk, Plan, Writing, plan, shown
+from mailer.submission.files import Digest
 from mailer.submission.inviting import invited, occasion_of, with_removal
 from mailer.submission.parties import Accepted, Asking, House, Intake, Placed, Refused, Submitter, house_of
 from suppression import entries
@@ -58,6 +59,7 @@ def _accept(
     houses = {tenant_id: house_of(session, tenant_id) for tenant_id in {sender.tenant_id for sender in senders}}
     desks = {sender: Desk(session, sender, context, now, houses[sender.tenant_id], writing) for sender in senders}
     plans = _plans(desks, asked, urgency)
+    kept = files.keep(session, [file for each in plans if isinstance(each, Plan) for file in each.files])
     _relate(session, plans, context, now)
     answers, languages = _bars(session, plans, houses, now), _languages(session, plans)
     accepted = [
@@ -65,6 +67,7 @@ def _accept(
             desks[each.sender],
             decided,
             [next(answers[each.sender.tenant_id]) for _ in decided.people],
+            kept,
             languages=languages.get(each.sender.tenant_id, {}) if decided.draft.locale is None else {},
         )
         if isinstance(decided, Plan)
@@ -148,11 +151,20 @@ def _languages(session: Session, plans: Sequence[Plan | Refused]) -> Mapping[int
     return {tenant_id: people.chosen_languages(session, tenant_id, prints) for tenant_id, prints in asked.items()}
 
 
-def _place(desk: Desk, decided: Plan, answers: Sequence[Barred | None], *, languages: Mapping[bytes, str]) -> Accepted:
+def _place(
+    desk: Desk,
+    decided: Plan,
+    answers: Sequence[Barred | None],
+    kept: Mapping[Digest, int],
+    *,
+    languages: Mapping[bytes, str],
+) -> Accepted:
     """Make the rows of one plan; several recipients share what their mail programs show, and the Message-ID."""
     draft, placed = decided.draft, list[Placed]()
     identifiers = [ids.new("em", desk.now) for _ in decided.people]
     details = decided.details
+    if decided.files:
+        details = {**details, "attachments": files.named(decided.files, kept)}
     if len(decided.people) > 1:
         details = {**details, "message_key": identifiers[0], "to": shown(draft.to), "cc": shown(draft.cc)}
     waits = Status.SCHEDULED if decided.shared["scheduled_at"] else Status.QUEUED
