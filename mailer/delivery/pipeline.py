@@ -193,7 +193,7 @@ class Pipeline:
             return
         for job in jobs:
             _push(state, job)
-        self._send_out(state, min(self.connections.room, len(state.queue)) - len(state.carriers))
+        self._send_out(state)
         await self._wake()
 
     async def _claim_urgent(self) -> None:
@@ -351,8 +351,10 @@ class Pipeline:
 
     # --- connections ----------------------------------------------------------------------------------------------
 
-    def _send_out(self, state: _State, some: int) -> None:
-        for _ in range(some):
+    def _send_out(self, state: _State, some: int = 0) -> None:
+        """Send out a carrier for each mail that waits, and no fewer than `some`, as far as there can be connections."""
+        carrying = len(state.carriers)
+        for _ in range(min(max(len(state.queue) - carrying, some), self.connections.room - carrying)):
             carrier = asyncio.create_task(self._carry(state))
             state.carriers[carrier] = None
             carrier.add_done_callback(state.home.put_nowait)
@@ -392,18 +394,14 @@ class Pipeline:
     def _connecting(self) -> list[asyncio.Task[None]]:
         return [] if self._state is None else [task for task, has in self._state.carriers.items() if has is None]
 
-    def _try_elsewhere(self) -> None:
-        """Mail waits while a relay is slow to greet: let it try the next connection, which may be another relay's."""
-        if (state := self._state) is not None and not state.over and not self._still:
-            some = min(len(state.queue), len(self._connecting()), self.connections.room - len(state.carriers))
-            self._send_out(state, some)
-
     async def tidy(self) -> None:
         """Act on what operators paused and on slow mails; close connections that nobody used for a while."""
         if self._still:
             await self._hush()
         self._take_ahead(_PATIENCE)
-        self._try_elsewhere()
+        if (state := self._state) is not None and not state.over and not self._still:
+            # What has become free is used; and while a relay is slow to greet, the next connection may be another's.
+            self._send_out(state, min(len(state.queue), len(self._connecting())))
         await self._leases.settle(last=self._stopping)
         await self.connections.tidy()
 

@@ -1,8 +1,9 @@
 """Workers that share the connections of one relay: each has its part, and nobody waits for what others have."""
 
 import asyncio
+import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -10,12 +11,13 @@ import pytest
 
 from mailer.database import Database
 from mailer.delivery import committing
-from mailer.delivery.limits import LocalStore
+from mailer.delivery.limits import Limits, LocalStore, Quota
 from mailer.delivery.limits.stores import Ask
 from mailer.delivery.pipeline import Pipeline
-from tests.delivery import mails, trouble
+from mailer.service import end_loops
+from tests.delivery import limiting, mails, trouble
 from tests.delivery.mails import P
-from tests.servers import Relay, Stage
+from tests.servers import Redis, Relay, Stage
 
 #: So many connections all workers may have together.
 _ALL = 8
@@ -30,12 +32,27 @@ async def worker(database: Database, relay: Relay, store: LocalStore) -> AsyncIt
     """One that works for as long as it is there."""
     options = f"starttls=off&connections={_ALL}&per_connection=100000"
     async with trouble.worker(database, P, [trouble.to(relay, options)], store) as made:
-        working = asyncio.create_task(trouble.deliver(made, seconds=60, until=lambda _sums: False))
+        # As processes do: no bell rings while a run goes on.
+        loops = [asyncio.create_task(every(seconds, work)) for seconds, work in ((0.2, made.ring), (0.1, tend(made)))]
         try:
             yield made
         finally:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+            await end_loops(loops)
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await work()
+        await asyncio.sleep(seconds)
+
+
+def tend(pipeline: Pipeline) -> Callable[[], Awaitable[None]]:
+    async def work() -> None:
+        await pipeline.connections.breaker.look()
+        await pipeline.connections.limits.beat()
+        await pipeline.tidy()
+
+    return work
 
 
 def held(pipeline: Pipeline) -> int:
@@ -52,8 +69,9 @@ async def test_a_worker_that_makes_room_keeps_its_share_and_has_all_again_when_t
     database: Database, relay: Relay
 ) -> None:
     store = LocalStore(time.monotonic)
-    relay.at(Stage.DOT, wait=0.05)
-    await add(database, 3000)
+    # So slow that all ends before the next claim: nobody may wait for it.
+    relay.at(Stage.DOT, wait=0.4)
+    await add(database, 1000)
     async with worker(database, relay, store) as first:
         await until(lambda: held(first) == _ALL)
         async with worker(database, relay, store) as second:
@@ -74,9 +92,41 @@ async def test_commits_do_not_wait_for_connections_that_others_have(
     monkeypatch.setattr(committing, "_SOON", 3600.0)
     store = LocalStore(time.monotonic)
     key = f"{P}:smtp://127.0.0.1:{relay.port}:connections"
-    [others] = await store.seat("another", [Ask(key, 0, _ALL - 2, _ALL)])
-    assert others.allowed == _ALL - 2
+    others = Ask(key, _ALL - 2, _ALL - 2, _ALL)
+
+    async def beat() -> None:
+        await store.seat("another", [others])
+
+    await beat()
+    beating = asyncio.create_task(every(0.5, beat))
     await add(database, 600)
     async with worker(database, relay, store) as pipeline:
         await until(lambda: held(pipeline) == 2)
         await until(lambda: len(relay.mails) == 600)
+    await end_loops([beating])
+
+
+async def test_no_more_connections_than_all_may_have_however_answers_and_goodbyes_cross(redis: Redis) -> None:
+    quota, seconds = Quota(name="relay", connections=16), 2.0
+    taken: list[int] = [0]
+    async with limiting.workers(redis.url, 2) as both:
+
+        async def carry(limits: Limits) -> None:
+            while time.monotonic() < end:
+                if await limits.connect(quota):
+                    await asyncio.sleep(0.01)
+                    continue
+                taken.append(taken[-1] + 1)
+                await asyncio.sleep(random.uniform(0, 0.004))
+                taken.append(taken[-1] - 1)
+                await limits.disconnect(quota)
+
+        async def beat(limits: Limits) -> None:
+            while time.monotonic() < end:
+                await limits.beat()
+                await asyncio.sleep(0.005)
+
+        end = time.monotonic() + seconds
+        await asyncio.gather(*map(beat, both), *(carry(each) for each in both for _ in range(16)))
+    assert max(taken) == quota.connections
+    assert taken[-1] == 0

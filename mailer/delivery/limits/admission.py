@@ -116,10 +116,9 @@ class Limits:
         """Give a connection back, once it is closed."""
         line = self._line(quota)
         line.held -= 1
-        line.room = min(line.room, line.held)
         line.ask_at = 0.0
         async with line.lock:
-            await self._seats([line.ask()])
+            await self._seats([line.offer()])
 
     def room(self, quota: Quota) -> int:
         """Return how many connections this worker can have at most: no more than it has, while it was told so."""
@@ -257,7 +256,7 @@ class Limits:
             for lock in [*(line.lock for line in lines), *(lane.lock for lane in held)]:
                 await locks.enter_async_context(lock)
             now = self._clock()
-            asks = [line.ask() for line in lines]
+            asks = [line.offer() for line in lines]
             for lane in held:
                 idle = 0 if lane.room == UNLIMITED else max(0, lane.room - lane.inflight)
                 asks.append(lane.ask(lane.inflight + idle // 2, now))
@@ -279,8 +278,9 @@ class Limits:
 
     async def close(self) -> None:
         """Give back what is held and what is left of the day."""
-        pending = {lane.reserving for lane in self._lanes.values() if lane.reserving is not None}
-        if pending:
+        # An answer that came after the goodbye would seat this worker again.
+        asking = [*(line.asking for line in self._lines.values()), *(lane.reserving for lane in self._lanes.values())]
+        if pending := {each for each in asking if each is not None}:
             await asyncio.wait(pending, timeout=_SOON)
         lines, held = self._lines.values(), self._lanes.values()
         keys = [each.ask().key for each in lines] + [each.ask(0, 0.0).key for each in held]

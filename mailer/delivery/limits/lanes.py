@@ -83,6 +83,14 @@ class Line:
         """Return the word on its connections."""
         return Ask(f"{self.key}:connections", self.held, self.held + more, self.quota.connections)
 
+    def offer(self) -> Ask:
+        """Return the word on its connections, and use no more than those until it is answered.
+
+        What the word before this one granted and nobody took yet is the store's again.
+        """
+        self.room = min(self.room, self.held)
+        return self.ask()
+
 
 @dataclass(slots=True, eq=False)
 class Lane:
