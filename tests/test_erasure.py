@@ -289,8 +289,8 @@ async def test_a_claimed_mail_without_intent_never_goes(database: Database) -> N
         [sent] = mails.add(session, 1, P)
         worker, [job] = mails.claim(session, P)
         forget(session, "p0@example.org")
-        claims.commit(session, [step := Step(intent=job)], worker, NOW)
-        return step.granted, mails.email(session, sent).status
+        [granted] = mails.commit(session, [Step(intent=job)], worker, NOW)
+        return granted, mails.email(session, sent).status
 
     assert await database.run(verb) == (False, Status.CANCELLED)
 

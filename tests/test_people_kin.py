@@ -20,6 +20,7 @@ from suppression import address, entries, rules
 from suppression.address import Fingerprints
 from suppression.entries import Entry, KinKind, NewEntry, Question
 from suppression.rules import Origin, Reason, Stream
+from tests.delivery import mails
 from tests.test_api_world import SETTINGS, intake, news, prepared
 from tests.test_submission import NOW
 
@@ -71,7 +72,7 @@ class World:
         def verb(session: Session) -> None:
             worker = Worker(claims.open_lease(session, P, "me", NOW))
             jobs = claims.claim(session, Ask(P, None, worker.lease, 100), NOW)
-            claims.commit(session, [Step(intent=job) for job in jobs], worker, NOW)
+            mails.commit(session, [Step(intent=job) for job in jobs], worker, NOW)
 
         await self.database.run(verb)
         return await self.read(lambda session: list(session.exec(select(Email).order_by(col(Email.id)))))

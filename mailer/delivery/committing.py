@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from mailer.database import Database, unreachable
 from mailer.delivery import claims
@@ -16,6 +17,10 @@ logger = logging.getLogger(__name__)
 _SHARED = 64
 #: How long (in seconds) steps wait for others to be committed with.
 _SOON = 0.01
+#: How many refused intents one transaction explains, and how long (in seconds) the first one waits for others: the
+#: transaction takes several statements, and nobody waits for it.
+_REFUSED = 200
+_LATER = 0.05
 #: How long (in seconds) the end of a run tries to write what it knows.
 _LAST = 5.0
 
@@ -33,13 +38,16 @@ class GroupCommit:
         self._connections = connections
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Waiting] = []
-        self._some, self._enough = asyncio.Event(), asyncio.Event()
+        #: Whose intents were refused, for a reason that is still to be written.
+        self._refused: list[Job] = []
+        self._some, self._enough, self._why = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, carrying: Callable[[], int]) -> None:
         """Begin to commit; `carrying` says how many connections to relays have mail at present."""
         self._carrying = carrying
         self._tasks = [asyncio.create_task(self._run(each)) for each in self._connections or (None,)]
+        self._tasks.append(asyncio.create_task(self._refusing()))
 
     async def end(self) -> None:
         """Stop; whoever had a step to commit has been answered before, or was broken off."""
@@ -50,6 +58,7 @@ class GroupCommit:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST):
                 await self._together(facts, None)
+                await self._refuse()
 
     def commit(self, step: Step) -> asyncio.Future[None]:
         """Return what is done when the step is committed; `step.granted` then says whether its intent was."""
@@ -128,7 +137,7 @@ class GroupCommit:
                     await self._apart(some, error)
                     return
                 await asyncio.sleep(next(waits, 2.0))
-        _done(some)
+        self._committed(some)
 
     async def _usual(self, some: Sequence[_Waiting], connection: Together) -> Sequence[_Waiting]:
         """Commit in one round trip what is usual; return what needs the longer way."""
@@ -146,19 +155,34 @@ class GroupCommit:
                 step.granted = False
             await connection.drop()
             return some
-        refused = [each for each in quick if each[0].intent is not None and not each[0].granted]
-        _done(each for each in quick if each not in refused)
-        if refused:
-            # They carry no intent: why they were refused may be written afterwards.
-            await self._refuse([step.intent for step, _future in refused if step.intent is not None])
-            _done(refused)
+        self._committed(quick)
         return rest
 
-    async def _refuse(self, jobs: Sequence[Job]) -> None:
-        try:
-            await self._database.run(lambda session: claims.refuse(session, jobs, self._worker, self._database.now()))
-        except Exception as error:  # noqa: BLE001 - they stay claimed, and go back with the lease
-            logger.warning("refused intents could not be written: %s", type(error).__name__)
+    def _committed(self, some: Sequence[_Waiting]) -> None:
+        # What was refused carries no intent: why it was may be written afterwards.
+        self._refused += [step.intent for step, _future in some if step.intent is not None and not step.granted]
+        if self._refused:
+            self._why.set()
+        _done(some)
+
+    async def _refusing(self) -> None:
+        """Write why intents were refused, for those of several commits together."""
+        while True:
+            await self._why.wait()
+            await asyncio.sleep(_LATER)
+            self._why.clear()
+            await self._refuse()
+
+    async def _refuse(self) -> None:
+        while self._refused:
+            some = self._refused[:_REFUSED]
+            verb = partial(claims.refuse, jobs=some, worker=self._worker, now=self._database.now())
+            try:
+                await self._database.run(verb)
+            except Exception as error:  # noqa: BLE001 - they stay claimed, and go back with the lease
+                logger.warning("refused intents could not be written: %s", type(error).__name__)
+            # Only now: whoever is broken off leaves them to the end.
+            del self._refused[: len(some)]
 
     async def _apart(self, some: Sequence[_Waiting], error: Exception) -> None:
         """One of these steps cannot be written: find it, so that the others are not held up by it."""

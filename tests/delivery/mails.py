@@ -16,7 +16,7 @@ from mailer.database import Database
 from mailer.delivery import claims
 from mailer.delivery.breaker import Breaker
 from mailer.delivery.carrier import Ready
-from mailer.delivery.claims import Ask, Job, Worker
+from mailer.delivery.claims import Ask, Job, Step, Worker
 from mailer.delivery.connections import Connections
 from mailer.delivery.envelope import Envelope
 from mailer.delivery.limits import Limits, LocalStore
@@ -160,6 +160,14 @@ def claim(
     """Open a lease and claim under it."""
     lease = claims.open_lease(session, stream, holder, now)
     return Worker(lease), claims.claim(session, Ask(stream, None, lease, limit), now)
+
+
+def commit(session: Session, steps: Sequence[Step], worker: Worker, now: datetime = NOW) -> list[bool]:
+    """Commit steps and say why intents were refused, which a group commit does a moment later; return the granted."""
+    claims.commit(session, steps, worker, now)
+    refused = [step.intent for step in steps if step.intent is not None and not step.granted]
+    claims.refuse(session, refused, worker, now)
+    return [step.granted for step in steps]
 
 
 def move(session: Session, identifiers: Sequence[str], **values: Any) -> None:

@@ -14,7 +14,7 @@ from mailer import database as databases
 from mailer import halts, ids
 from mailer.database import Database, on_postgresql
 from mailer.delivery import claims
-from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker, settling, taking
+from mailer.delivery.claims import Ask, Job, Outcome, Step, Worker, settling, statements, taking
 from mailer.delivery.claims import together as at_once
 from mailer.delivery.claims.together import NotOurs, Together
 from mailer.feedback import hearing, optouts
@@ -45,9 +45,7 @@ async def claimed(database: Database, stream: str = "promotional", number: int =
 
 async def intend(database: Database, worker: Worker, job: Job, now: datetime = NOW) -> bool:
     """Ask for an intent and return whether DATA may be sent."""
-    step = Step(intent=job)
-    await database.run(lambda session: claims.commit(session, [step], worker, now))
-    return step.granted
+    return await database.run(lambda session: mails.commit(session, [Step(intent=job)], worker, now)) == [True]
 
 
 async def settle(database: Database, worker: Worker, outcome: Outcome, now: datetime = NOW) -> None:
@@ -262,8 +260,8 @@ async def test_one_commit_carries_outcomes_intents_and_refusals(database: Databa
         Step(intent=left),
         Step(intent=gone),
     ]
-    await database.run(lambda session: claims.commit(session, steps, worker, LATER))
-    assert [step.granted for step in steps] == [True, False, False]
+    granted = await database.run(lambda session: mails.commit(session, steps, worker, LATER))
+    assert granted == [True, False, False]
     assert [(await row(database, job)).status for job in jobs] == [
         Status.SENT,
         Status.SENDING,
@@ -718,7 +716,7 @@ async def test_sqlite_finds_everything_by_index_in_a_young_database(sqlite: Data
     def explained(session: Session) -> list[str]:
         dialect, values = session.get_bind().dialect, {"b_lease": "le_1", "b_now": NOW}
         lines = []
-        for prepared in (settling._intents(dialect), settling._settlements(dialect)):
+        for prepared in (settling._intents(dialect), settling._listed(statements.settlement, dialect)):
             arguments = prepared.arguments({**values, "b_ids": "[]", "b_rows": "[]"})
             plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {prepared.text}", arguments)
             lines += [str(row[-1]) for row in plan]

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import pytest
 from sqlmodel import Session
 
 from mailer.counters import Tally
 from mailer.database import Database
-from mailer.delivery import committing
+from mailer.delivery import claims, committing
 from mailer.delivery.claims import Job, Outcome, Step, Worker
 from mailer.delivery.claims.counting import count_sent
 from mailer.delivery.claims.together import Together
@@ -142,3 +143,49 @@ async def test_a_full_transaction_waits_for_nobody(database: Database, monkeypat
     worker, jobs = await claimed(database, 4)
     async with group(database, worker, carrying=500) as commits:
         await asyncio.wait_for(asyncio.gather(*[commits.commit(Step(intent=job)) for job in jobs]), 20)
+
+
+async def leave(database: Database, jobs: Sequence[Job]) -> None:
+    def verb(session: Session) -> None:
+        for job in jobs:
+            mails.opt_out(session, job.fingerprint, NOW)
+
+    await database.run(verb)
+
+
+async def test_why_intents_were_refused_is_written_for_several_commits_together(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    refuse = claims.refuse
+
+    def counted(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime) -> None:
+        together.append(len(jobs))
+        refuse(session, jobs, worker, now)
+
+    monkeypatch.setattr(claims, "refuse", counted)
+    monkeypatch.setattr(committing, "_LATER", 1.0)
+    worker, jobs = await claimed(database, 6)
+    await leave(database, jobs[:4])
+    async with group(database, worker, carrying=1) as commits:
+        steps = [Step(intent=job) for job in jobs]
+        for step in steps:
+            await asyncio.wait_for(commits.commit(step), 20)
+        assert [step.granted for step in steps] == [False] * 4 + [True] * 2
+        async with asyncio.timeout(20):
+            while (await database.read(mails.statuses)).get(Status.SUPPRESSED) != 4:
+                await asyncio.sleep(0.01)
+    assert sum(together) == 4
+    assert len(together) < 4
+    assert await database.read(mails.statuses) == {Status.SUPPRESSED: 4, Status.SENDING: 2}
+    assert await database.read(mails.sums) == {"suppressed:unsubscribe": 4}
+
+
+async def test_the_end_of_a_run_leaves_no_reason_unwritten(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "_LATER", 3600.0)
+    worker, jobs = await claimed(database, 3)
+    await leave(database, jobs)
+    async with group(database, worker, carrying=1) as commits:
+        await asyncio.wait_for(asyncio.gather(*(commits.commit(Step(intent=job)) for job in jobs)), 20)
+        assert await database.read(mails.statuses) == {Status.SENDING: 3}
+    assert await database.read(mails.statuses) == {Status.SUPPRESSED: 3}

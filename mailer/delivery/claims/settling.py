@@ -1,11 +1,11 @@
 """Settling: outcomes and intents of all connections that wait, in one transaction, whatever they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 
 import orjson
-from sqlalchemy import Dialect, select, update
+from sqlalchemy import Dialect, Update, select
 from sqlmodel import Session
 
 from mailer import events, people
@@ -28,7 +28,7 @@ def commit(session: Session, steps: Sequence[Step], worker: Worker, now: datetim
 
     After the commit `step.granted` says whether DATA may be sent. An intent is refused where the lease was lost, the
     email was cancelled, its campaign does not run, its tenant is paused, it expired, or a suppression forbids it: the
-    last answer, and the only one that counts.
+    last answer, and the only one that counts. Why, is written by `refuse`.
     """
     tally = Tally()
     share_intents(session)
@@ -38,7 +38,6 @@ def commit(session: Session, steps: Sequence[Step], worker: Worker, now: datetim
         granted = _intend(session, list(wanted), worker, now)
         for identifier, step in wanted.items():
             step.granted = identifier in granted
-        refuse(session, [step.intent for step in wanted.values() if not step.granted and step.intent], worker, now)
     tally.write(session)
 
 
@@ -56,9 +55,9 @@ def _intents(dialect: Dialect) -> Prepared:
     return statements.prepare(statements.intent(arrays=False).returning(EMAIL.c.id), dialect)
 
 
-@lru_cache(maxsize=2)
-def _settlements(dialect: Dialect) -> Prepared:
-    return statements.prepare(statements.settlement(listed=True).returning(EMAIL.c.id), dialect)
+@lru_cache(maxsize=4)
+def _listed(build: Callable[..., Update], dialect: Dialect) -> Prepared:
+    return statements.prepare(build(listed=True).returning(EMAIL.c.id), dialect)
 
 
 def _at_once(session: Session, prepared: Prepared, values: Mapping[str, object]) -> set[str]:
@@ -116,17 +115,26 @@ def _write(session: Session, outcomes: Sequence[Outcome], worker: Worker, now: d
         }
         for outcome in outcomes
     ]
+    if on_postgresql(session):
+        ours = {job.id for job in held(session, [outcome.job.id for outcome in outcomes], worker)}
+        rows = [row for row in rows if row["b_id"] in ours]
+    return _write_each(session, statements.settlement, rows, worker, now)
+
+
+def _write_each(
+    session: Session, build: Callable[..., Update], rows: Sequence[dict[str, object]], worker: Worker, now: datetime
+) -> set[str]:
+    """Write each row by a statement of `statements`, which PostgreSQL is to find held; return the ids that it met."""
     shared: dict[str, object] = {"b_lease": worker.lease, "b_now": now}
-    if not on_postgresql(session):
-        dialect = session.get_bind().dialect
-        # Dates as the table keeps them.
-        stored = statements.converter(EMAIL.c.due_at.type, dialect)
-        listed = orjson.dumps(rows, stored, orjson.OPT_PASSTHROUGH_DATETIME).decode()
-        return _at_once(session, _settlements(dialect), {**shared, "b_rows": listed})
-    ours = {job.id for job in held(session, [outcome.job.id for outcome in outcomes], worker)}
-    if rows := [{**row, **shared} for row in rows if row["b_id"] in ours]:
-        session.connection().execute(statements.settlement(listed=False), rows)
-    return ours
+    if on_postgresql(session):
+        if rows:
+            session.connection().execute(build(listed=False), [{**row, **shared} for row in rows])
+        return {str(row["b_id"]) for row in rows}
+    dialect = session.get_bind().dialect
+    # Dates as the table keeps them.
+    stored = statements.converter(EMAIL.c.due_at.type, dialect)
+    listed = orjson.dumps(rows, stored, orjson.OPT_PASSTHROUGH_DATETIME).decode()
+    return _at_once(session, _listed(build, dialect), {**shared, "b_rows": listed})
 
 
 def held(session: Session, wanted: list[str], worker: Worker) -> list[Job]:
@@ -164,34 +172,37 @@ def refuse(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime)
     # Read anew: what made the intent impossible may have been written after the claim.
     jobs = held(session, [job.id for job in jobs], worker)
     deciding, tally = _deciding(session, jobs, now), Tally()
-    happened = []
+    happened, rows = list[dict[str, object]](), list[dict[str, object]]()
     for job in jobs:
         bar = deciding[job.id]
-        expired = job.expires_at is not None and job.expires_at <= now
-        if expired:
-            values: dict[str, object] = {"status": Status.EXPIRED}
-        elif bar is not None:
-            values = {
-                "status": Status.SUPPRESSED,
-                "suppression_id": bar.entry_id,
-                "suppression_reason": bar.reason,
+        status = _refused(job, bar, now)
+        suppressed = bar if status is Status.SUPPRESSED else None
+        rows.append(
+            {
+                "b_id": job.id,
+                "b_status": status,
+                "b_suppression_id": suppressed and suppressed.entry_id,
+                "b_suppression_reason": suppressed and suppressed.reason,
             }
-        elif job.address is None:
-            values = {"status": Status.CANCELLED}
-        else:
-            # Its campaign or its tenant was paused, or an entry was lifted in this very moment: it goes back.
-            values = {"status": Status.HELD if job.campaign_id else Status.QUEUED}
-        session.execute(
-            update(EMAIL)
-            .where(EMAIL.c.id == job.id, EMAIL.c.lease == worker.lease, EMAIL.c.status == Status.SENDING)
-            .values(settled_at=now, **values)
         )
-        if values["status"] not in (Status.QUEUED, Status.HELD):
-            metric = f"suppressed:{bar.reason}" if bar is not None and not expired else str(values["status"])
-            tally.count(job, metric, now)
-            happened.append(event_of(job, Status(str(values["status"])), None, now))
+        if status not in (Status.QUEUED, Status.HELD):
+            tally.count(job, f"suppressed:{suppressed.reason}" if suppressed else str(status), now)
+            happened.append(event_of(job, status, None, now))
+    _write_each(session, statements.refusal, rows, worker, now)
     events.write(session, happened)
     tally.write(session)
+
+
+def _refused(job: Job, bar: Barred | None, now: datetime) -> Status:
+    """Return what becomes of an email whose intent was refused."""
+    if job.expires_at is not None and job.expires_at <= now:
+        return Status.EXPIRED
+    if bar is not None:
+        return Status.SUPPRESSED
+    if job.address is None:
+        return Status.CANCELLED
+    # Its campaign or its tenant was paused, or an entry was lifted in this very moment: it goes back.
+    return Status.HELD if job.campaign_id else Status.QUEUED
 
 
 def _deciding(session: Session, jobs: Sequence[Job], now: datetime) -> Mapping[str, Barred | None]:

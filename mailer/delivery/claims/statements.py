@@ -132,11 +132,7 @@ def settlement(*, listed: bool) -> Update:
 
     `listed`: it writes all of a JSON list, `b_rows`, whose objects are what its parameters are otherwise.
     """
-    rows = func.json_each(given("rows", Text())).table_valued("value", name="listed")
-
-    def said(name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
-        return func.json_extract(rows.c.value, f"$.b_{name}", type_=kind) if listed else given(name, kind)
-
+    said = _said(listed=listed)
     return (
         update(EMAIL)
         .where(ours(EMAIL.c.id == said("id", EMAIL.c.id.type)))
@@ -151,6 +147,27 @@ def settlement(*, listed: bool) -> Update:
             settled_at=MOMENT,
         )
     )
+
+
+@lru_cache(maxsize=2)
+def refusal(*, listed: bool) -> Update:
+    """Return the statement that writes why an intent was refused, under the lease that asked; `listed` as above."""
+    said, names = _said(listed=listed), ("status", "suppression_id", "suppression_reason")
+    return (
+        update(EMAIL)
+        .where(ours(EMAIL.c.id == said("id", EMAIL.c.id.type)))
+        .values(settled_at=MOMENT, **{name: said(name, EMAIL.c[name].type) for name in names})
+    )
+
+
+def _said(*, listed: bool) -> Callable[[str, TypeEngine[Any]], ColumnElement[Any]]:
+    """Return what gives a value of the row that is written: a parameter, or that of each object of `b_rows`."""
+    rows = func.json_each(given("rows", Text())).table_valued("value", name="listed")
+
+    def said(name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+        return func.json_extract(rows.c.value, f"$.b_{name}", type_=kind) if listed else given(name, kind)
+
+    return said
 
 
 class Prepared(NamedTuple):
