@@ -729,6 +729,21 @@ async def test_sqlite_finds_everything_by_index_in_a_young_database(sqlite: Data
     assert all("tenant_id=? AND fingerprint=?" in line for line in people), people
 
 
+async def test_what_is_read_anew_is_found_by_its_ids_and_not_by_the_lease(database: Database) -> None:
+    """A lease has had thousands of mails, and each look at a few of them once read them all."""
+    worker, jobs = await claimed(database, number=300)
+
+    def explained(session: Session) -> str:
+        if on_postgresql(session):
+            session.execute(text("SET LOCAL enable_seqscan = off"))
+        (asked,) = plans.statements(session, lambda: settling.held(session, [job.id for job in jobs[:20]], worker))
+        return plans.plan(session, asked)
+
+    found = await database.run(explained)
+    assert "email_lease" not in found
+    assert "(id=?)" in found or "email_pkey" in found, found
+
+
 async def test_what_waits_too_long_is_found_without_a_look_at_what_waits(database: Database) -> None:
     """The clock asks every five seconds: it once read every email that there ever was, then all that waited."""
     found: list[str] = []

@@ -139,10 +139,8 @@ def _write_each(
 
 def held(session: Session, wanted: list[str], worker: Worker) -> list[Job]:
     """Lock what a lease still holds of some emails, and read it anew."""
-    statement = select(*COLUMNS).where(
-        EMAIL.c.id.in_(wanted), EMAIL.c.lease == worker.lease, EMAIL.c.status == Status.SENDING
-    )
-    return [Job._make(row) for row in session.execute(statement.with_for_update())]
+    statement = select(*COLUMNS).where(statements.ours(EMAIL.c.id.in_(wanted))).with_for_update()
+    return [Job._make(row) for row in session.execute(statement, {"b_lease": worker.lease})]
 
 
 def _suppress_hard(session: Session, outcome: Outcome, now: datetime) -> None:
