@@ -395,3 +395,13 @@ async def test_a_mail_among_many_is_what_it_is_alone(small: World) -> None:
     assert [together for together, _alone in pairs] == [alone for _together, alone in pairs]
     refused = [together for together, _alone in pairs if isinstance(together, str)]
     assert 0 < len(refused) < len(pairs) / 2
+
+
+async def test_what_stays_inside_decides_nothing_about_what_leaves(sqlite: Database) -> None:
+    relay = "smtp://127.0.0.1:25?starttls=off"
+    world = await world_of(
+        sqlite, replace(SETTINGS, only_to="*@ours.example", promotional_relay=relay, public_url="http://us.example")
+    )
+    inside, outside = await world.submit_many(news(to="ann@elsewhere.example"), news(to="bob@ours.example"))
+    assert isinstance(inside, Accepted)
+    assert isinstance(outside, Invalid)

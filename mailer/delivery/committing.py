@@ -4,7 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from functools import partial
+from datetime import datetime
+
+from sqlmodel import Session
 
 from mailer.database import Database, unreachable
 from mailer.delivery import claims
@@ -122,22 +124,27 @@ class GroupCommit:
         if not some:
             return
         steps = [step for step, _done in some]
+        error = await self._lasting(lambda session, now: claims.commit(session, steps, self._worker, now))
+        if error is None:
+            self._committed(some)
+            return
+        # Whatever happened, no intent was granted.
+        for step in steps:
+            step.granted = False
+        await self._apart(some, error)
+
+    async def _lasting(self, verb: Callable[[Session, datetime], None]) -> Exception | None:
+        """Run a verb until the database answers; return what it has against it."""
         waits = iter((0.1, 0.2, 0.5, 1.0))
         while True:
             try:
-                await self._database.run(
-                    lambda session: claims.commit(session, steps, self._worker, self._database.now()),
-                    urgency=self._urgency,
-                )
-                break
-            except Exception as error:  # noqa: BLE001 - whatever happened, no intent was granted
-                for step in steps:
-                    step.granted = False
+                await self._database.run(lambda session: verb(session, self._database.now()), urgency=self._urgency)
+            except Exception as error:  # noqa: BLE001 - whoever asked decides about it
                 if not unreachable(error):
-                    await self._apart(some, error)
-                    return
-                await asyncio.sleep(next(waits, 2.0))
-        self._committed(some)
+                    return error
+            else:
+                return None
+            await asyncio.sleep(next(waits, 2.0))
 
     async def _usual(self, some: Sequence[_Waiting], connection: Together) -> Sequence[_Waiting]:
         """Commit in one round trip what is usual; return what needs the longer way."""
@@ -176,13 +183,19 @@ class GroupCommit:
     async def _refuse(self) -> None:
         while self._refused:
             some = self._refused[:_REFUSED]
-            verb = partial(claims.refuse, jobs=some, worker=self._worker, now=self._database.now())
-            try:
-                await self._database.run(verb)
-            except Exception as error:  # noqa: BLE001 - they stay claimed, and go back with the lease
-                logger.warning("refused intents could not be written: %s", type(error).__name__)
+            await self._explain(some)
             # Only now: whoever is broken off leaves them to the end.
             del self._refused[: len(some)]
+
+    async def _explain(self, jobs: Sequence[Job]) -> None:
+        """Write the reasons of some; one that cannot be written does not hold up the others."""
+        error = await self._lasting(lambda session, now: claims.refuse(session, jobs, self._worker, now))
+        if error is not None and len(jobs) > 1:
+            for job in jobs:
+                await self._explain([job])
+        elif error is not None:
+            # It stays claimed, and goes back with the lease.
+            logger.error("why it was refused could not be written for %s", jobs[0].id, exc_info=error)
 
     async def _apart(self, some: Sequence[_Waiting], error: Exception) -> None:
         """One of these steps cannot be written: find it, so that the others are not held up by it."""

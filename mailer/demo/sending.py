@@ -83,6 +83,8 @@ def _together(session: Session, tries: Sequence[tuple[Job, Answer]], worker: Wor
     """Commit the intents, and then the outcomes of those that were granted."""
     steps = [Step(intent=job) for job, _answer in tries]
     claims.commit(session, steps, worker, moment - _TAKEN / 2)
+    refused = [job for (job, _answer), step in zip(tries, steps, strict=True) if not step.granted]
+    claims.refuse(session, refused, worker, moment - _TAKEN / 2)
     granted = [each for each, step in zip(tries, steps, strict=True) if step.granted]
     said = _said(session, [job for job, _answer in granted])
     outcomes = [_outcome(job, answer, said[job.id], moment) for job, answer in granted]

@@ -116,7 +116,9 @@ def forget_words(session: Session, tenant_id: int, theirs: Sequence[Theirs], kno
 
 def _empty(session: Session, tenant_id: int, files: set[int], own: set[str]) -> None:
     """Empty the files that no mail of others needs any more; `submission` locks a file that it names once more."""
-    mine = select(_FILE.c.id).where(_FILE.c.id.in_(files), _FILE.c.tenant_id == tenant_id).with_for_update()
+    mine = select(_FILE.c.id).where(_FILE.c.id.in_(files), _FILE.c.tenant_id == tenant_id)
+    # In the order in which `submission.files` locks them: crossed, each would wait for the other.
+    mine = mine.order_by(_FILE.c.digest).with_for_update()
     locked = set(session.execute(mine).scalars())
     leases = select(col(Lease.id))
     may_go = or_(

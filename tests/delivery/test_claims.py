@@ -271,6 +271,15 @@ async def test_one_commit_carries_outcomes_intents_and_refusals(database: Databa
     assert await database.read(mails.sums) == {"sent": 1, "tracked": 1, "suppressed:unsubscribe": 1}
 
 
+async def test_a_mail_that_travels_by_now_is_not_refused_any_more(database: Database) -> None:
+    worker, [job] = await claimed(database)
+    assert await intend(database, worker, job)
+    await database.run(lambda session: mails.opt_out(session, job.fingerprint, NOW))
+    await database.run(lambda session: claims.refuse(session, [job], worker, NOW))
+    assert (await row(database, job)).status is Status.SENDING
+    assert await database.read(mails.sums) == {}
+
+
 # --- settle
 
 

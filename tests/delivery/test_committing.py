@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from itertools import count
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
 from mailer.counters import Tally
@@ -189,3 +191,25 @@ async def test_the_end_of_a_run_leaves_no_reason_unwritten(database: Database, m
         await asyncio.wait_for(asyncio.gather(*(commits.commit(Step(intent=job)) for job in jobs)), 20)
         assert await database.read(mails.statuses) == {Status.SENDING: 3}
     assert await database.read(mails.statuses) == {Status.SUPPRESSED: 3}
+
+
+@pytest.mark.parametrize("wrong", [OperationalError("refuse", {}, Exception("busy")), ValueError("this one")])
+async def test_no_reason_is_lost_to_an_error_that_passes_or_to_a_row_that_cannot_be_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch, wrong: Exception
+) -> None:
+    worker, jobs = await claimed(database, 4)
+    await leave(database, jobs)
+    refuse, passing, tries = claims.refuse, isinstance(wrong, OperationalError), count()
+
+    def failing(session: Session, some: Sequence[Job], worker: Worker, now: datetime) -> None:
+        refuse(session, some, worker, now)
+        if jobs[0] in some and (next(tries) == 0 or not passing):
+            raise wrong
+
+    monkeypatch.setattr(claims, "refuse", failing)
+    async with group(database, worker, carrying=4) as commits:
+        await asyncio.wait_for(asyncio.gather(*(commits.commit(Step(intent=job)) for job in jobs)), 20)
+    lost = {} if passing else {Status.SENDING: 1}
+    suppressed = 4 - sum(lost.values())
+    assert await database.read(mails.statuses) == {Status.SUPPRESSED: suppressed, **lost}
+    assert await database.read(mails.sums) == {"suppressed:unsubscribe": suppressed}

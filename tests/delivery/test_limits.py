@@ -1,11 +1,16 @@
 """Limits within one process, in time that a test makes pass."""
 
+import asyncio
+import time
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailer.delivery.limits import Limits, LocalStore, Quota, is_rate_reply
 from mailer.delivery.limits.quota import USUAL
+from mailer.delivery.limits.stores import Ask, Seats
 from mailer.relays import GroupLimits
 from tests.delivery.limiting import UNUSED, Clock, Counted, P, T, densest, give_way, gives_all_back, gmail, taken
 from tests.servers import apart
@@ -260,3 +265,29 @@ async def storm(rate: float, steps: Steps) -> list[float]:
         sent += [clock.now] * await taken(three[worker], quota)
         clock.now += pause
     return sent
+
+
+async def test_whoever_ends_while_an_answer_is_on_its_way_leaves_no_seat_behind() -> None:
+    class Late(LocalStore):
+        """A store whose answers take a moment."""
+
+        async def seat(self, worker: str, asks: Sequence[Ask]) -> list[Seats]:
+            asked.set()
+            await answered.wait()
+            return await super().seat(worker, asks)
+
+    asked, answered = asyncio.Event(), asyncio.Event()
+    store, quota = Late(time.monotonic), Quota(name="one", connections=2)
+    ending = Limits(T, "a", store, UNUSED)
+    connecting = asyncio.create_task(ending.connect(quota))
+    await asked.wait()
+    connecting.cancel()
+    closing = asyncio.create_task(ending.close())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    answered.set()
+    await closing
+    for _ in range(10):
+        await asyncio.sleep(0)
+    [seats] = await store.seat("b", [Ask(f"{T}:one:connections", 0, 2, 2)])
+    assert (seats.allowed, seats.workers) == (2, 1)

@@ -12,6 +12,7 @@ import pytest
 from mailer.database import Database
 from mailer.delivery import committing
 from mailer.delivery.limits import Limits, LocalStore, Quota
+from mailer.delivery.limits.quota import USUAL
 from mailer.delivery.limits.stores import Ask
 from mailer.delivery.pipeline import Pipeline
 from mailer.service import end_loops
@@ -56,7 +57,7 @@ def tend(pipeline: Pipeline) -> Callable[[], Awaitable[None]]:
 
 
 def held(pipeline: Pipeline) -> int:
-    return pipeline.connections._lines.in_use.total()
+    return sum(line.held for line in pipeline.connections.limits._lines.values())
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -109,7 +110,7 @@ async def test_commits_do_not_wait_for_connections_that_others_have(
 async def test_no_more_connections_than_all_may_have_however_answers_and_goodbyes_cross(redis: Redis) -> None:
     quota, seconds = Quota(name="relay", connections=16), 2.0
     taken: list[int] = [0]
-    async with limiting.workers(redis.url, 2) as both:
+    async with limiting.workers(redis.url, 2, schedule=USUAL) as both:
 
         async def carry(limits: Limits) -> None:
             while time.monotonic() < end:

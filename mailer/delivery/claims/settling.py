@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 
 import orjson
-from sqlalchemy import Dialect, Update, select
+from sqlalchemy import ColumnElement, Dialect, Update, select
 from sqlmodel import Session
 
 from mailer import events, people
@@ -137,10 +137,12 @@ def _write_each(
     return _at_once(session, _listed(build, dialect), {**shared, "b_rows": listed})
 
 
-def held(session: Session, wanted: list[str], worker: Worker) -> list[Job]:
-    """Lock what a lease still holds of some emails, and read it anew."""
-    statement = select(*COLUMNS).where(statements.ours(EMAIL.c.id.in_(wanted))).with_for_update()
-    return [Job._make(row) for row in session.execute(statement, {"b_lease": worker.lease})]
+def held(session: Session, wanted: list[str], worker: Worker, *which: ColumnElement[bool]) -> list[Job]:
+    """Lock what a lease still holds of some emails, in one order, and read it anew."""
+    arrays = on_postgresql(session)
+    statement = select(*COLUMNS).where(statements.ours(statements.among(arrays=arrays)), *which)
+    given = {"b_lease": worker.lease, "b_ids": wanted if arrays else orjson.dumps(wanted).decode()}
+    return [Job._make(row) for row in session.execute(statement.order_by(EMAIL.c.id).with_for_update(), given)]
 
 
 def _suppress_hard(session: Session, outcome: Outcome, now: datetime) -> None:
@@ -168,7 +170,8 @@ def refuse(session: Session, jobs: Sequence[Job], worker: Worker, now: datetime)
     if not jobs:
         return
     # Read anew: what made the intent impossible may have been written after the claim.
-    jobs = held(session, [job.id for job in jobs], worker)
+    # One that went back and was granted an intent since then travels: it is not refused any more.
+    jobs = held(session, [job.id for job in jobs], worker, EMAIL.c.intent_at.is_(None))
     deciding, tally = _deciding(session, jobs, now), Tally()
     happened, rows = list[dict[str, object]](), list[dict[str, object]]()
     for job in jobs:

@@ -155,7 +155,7 @@ def refusal(*, listed: bool) -> Update:
     said, names = _said(listed=listed), ("status", "suppression_id", "suppression_reason")
     return (
         update(EMAIL)
-        .where(ours(EMAIL.c.id == said("id", EMAIL.c.id.type)))
+        .where(ours(EMAIL.c.id == said("id", EMAIL.c.id.type)), EMAIL.c.intent_at.is_(None))
         .values(settled_at=MOMENT, **{name: said(name, EMAIL.c[name].type) for name in names})
     )
 
