@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 import asyncpg
 import httpx2
 import pytest
-from sqlalchemy import text
-from sqlmodel import Session
+from sqlalchemy import insert, select, text
+from sqlmodel import Session, SQLModel
 
 from mailer import drafts, submission
 from mailer.database import Database
 from mailer.drafts import Draft
+from mailer.erasure import mails as erased
 from mailer.submission import Asking, Submitter
 from mailer.web.api import gathering
 from tests.test_api_world import ALL_SCOPES, Api, data, mail, news, stored, world
@@ -162,3 +163,32 @@ async def test_what_is_new_in_another_order_waits_for_nobody(api: Api, postgresq
         ]
         await table.until_off(2)
     assert await asyncio.gather(*both) == [20, 20]
+
+
+async def test_an_erasure_locks_files_in_the_order_of_new_mail(
+    api: Api, postgresql: Database, postgresql_url: str
+) -> None:
+    table, tenant = SQLModel.metadata.tables["attachment"], api.tenant_id
+
+    def arrange(session: Session) -> set[int]:
+        rows = [{"tenant_id": tenant, "digest": digest, "data": b"x"} for digest in ("b", "a")]
+        return set(session.execute(insert(table).returning(table.c.id), rows).scalars())
+
+    numbers = await postgresql.run(arrange)
+    other, locked = await asyncpg.connect(postgresql_url), "SELECT 1 FROM attachment WHERE digest = $1 FOR KEY SHARE"
+    try:
+        async with other.transaction():
+            await other.execute(locked, "a")
+            erasing = asyncio.create_task(
+                postgresql.run(lambda session: erased._empty(session, tenant, numbers, set()))
+            )
+            async with asyncio.timeout(20):
+                while not await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                    await asyncio.sleep(0.02)
+            # The erasure waits for this one, and has not locked the other.
+            await other.execute(locked, "b")
+        await erasing
+    finally:
+        await other.close()
+    emptied = await postgresql.read(lambda session: session.execute(select(table.c.data)).scalars().all())
+    assert emptied == [b"", b""]
