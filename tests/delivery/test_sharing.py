@@ -3,9 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -16,16 +16,13 @@ from mailer.delivery.limits.quota import USUAL
 from mailer.delivery.limits.stores import Ask
 from mailer.delivery.pipeline import Pipeline
 from mailer.service import end_loops
-from tests.delivery import limiting, mails, trouble
+from tests.delivery import limiting, trouble
 from tests.delivery.mails import P
+from tests.delivery.trouble import every, until
 from tests.servers import Redis, Relay, Stage
 
 #: So many connections all workers may have together.
 _ALL = 8
-
-
-async def add(database: Database, number: int) -> None:
-    await database.run(lambda session: mails.add(session, number, P, datetime.now(UTC)))
 
 
 @asynccontextmanager
@@ -34,36 +31,16 @@ async def worker(database: Database, relay: Relay, store: LocalStore) -> AsyncIt
     options = f"starttls=off&connections={_ALL}&per_connection=100000"
     async with trouble.worker(database, P, [trouble.to(relay, options)], store) as made:
         # As processes do: no bell rings while a run goes on.
-        loops = [asyncio.create_task(every(seconds, work)) for seconds, work in ((0.2, made.ring), (0.1, tend(made)))]
+        work = ((0.2, made.ring), (0.1, partial(trouble.tend, made)))
+        loops = [asyncio.create_task(every(seconds, each)) for seconds, each in work]
         try:
             yield made
         finally:
             await end_loops(loops)
 
 
-async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await work()
-        await asyncio.sleep(seconds)
-
-
-def tend(pipeline: Pipeline) -> Callable[[], Awaitable[None]]:
-    async def work() -> None:
-        await pipeline.connections.breaker.look()
-        await pipeline.connections.limits.beat()
-        await pipeline.tidy()
-
-    return work
-
-
 def held(pipeline: Pipeline) -> int:
     return sum(line.held for line in pipeline.connections.limits._lines.values())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_worker_that_makes_room_keeps_its_share_and_has_all_again_when_the_other_is_gone(
@@ -72,7 +49,7 @@ async def test_a_worker_that_makes_room_keeps_its_share_and_has_all_again_when_t
     store = LocalStore(time.monotonic)
     # So slow that all ends before the next claim: nobody may wait for it.
     relay.at(Stage.DOT, wait=0.4)
-    await add(database, 1000)
+    await trouble.add(database, 1000, P)
     async with worker(database, relay, store) as first:
         await until(lambda: held(first) == _ALL)
         async with worker(database, relay, store) as second:
@@ -100,7 +77,7 @@ async def test_commits_do_not_wait_for_connections_that_others_have(
 
     await beat()
     beating = asyncio.create_task(every(0.5, beat))
-    await add(database, 600)
+    await trouble.add(database, 600, P)
     async with worker(database, relay, store) as pipeline:
         await until(lambda: held(pipeline) == 2)
         await until(lambda: len(relay.mails) == 600)

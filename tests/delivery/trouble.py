@@ -1,9 +1,10 @@
 """Pipelines as workers have them, over PostgreSQL and Redis with several relays, and what became of their mail."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 
 from sqlmodel import Session, col, select
@@ -62,23 +63,32 @@ async def worker(
             await made.stop()
 
 
+async def tend(pipeline: Pipeline) -> None:
+    """Do once what a process does twice a second beside the mail."""
+    await pipeline.connections.breaker.look()
+    await pipeline.connections.limits.beat()
+    await pipeline.tidy()
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something again and again until cancelled."""
+    while True:
+        await work()
+        await asyncio.sleep(seconds)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another task is about to do."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 async def deliver(*workers: Pipeline, seconds: float = 15, until: Callable[[dict[Status, int]], bool]) -> None:
     """Let workers look for mail and tend to what they have, as processes do, until the sums are as they should be."""
-
-    async def work(pipeline: Pipeline) -> None:
-        while True:
-            await pipeline.ring()
-            await asyncio.sleep(0.02)
-
-    async def tend(pipeline: Pipeline) -> None:
-        while True:
-            await pipeline.connections.breaker.look()
-            await pipeline.connections.limits.beat()
-            await pipeline.tidy()
-            await asyncio.sleep(0.1)
-
     database = workers[0]._database
-    running = [asyncio.create_task(each(pipeline)) for pipeline in workers for each in (work, tend)]
+    loops = [each for pipeline in workers for each in (every(0.02, pipeline.ring), every(0.1, partial(tend, pipeline)))]
+    running = [asyncio.create_task(each) for each in loops]
     try:
         async with asyncio.timeout(seconds):
             while not until(await database.read(mails.statuses)):

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from mailer import events, people
 from mailer.counters import Tally
-from mailer.database import on_postgresql, share_intents
+from mailer.database import among, on_postgresql, share_intents
 from mailer.delivery.claims import statements
 from mailer.delivery.claims.counting import count_sent
 from mailer.delivery.claims.rows import COLUMNS, EMAIL, Job, Outcome, Step, Worker, event_of
@@ -124,7 +124,10 @@ def _write(session: Session, outcomes: Sequence[Outcome], worker: Worker, now: d
 def _write_each(
     session: Session, build: Callable[..., Update], rows: Sequence[dict[str, object]], worker: Worker, now: datetime
 ) -> set[str]:
-    """Write each row by a statement of `statements`, which PostgreSQL is to find held; return the ids that it met."""
+    """Write each row by a statement of `statements`; return the ids of those that it met.
+
+    On PostgreSQL all must be `held`: of many rows the driver does not tell which were met.
+    """
     shared: dict[str, object] = {"b_lease": worker.lease, "b_now": now}
     if on_postgresql(session):
         if rows:
@@ -139,10 +142,9 @@ def _write_each(
 
 def held(session: Session, wanted: list[str], worker: Worker, *which: ColumnElement[bool]) -> list[Job]:
     """Lock what a lease still holds of some emails, in one order, and read it anew."""
-    arrays = on_postgresql(session)
-    statement = select(*COLUMNS).where(statements.ours(statements.among(arrays=arrays)), *which)
-    given = {"b_lease": worker.lease, "b_ids": wanted if arrays else orjson.dumps(wanted).decode()}
-    return [Job._make(row) for row in session.execute(statement.order_by(EMAIL.c.id).with_for_update(), given)]
+    statement = select(*COLUMNS).where(statements.ours(among(session, EMAIL.c.id, wanted)), *which)
+    locked = statement.order_by(EMAIL.c.id).with_for_update()
+    return [Job._make(row) for row in session.execute(locked, {"b_lease": worker.lease})]
 
 
 def _suppress_hard(session: Session, outcome: Outcome, now: datetime) -> None:
